@@ -1,0 +1,163 @@
+"""Plumbline's table of contents: one function per event source. docs/architecture.md tells the way of an event.
+
+Every AWS event comes through a queue of its own, so that retries, back-pressure, dead letters and partial batch
+responses are the same for all. The work is in chalicelib/handlers, one file per function below, imported when the
+function first runs: a function loads nothing that it does not use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from chalice import Chalice, ConvertToMiddleware, Response
+from chalice.app import SQSEvent
+
+from chalicelib import settings, wiring
+from chalicelib.errors import PermanentError
+from chalicelib.wiring import Services
+
+app = Chalice(app_name="plumbline")
+logger = Logger(service="plumbline")
+metrics = Metrics(namespace="Plumbline/Functions", service="plumbline")
+app.register_middleware(ConvertToMiddleware(logger.inject_lambda_context))
+app.register_middleware(ConvertToMiddleware(metrics.log_metrics))
+
+GROUND_TRUTH_TYPES = ["application/json", "application/jsonlines", "application/x-ndjson"]
+
+
+def queue(name: str) -> str:
+    return wiring.queue_name(settings.stage(), name)
+
+
+def work_off(event: SQSEvent, handle: Callable[[str, Services], Any]) -> dict[str, Any]:
+    """Give each message of a batch to a handler; only those that failed go back to the queue.
+
+    What can only fail again (PermanentError) is logged, counted and done. Logs hold names, never payload.
+    """
+    services = wiring.services()
+
+    def one(record: SQSRecord) -> None:
+        try:
+            handle(record.body, services)
+        except PermanentError as error:
+            logger.error("permanent failure", error=type(error).__name__, reason=str(error))
+            metrics.add_metric(name="PermanentFailures", unit=MetricUnit.Count, value=1)
+
+    processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
+    response = process_partial_response(
+        event=event.to_dict(), record_handler=one, processor=processor, context=event.context
+    )
+    metrics.add_metric(name="Messages", unit=MetricUnit.Count, value=len(event.to_dict()["Records"]))
+    return dict(response)
+
+
+@app.on_sqs_message(queue=queue("captures"), batch_size=10)
+def capture_landed(event: SQSEvent) -> dict[str, Any]:
+    from chalicelib.handlers.capture_landed import handle
+
+    return work_off(event, handle)
+
+
+@app.route("/ground-truth/{endpoint}", methods=["POST"], content_types=GROUND_TRUTH_TYPES)
+def ground_truth_posted(endpoint: str) -> Response:
+    from chalicelib.handlers.ground_truth_posted import PostedRequest, handle
+
+    call, services = app.current_request, wiring.services()
+    content_type = call.headers.get("content-type", "")
+    posted = PostedRequest(endpoint, call.headers, call.raw_body, content_type)
+    status, body, headers = handle(posted, services, services.definitions.ground_truth_places)
+    metrics.add_metric(name="GroundTruthPosts", unit=MetricUnit.Count, value=1)
+    return Response(body=body, status_code=status, headers=headers)
+
+
+@app.on_sqs_message(queue=queue("ground-truth"), batch_size=10)
+def ground_truth_landed(event: SQSEvent) -> dict[str, Any]:
+    from chalicelib.handlers.ground_truth_landed import handle
+
+    return work_off(event, handle)
+
+
+@app.on_sqs_message(queue=queue("clock"), batch_size=1)
+def windows_due(event: SQSEvent) -> dict[str, Any]:
+    from chalicelib.handlers.windows_due import handle
+
+    return work_off(event, lambda _, services: handle(services))
+
+
+@app.on_sqs_message(queue=queue("windows"), batch_size=1)
+def window_due(event: SQSEvent) -> dict[str, Any]:
+    from chalicelib.handlers.window_due import handle
+
+    return work_off(event, handle)
+
+
+@app.on_sqs_message(queue=queue("executions"), batch_size=10)
+def execution_finished(event: SQSEvent) -> dict[str, Any]:
+    from chalicelib.handlers.execution_finished import handle
+
+    return work_off(event, handle)
+
+
+@app.on_sqs_message(queue=queue("alarms"), batch_size=10)
+def alarm_changed(event: SQSEvent) -> dict[str, Any]:
+    from chalicelib.handlers.alarm_changed import handle
+
+    return work_off(event, handle)
+
+
+@app.on_sqs_message(queue=queue("retrain-claims"), batch_size=1)
+def retrain_claimed(event: SQSEvent) -> dict[str, Any]:
+    from chalicelib.handlers.retrain_claimed import handle
+
+    return work_off(event, handle)
+
+
+@app.on_sqs_message(queue=queue("promotion-claims"), batch_size=1)
+def promotion_claimed(event: SQSEvent) -> dict[str, Any]:
+    from chalicelib.handlers.promotion_claimed import handle
+
+    return work_off(event, handle)
+
+
+@app.on_sqs_message(queue=queue("pipelines"), batch_size=10)
+def pipeline_finished(event: SQSEvent) -> dict[str, Any]:
+    from chalicelib.handlers.pipeline_finished import handle
+
+    return work_off(event, handle)
+
+
+@app.on_sqs_message(queue=queue("model-packages"), batch_size=10)
+def model_package_changed(event: SQSEvent) -> dict[str, Any]:
+    from chalicelib.handlers.model_package_changed import handle
+
+    return work_off(event, handle)
+
+
+@app.on_sqs_message(queue=queue("endpoints"), batch_size=10)
+def endpoint_changed(event: SQSEvent) -> dict[str, Any]:
+    from chalicelib.handlers.endpoint_changed import handle
+
+    return work_off(event, handle)
+
+
+@app.on_sqs_message(queue=queue("alerts"), batch_size=10)
+def alert_published(event: SQSEvent) -> dict[str, Any]:
+    from chalicelib.handlers.alert_published import handle_notification
+
+    def deliver(body: str, services: Services) -> None:
+        log_refusals(handle_notification(body, services))
+
+    return work_off(event, deliver)
+
+
+def log_refusals(outcomes: Sequence[Any]) -> None:
+    """A receiver that refuses for good must be seen by somebody: the alert itself cannot say it."""
+    for outcome in outcomes:
+        if outcome.result == "refused":
+            logger.error("alert refused by its receiver", route=outcome.route, reason=outcome.detail)
+            metrics.add_metric(name="AlertsRefused", unit=MetricUnit.Count, value=1)

@@ -1,0 +1,1 @@
+"""Plumbline: watches deployed models, says whether they are still true, and retrains them when they are not."""

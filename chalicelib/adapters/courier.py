@@ -1,0 +1,167 @@
+"""Outgoing HTTPS POST to addresses that a definition names: chat, pager, webhooks.
+
+Knows which addresses must never be reached from inside an account (instance metadata, the VPC, this machine) and how
+to make sure that the address that was checked is the one that is connected to. Refuses to know what is sent. A
+webhook's URL is itself a secret, so errors name its host and never its path or query.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import socket
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import SplitResult, urlsplit
+
+from chalicelib.errors import RefusedError
+
+Resolve = Callable[[str, int], Sequence[str]]
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+class HttpsCourier:
+    """`ports.Courier` over http.client.
+
+    `resolve(host, port)` gives a name's addresses as text; `timeout` is seconds for each wait on the network; `allow`
+    holds explicit exceptions "host:port" (an IPv6 address in brackets), which may be reached with http too and at any
+    address; `tls` replaces the default context, which verifies certificate and host name.
+    """
+
+    def __init__(
+        self,
+        *,
+        resolve: Resolve | None = None,
+        timeout: float = 5.0,
+        allow: tuple[str, ...] = (),
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._resolve = resolve or system_addresses
+        self._timeout = timeout
+        self._allow = frozenset(entry.lower() for entry in allow)
+        self._tls = tls
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        """POST `body` and return the status code; a redirect is an answer like any other, never followed.
+
+        Raises RefusedError for a URL that must not be reached: not https, with user information, or with any address
+        that is not public. Network, name and certificate errors pass through as OSError.
+        """
+        parts, host, port = _target(url)
+        allowed = f"[{host}]:{port}" in self._allow if ":" in host else f"{host}:{port}" in self._allow
+        if parts.scheme != "https" and not allowed:
+            raise RefusedError(f"host {host}: scheme {parts.scheme!r}; expected https")
+        # One look-up: what is checked here is what is connected to below, whatever the name says a moment later.
+        addresses = list(self._resolve(host, port))
+        if not addresses:
+            raise ConnectionError(f"host {host}: the name has no address")
+        if not allowed:
+            for address in addresses:
+                if not is_public(address):
+                    raise RefusedError(f"host {host}: address {address} is not public")
+        connection: http.client.HTTPConnection
+        if parts.scheme == "https":
+            context = self._tls or ssl.create_default_context()
+            connection = _CheckedHttps(host, port, addresses, self._timeout, context)
+        else:
+            connection = _CheckedHttp(host, port, addresses, self._timeout)
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        try:
+            connection.request("POST", path, body=body, headers=dict(headers))
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+
+def is_public(address: str) -> bool:
+    """Whether an address (text) is an ordinary public one, after unwrapping IPv4 that is written as IPv6.
+
+    Public means globally reachable unicast by the IANA special-purpose registries; tunnels (6to4, Teredo) are not.
+    """
+    try:
+        parsed: Address = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            parsed = parsed.ipv4_mapped
+        elif parsed in _NAT64:
+            parsed = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
+        elif parsed not in _GLOBAL_UNICAST or parsed.sixtofour is not None or parsed.teredo is not None:
+            return False
+    return parsed.is_global and not (
+        parsed.is_private
+        or parsed.is_loopback
+        or parsed.is_link_local
+        or parsed.is_multicast
+        or parsed.is_reserved
+        or parsed.is_unspecified
+    )
+
+
+def system_addresses(host: str, port: int) -> list[str]:
+    """A name's addresses from the system's resolver, in its order, each once. Raises socket.gaierror (an OSError)."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def _target(url: str) -> tuple[SplitResult, str, int]:
+    # Anything but plain printable ASCII (spaces and line breaks above all) would be read differently by different
+    # readers of the same URL.
+    if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
+        raise RefusedError("URL with spaces, control characters, backslashes or other than ASCII; expected it encoded")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise RefusedError("URL that cannot be read; expected https://host[:port]/path") from None
+    if parts.scheme not in ("http", "https"):
+        raise RefusedError(f"URL with scheme {parts.scheme!r}; expected https")
+    if not parts.hostname:
+        raise RefusedError("URL without a host; expected https://host[:port]/path")
+    if "@" in parts.netloc:
+        raise RefusedError(f"host {parts.hostname}: user information in the URL; expected none")
+    if port is None:
+        port = 443 if parts.scheme == "https" else 80
+    return parts, parts.hostname, port
+
+
+def _connect(addresses: Sequence[str], port: int, timeout: float) -> socket.socket:
+    """A connection to the first of the checked addresses that answers; numbers only, so nothing is looked up again."""
+    failure: OSError | None = None
+    for address in addresses:
+        try:
+            return socket.create_connection((address, port), timeout)
+        except OSError as error:
+            failure = failure or error
+    assert failure is not None  # addresses is never empty
+    raise failure
+
+
+class _CheckedHttp(http.client.HTTPConnection):
+    def __init__(self, host: str, port: int, addresses: Sequence[str], timeout: float) -> None:
+        super().__init__(host, port, timeout=timeout)
+        self._checked = addresses
+        self._seconds = timeout
+
+    def connect(self) -> None:
+        self.sock = _connect(self._checked, self.port, self._seconds)
+
+
+class _CheckedHttps(http.client.HTTPSConnection):
+    def __init__(self, host: str, port: int, addresses: Sequence[str], timeout: float, context: ssl.SSLContext) -> None:
+        super().__init__(host, port, timeout=timeout, context=context)
+        self._checked = addresses
+        self._seconds = timeout
+        self._tls = context
+
+    def connect(self) -> None:
+        plain = _connect(self._checked, self.port, self._seconds)
+        try:
+            self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
+        except BaseException:
+            plain.close()
+            raise

@@ -1,0 +1,152 @@
+"""The DynamoDB table as versioned documents.
+
+Key design: one table, string partition key `pk` and string sort key `sk` (DynamoDB orders them by their UTF-8
+bytes), both made by their owner; no index. Every item has exactly these attributes:
+
+    pk          S  whose facts these are, e.g. one monitor: everything that one decision reads lies in one partition
+    sk          S  what the fact is; begins with its kind, and times are written so that text order is time order
+    revision    S  uuid4 in hex, new with every write; every write names the one that it replaces
+    body        S  the JSON document, as text so that the console shows it
+    expires_at  N  seconds since 1970, only on items that may expire: the table's time-to-live attribute
+
+DynamoDB deletes expired items days late and returns them until then: `expires_at` frees space, it decides nothing.
+Refuses to know what any document says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from botocore.exceptions import ClientError
+
+from chalicelib.errors import ConflictError
+from chalicelib.ports import Item
+
+# Sorts behind every character that a key may hold: closes the range of keys that begin with a prefix.
+_LAST_CHARACTER = "\U0010ffff"
+
+
+class DynamoLedger:
+    """`ports.Ledger` over a DynamoDB client and the name of a table."""
+
+    def __init__(self, client: Any, table_name: str) -> None:
+        self._client = client
+        self._table = table_name
+
+    def get(self, pk: str, sk: str) -> Item | None:
+        """Strongly consistent read of one item."""
+        answer = self._client.get_item(TableName=self._table, Key=_key(pk, sk), ConsistentRead=True)
+        return _item(answer["Item"]) if "Item" in answer else None
+
+    def put(self, pk: str, sk: str, body: bytes, *, expected: str | None, expires_at: datetime | None = None) -> str:
+        """Write if the stored revision is `expected` (None: if there is no item); returns the new revision.
+
+        Raises ConflictError when somebody else wrote first. `body` is UTF-8 JSON.
+        """
+        revision = uuid4().hex
+        item = {**_key(pk, sk), "revision": {"S": revision}, "body": {"S": body.decode("utf-8")}}
+        if expires_at is not None:
+            item["expires_at"] = {"N": str(int(expires_at.timestamp()))}
+        try:
+            self._client.put_item(
+                TableName=self._table,
+                Item=item,
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **_condition(expected),
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+                raise
+            stored = error.response.get("Item", {})
+            # The client repeats a request whose answer was lost; the repeat then meets the first try's own write.
+            if stored.get("revision", {}).get("S") == revision:
+                return revision
+            raise _conflict(pk, sk, expected) from error
+        return revision
+
+    def delete(self, pk: str, sk: str, *, expected: str) -> None:
+        """Delete if the stored revision is `expected`; raises ConflictError otherwise, also when it is gone."""
+        try:
+            self._client.delete_item(TableName=self._table, Key=_key(pk, sk), **_condition(expected))
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+                raise
+            raise _conflict(pk, sk, expected) from error
+
+    def query(
+        self,
+        pk: str,
+        *,
+        begins_with: str = "",
+        since: str | None = None,
+        until: str | None = None,
+        newest_first: bool = False,
+        limit: int | None = None,
+    ) -> list[Item]:
+        """Items of a partition in the order of `sk`: those that begin with `begins_with`, `since` <= sk < `until`.
+
+        Strongly consistent; reads as many pages as `limit` (None: all items) needs.
+        """
+        # A key condition holds one range of `sk`, so the prefix and the two ends become one range here (DynamoDB
+        # refuses an empty one). Its upper end is inclusive in DynamoDB: `until` itself is left out of what comes back.
+        lower = max(begins_with, since or "")
+        uppers = [end for end in (begins_with and begins_with + _LAST_CHARACTER, until) if end]
+        upper = min(uppers) if uppers else None
+        if limit == 0 or until == "" or (upper is not None and upper < lower):
+            return []
+        found: list[Item] = []
+        for item in self._range(pk, lower, upper, newest_first, limit):
+            if until is not None and item.sk >= until:
+                continue
+            found.append(item)
+            if limit is not None and len(found) == limit:
+                break
+        return found
+
+    def _range(self, pk: str, lower: str, upper: str | None, newest_first: bool, limit: int | None) -> Iterator[Item]:
+        condition = "pk = :pk"
+        values = {":pk": {"S": pk}}
+        if lower and upper is not None:
+            condition += " AND sk BETWEEN :lower AND :upper"
+        elif lower:
+            condition += " AND sk >= :lower"
+        elif upper is not None:
+            condition += " AND sk <= :upper"
+        if lower:
+            values[":lower"] = {"S": lower}
+        if upper is not None:
+            values[":upper"] = {"S": upper}
+        request: dict[str, Any] = {
+            "TableName": self._table,
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeValues": values,
+            "ConsistentRead": True,
+            "ScanIndexForward": not newest_first,
+        }
+        if limit is not None:
+            request["Limit"] = limit + 1  # one more: the inclusive upper end may be read only to be left out
+        for page in self._client.get_paginator("query").paginate(**request):
+            for raw in page["Items"]:
+                yield _item(raw)
+
+
+def _key(pk: str, sk: str) -> dict[str, dict[str, str]]:
+    return {"pk": {"S": pk}, "sk": {"S": sk}}
+
+
+def _condition(expected: str | None) -> dict[str, Any]:
+    if expected is None:
+        return {"ConditionExpression": "attribute_not_exists(pk)"}
+    return {"ConditionExpression": "revision = :expected", "ExpressionAttributeValues": {":expected": {"S": expected}}}
+
+
+def _item(raw: dict[str, dict[str, str]]) -> Item:
+    return Item(raw["pk"]["S"], raw["sk"]["S"], raw["revision"]["S"], raw["body"]["S"].encode("utf-8"))
+
+
+def _conflict(pk: str, sk: str, expected: str | None) -> ConflictError:
+    wanted = "no item" if expected is None else f"revision {expected}"
+    return ConflictError(f"{pk} / {sk}: expected {wanted}, but it was written or deleted meanwhile")

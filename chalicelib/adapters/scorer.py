@@ -1,0 +1,43 @@
+"""SageMaker runtime: ask a model.
+
+Knows InvokeEndpoint's errors. Refuses to know what is in the request or the answer, and keeps both out of exceptions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from chalicelib.errors import NotFoundError, PlumblineError
+
+
+class EndpointScorer:
+    """`ports.Scorer` over a SageMaker runtime client."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def invoke(self, endpoint: str, body: bytes, *, content_type: str, accept: str) -> bytes:
+        """The endpoint's answer to one request. Raises NotFoundError for an endpoint that does not exist.
+
+        An error inside the model container raises PlumblineError with the container's status only: AWS's ModelError
+        quotes the container's answer, which may quote the request, and that is payload.
+        """
+        status: int | None = None
+        try:
+            answer = self._client.invoke_endpoint(
+                EndpointName=endpoint, Body=body, ContentType=content_type, Accept=accept
+            )
+        except ClientError as error:
+            code, text = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+            if code in ("ValidationError", "ValidationException") and "not found" in text:
+                raise NotFoundError(f"endpoint {endpoint}: no such endpoint") from error
+            if code != "ModelError":
+                raise
+            status = error.response.get("OriginalStatusCode", 0)
+        if status is not None:  # outside the handler above, so that the quoting error does not hang on as its context
+            raise PlumblineError(f"endpoint {endpoint}: the model container answered with status {status}")
+        with answer["Body"] as stream:
+            result: bytes = stream.read()
+        return result

@@ -1,0 +1,40 @@
+"""The SNS topic of alerts.
+
+Knows what SNS refuses in a subject and in attributes. Refuses to know who subscribes and what an alert says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_SUBJECT_CHARACTERS = 99  # SNS: "less than 100 characters long"
+
+
+class SnsTopic:
+    """`ports.Topic` over an SNS client and the topic's ARN."""
+
+    def __init__(self, client: Any, topic_arn: str) -> None:
+        self._client = client
+        self._arn = topic_arn
+
+    def publish(self, subject: str, message: str, attributes: Mapping[str, str]) -> None:
+        """Publish one message with string attributes for subscription filters.
+
+        SNS refuses line breaks and length in a subject, and attributes without text. An alert must not be lost for
+        its heading, so the subject is made to fit, and empty attributes are left out: a filter finds neither.
+        """
+        self._client.publish(
+            TopicArn=self._arn,
+            Subject=fit_subject(subject),
+            Message=message,
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": value} for name, value in attributes.items() if value
+            },
+        )
+
+
+def fit_subject(subject: str) -> str:
+    """A subject as SNS accepts it: one line of printable characters, at most 99 of them."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in subject).split())
+    return line if len(line) <= _SUBJECT_CHARACTERS else line[: _SUBJECT_CHARACTERS - 1] + "…"

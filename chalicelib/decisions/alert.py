@@ -1,0 +1,227 @@
+"""An alert, where it should go, and how each receiver wants to read it.
+
+Knows the words and the shapes of messages; refuses to know how one is sent, whether one was sent before
+(facts/deliveries.py), what opens or closes an incident (facts/incidents.py), and any secret.
+Texts are written by whoever decides and hold names, numbers and reasons: never captured data or labels.
+
+Formats: Slack incoming webhooks and Block Kit (docs.slack.dev/reference/block-kit), PagerDuty Events API v2
+(developer.pagerduty.com/docs/events-api-v2), Standard Webhooks 1.0.0, "Payload structure" (standardwebhooks.com).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from chalicelib.errors import UnreadableError
+
+State = Literal["opened", "resolved", "notice"]
+Severity = Literal["critical", "error", "warning", "info"]
+
+PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
+
+# Limits of the receivers, in characters: a longer text is refused by them, so it is cut by us.
+_SLACK_TEXT = 3000
+_PAGERDUTY_SUMMARY = 1024
+_PAGERDUTY_DEDUP_KEY = 255
+
+_SIGN = {
+    "critical": ":red_circle:",
+    "error": ":red_circle:",
+    "warning": ":large_yellow_circle:",
+    "info": ":large_blue_circle:",
+}
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True):
+    """One message to people.
+
+    An incident is opened once and resolved once: both alerts hold the same `incident` and the same `severity`, that
+    of the opening, so that a route that took the one takes the other. A notice stands alone (`incident` is empty).
+    `report` is the S3 URI of the report folder; `window` the start of the window; `occurred_at` ISO 8601.
+    """
+
+    alert_id: str
+    monitor: str
+    endpoint: str
+    kind: str
+    state: State
+    severity: Severity
+    title: str
+    summary: str
+    occurred_at: str
+    incident: Annotated[str, msgspec.Meta(max_length=_PAGERDUTY_DEDUP_KEY)] = ""
+    reasons: list[str] = []
+    window: str = ""
+    decision_id: str = ""
+    report: str = ""
+
+
+class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One receiver of a monitor's alerts. `severities` and `kinds`: empty takes all.
+
+    `secret` is the NAME of a secret, whose text is for slack the URL (then `url` stays empty), for pagerduty the
+    routing key, for a webhook the signing secret (whsec_…; two, separated by white space, during a rotation).
+    """
+
+    kind: Literal["slack", "pagerduty", "webhook"]
+    url: str = ""
+    secret: str = ""
+    severities: tuple[Severity, ...] = ()
+    kinds: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        # ValueError, because msgspec turns it into its ValidationError with the place in the document. Each text says
+        # what was expected.
+        # The URL is not repeated: a chat's URL is a password.
+        if self.kind == "slack" and bool(self.url) == bool(self.secret):
+            raise ValueError("in a slack route either `url` or `secret` (the name of a secret that holds the URL)")
+        if self.kind == "pagerduty" and not self.secret:
+            raise ValueError("in a pagerduty route `secret` (the name of a secret that holds the routing key)")
+        if self.kind == "webhook" and not (self.url and self.secret):
+            raise ValueError("in a webhook route `url` and `secret` (the name of a secret that holds whsec_…)")
+        if self.url and not self.url.startswith(("https://", "http://")):
+            raise ValueError("a `url` that begins with https://")
+
+
+def incident_id(monitor: str, kind: str, number: int | str) -> str:
+    """The name that an opening and its resolution share; for a notice `number` is what it is about (a decision id)."""
+    return f"{monitor}|{kind}|{number}"
+
+
+def alert_id(incident: str, state: State) -> str:
+    """SHA-256 of monitor|kind|number|state: publishing the same alert again gives the same id."""
+    return hashlib.sha256(f"{incident}|{state}".encode()).hexdigest()
+
+
+def encode_alert(alert: Alert) -> str:
+    """The alert as the text of an SNS message: JSON, indented because e-mail subscribers read it as it is."""
+    return msgspec.json.format(msgspec.json.encode(alert, order="sorted"), indent=2).decode()
+
+
+def decode_alert(text: str | bytes) -> Alert:
+    """Read what `encode_alert` wrote. Raises UnreadableError."""
+    try:
+        return msgspec.json.decode(text, type=Alert)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UnreadableError("alert message", f"expected an alert as JSON: {error}") from None
+
+
+def attributes(alert: Alert) -> dict[str, str]:
+    """The SNS message attributes that subscriptions filter on; empty ones are left out because SNS refuses them."""
+    pairs = {
+        "monitor": alert.monitor,
+        "endpoint": alert.endpoint,
+        "kind": alert.kind,
+        "state": alert.state,
+        "severity": alert.severity,
+    }
+    return {name: value for name, value in pairs.items() if value}
+
+
+def subject(alert: Alert) -> str:
+    """The SNS subject, which is the subject of an e-mail; the topic's adapter makes it fit."""
+    return f"Plumbline {_headline(alert)}"
+
+
+def route_accepts(route: Route, alert: Alert) -> bool:
+    """Whether the route wants the alert. A notice reaches a pager only when it is an error: it would wake somebody."""
+    if route.severities and alert.severity not in route.severities:
+        return False
+    if route.kinds and alert.kind not in route.kinds:
+        return False
+    quiet = alert.state == "notice" and alert.severity in ("warning", "info")
+    return not (route.kind == "pagerduty" and quiet)
+
+
+def slack_message(alert: Alert) -> dict[str, Any]:
+    """The alert for a Slack-compatible incoming webhook: `text` for notifications, `blocks` for the channel."""
+    sign = ":white_check_mark:" if alert.state == "resolved" else _SIGN[alert.severity]
+    blocks = [_section(f"{sign} *{_escape(_headline(alert))}*\n{_escape(alert.summary)}")]
+    if alert.reasons:
+        blocks.append(_section("\n".join(f"• {_escape(_one_line(reason))}" for reason in alert.reasons)))
+    facts = {
+        "monitor": alert.monitor,
+        "endpoint": alert.endpoint,
+        "kind": alert.kind,
+        "window": alert.window,
+        "decision": alert.decision_id,
+        "report": alert.report,
+    }
+    line = " · ".join(f"{name} {_escape(value)}" for name, value in facts.items() if value)
+    blocks.append({"type": "context", "elements": [_mrkdwn(line)]})
+    return {"text": _cut(_escape(f"{_headline(alert)}: {_one_line(alert.summary)}"), _SLACK_TEXT), "blocks": blocks}
+
+
+def pagerduty_event(alert: Alert, routing_key: str) -> dict[str, Any]:
+    """The alert for PagerDuty's Events API v2: a resolution closes what its opening triggered (same dedup_key).
+
+    The severities are PagerDuty's own four words. Ask `route_accepts` first: quiet notices do not belong here.
+    """
+    event: dict[str, Any] = {
+        "routing_key": routing_key,
+        "event_action": "resolve" if alert.state == "resolved" else "trigger",
+        "dedup_key": alert.incident or alert.alert_id,
+    }
+    if alert.state == "resolved":
+        return event
+    event["client"] = "Plumbline"
+    event["payload"] = {
+        "summary": _cut(f"{_one_line(alert.title)}: {_one_line(alert.summary)}", _PAGERDUTY_SUMMARY),
+        "source": alert.endpoint or alert.monitor,
+        "severity": alert.severity,
+        "timestamp": alert.occurred_at,
+        "component": alert.monitor,
+        "class": alert.kind,
+        "custom_details": {
+            "alert_id": alert.alert_id,
+            "reasons": alert.reasons,
+            "window": alert.window,
+            "decision_id": alert.decision_id,
+            "report": alert.report,
+        },
+    }
+    return event
+
+
+def webhook_body(alert: Alert) -> bytes:
+    """The alert for a generic webhook: type, timestamp and data; equal alerts give equal bytes."""
+    document = {"type": f"alert.{alert.state}", "timestamp": alert.occurred_at, "data": alert}
+    return msgspec.json.encode(document, order="sorted")
+
+
+def _headline(alert: Alert) -> str:
+    """What happened and how bad it is, on one line."""
+    word = alert.state if alert.state == "resolved" else alert.severity
+    return f"[{word}] {_one_line(alert.title)}"
+
+
+def _section(text: str) -> dict[str, Any]:
+    return {"type": "section", "text": _mrkdwn(text)}
+
+
+def _mrkdwn(text: str) -> dict[str, Any]:
+    # verbatim: Slack shall not make links, channels or mentions out of names.
+    return {"type": "mrkdwn", "text": _cut(text, _SLACK_TEXT), "verbatim": True}
+
+
+def _escape(text: str) -> str:
+    """Slack's three control characters; without this a name such as <!channel> would call everybody."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _cut(text: str, limit: int) -> str:
+    """At most `limit` characters, never ending within an escaped character."""
+    if len(text) <= limit:
+        return text
+    text = text[: limit - 1]
+    start = text.rfind("&", len(text) - len("&amp"))
+    if start >= 0 and ";" not in text[start:]:
+        text = text[:start]
+    return text + "…"

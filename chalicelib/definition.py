@@ -1,0 +1,229 @@
+"""The monitor definition: one document per monitor, validated before anything is stored or handled.
+
+Knows every field a user may write and what is expected in it; refuses to know where definitions are kept
+(facts/monitors.py) or what they lead to. YAML is read by the command line only; what is stored is canonical JSON.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from datetime import timedelta
+from typing import Any, Literal
+
+import msgspec
+
+from chalicelib.decisions.alert import Route
+from chalicelib.decisions.policy import Policy, check_policy
+from chalicelib.errors import MisconfiguredError
+from chalicelib.records.attributes import Attributes
+from chalicelib.records.attributes import check as check_attributes
+from chalicelib.records.window import check_length, parse_duration
+
+MonitorType = Literal["DataQuality", "ModelQuality"]
+
+# SageMaker's own rule for endpoint, schedule and pipeline names.
+NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
+# Monitor names become parts of endpoint names with a suffix, so they are kept shorter.
+MONITOR_NAME = re.compile(r"[a-z0-9](-?[a-z0-9]){0,39}")
+S3_URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?")
+
+
+class WindowSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`length`: ISO-8601, whole hours. `grace`: how long after its end a window waits for the last capture files."""
+
+    length: str = "PT1H"
+    grace: str = "PT5M"
+
+
+class LabelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`horizon`: how long a window stays open to labels. `conflict`: which of several different labels counts."""
+
+    horizon: str = "P45D"
+    conflict: Literal["latest", "first", "reject"] = "latest"
+
+
+class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """S3 URIs of the first champion's baseline files; empty: that check is not evaluated and says so."""
+
+    data_quality_statistics: str = ""
+    data_quality_constraints: str = ""
+    model_quality_constraints: str = ""
+
+
+class Alarm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A CloudWatch alarm and what its ALARM state means for a decision.
+
+    trigger: asks for a retraining (all guards still hold); evidence: is written down with the decision;
+    veto: while it lasts, nothing is retrained or rolled back.
+    """
+
+    name: str
+    role: Literal["trigger", "evidence", "veto"]
+
+
+class Retraining(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which pipeline, and what it is given.
+
+    `parameters` maps each pipeline parameter to a text in which {manifest_uri}, {output_uri}, {decision_id},
+    {monitor}, {endpoint} are replaced. At least one parameter must take {manifest_uri}.
+    `output_uri` is where this monitor's executions may write.
+    """
+
+    pipeline_name: str
+    output_uri: str
+    parameters: dict[str, str]
+
+
+class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One monitor. See docs/monitor-definition.md for every field with its default."""
+
+    name: str
+    endpoint: str
+    capture_s3_uri: str
+    output_s3_uri: str
+    variant: str = "AllTraffic"
+    monitor_types: tuple[MonitorType, ...] = ("DataQuality", "ModelQuality")
+    ground_truth_s3_uri: str = ""
+    attributes: Attributes
+    window: WindowSettings = WindowSettings()
+    labels: LabelSettings = LabelSettings()
+    baseline: Baseline = Baseline()
+    policy: Policy = Policy()
+    alarms: tuple[Alarm, ...] = ()
+    schedules: tuple[str, ...] = ()
+    retraining: Retraining | None = None
+    routes: tuple[Route, ...] = ()
+
+    @property
+    def window_length(self) -> timedelta:
+        return parse_duration(self.window.length, "window.length")
+
+    @property
+    def grace(self) -> timedelta:
+        return parse_duration(self.window.grace, "window.grace")
+
+    @property
+    def horizon(self) -> timedelta:
+        return parse_duration(self.labels.horizon, "labels.horizon")
+
+
+def split_s3_uri(uri: str, field: str = "uri") -> tuple[str, str]:
+    """`s3://bucket/a/b/` -> ("bucket", "a/b"). Raises MisconfiguredError naming `field`."""
+    match = S3_URI.fullmatch(uri)
+    if not match:
+        raise MisconfiguredError(field, uri, "an S3 URI such as s3://bucket/prefix")
+    return match[1], (match[2] or "").strip("/")
+
+
+def parse_definition(document: Any) -> Definition:
+    """Check a decoded YAML or JSON document and return the definition.
+
+    Raises MisconfiguredError naming the field, what it holds and what was expected (for a misspelt field also
+    the name that was probably meant).
+    """
+    if not isinstance(document, dict):
+        raise MisconfiguredError("definition", type(document).__name__, "a mapping of fields")
+    _refuse_unknown_fields(document, Definition, "")
+    try:
+        definition = msgspec.convert(document, Definition)
+    except msgspec.ValidationError as error:
+        raise _as_misconfigured(error) from None
+    _check(definition)
+    return definition
+
+
+def canonical_json(definition: Definition) -> bytes:
+    """The bytes under which a definition is stored; equal definitions give equal bytes."""
+    return msgspec.json.encode(definition, order="sorted")
+
+
+def version_of(definition: Definition) -> str:
+    """The first 12 hex digits of the SHA-256 of the canonical JSON: the policy version of every decision."""
+    return hashlib.sha256(canonical_json(definition)).hexdigest()[:12]
+
+
+def _check(definition: Definition) -> None:
+    if not MONITOR_NAME.fullmatch(definition.name):
+        raise MisconfiguredError("name", definition.name, "1-40 lower-case letters, digits and single hyphens")
+    for field in ("endpoint", "variant"):
+        if not NAME.fullmatch(getattr(definition, field)):
+            raise MisconfiguredError(field, getattr(definition, field), "a SageMaker name: letters, digits, hyphens")
+    for field in ("capture_s3_uri", "output_s3_uri"):
+        split_s3_uri(getattr(definition, field), field)
+    if not definition.monitor_types:
+        raise MisconfiguredError("monitor_types", [], "at least one of DataQuality, ModelQuality")
+    check_attributes(definition.attributes)
+    check_length(definition.window_length, "window.length")
+    parse_duration(definition.window.grace, "window.grace")
+    parse_duration(definition.labels.horizon, "labels.horizon")
+    check_policy(definition.policy)
+    if "ModelQuality" in definition.monitor_types:
+        split_s3_uri(definition.ground_truth_s3_uri, "ground_truth_s3_uri")
+    for field in Baseline.__struct_fields__:
+        if value := getattr(definition.baseline, field):
+            split_s3_uri(value, f"baseline.{field}")
+    _check_prefixes(definition)
+    if definition.retraining:
+        _check_retraining(definition.retraining)
+
+
+def _check_prefixes(definition: Definition) -> None:
+    """Derived output must never match a prefix that we listen to, or each report would be an event for us."""
+    output = f"{definition.output_s3_uri.rstrip('/')}/"
+    for field in ("capture_s3_uri", "ground_truth_s3_uri"):
+        if (source := getattr(definition, field)) and output.startswith(f"{source.rstrip('/')}/"):
+            raise MisconfiguredError("output_s3_uri", definition.output_s3_uri, f"a place outside {field}")
+
+
+def _check_retraining(retraining: Retraining) -> None:
+    if not NAME.fullmatch(retraining.pipeline_name):
+        raise MisconfiguredError("retraining.pipeline_name", retraining.pipeline_name, "a SageMaker pipeline name")
+    split_s3_uri(retraining.output_uri, "retraining.output_uri")
+    if not any("{manifest_uri}" in text for text in retraining.parameters.values()):
+        raise MisconfiguredError(
+            "retraining.parameters", sorted(retraining.parameters), "one parameter whose value contains {manifest_uri}"
+        )
+    known = {"manifest_uri", "output_uri", "decision_id", "monitor", "endpoint"}
+    for name, text in retraining.parameters.items():
+        for placeholder in re.findall(r"{([^{}]*)}", text):
+            if placeholder not in known:
+                raise MisconfiguredError(
+                    f"retraining.parameters.{name}", text, "only the placeholders " + ", ".join(sorted(known))
+                )
+
+
+def _refuse_unknown_fields(document: Any, kind: Any, path: str) -> None:
+    """msgspec names an unknown field but not the one that was meant; a misspelt field deserves both."""
+    fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    for name, value in document.items():
+        here = f"{path}{name}"
+        if name not in fields:
+            near = difflib.get_close_matches(str(name), fields, n=1)
+            expected = f"did you mean {path}{near[0]}?" if near else "one of " + ", ".join(sorted(fields))
+            raise MisconfiguredError(here, "an unknown field", expected)
+        if isinstance(value, dict) and (inner := _struct_in(fields[name])):
+            _refuse_unknown_fields(value, inner, f"{here}.")
+        for position, entry in enumerate(value if isinstance(value, list) else ()):
+            if isinstance(entry, dict) and (inner := _struct_in(fields[name])):
+                _refuse_unknown_fields(entry, inner, f"{here}[{position}].")
+
+
+def _struct_in(annotation: Any) -> Any:
+    """The struct type inside `X`, `X | None` or `tuple[X, ...]`, if there is one."""
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+        return annotation
+    return next((inner for part in getattr(annotation, "__args__", ()) if (inner := _struct_in(part))), None)
+
+
+def _as_misconfigured(error: msgspec.ValidationError) -> MisconfiguredError:
+    text, _, place = str(error).partition(" - at `$")
+    field = place.rstrip("`").lstrip(".") or "definition"
+    missing = re.search(r"missing required field `(\w+)`", text)
+    if missing:
+        return MisconfiguredError(
+            f"{field}.{missing[1]}" if place else missing[1], None, "a value: the field is required"
+        )
+    got = re.search(r", got `(\w+)`", text)
+    return MisconfiguredError(field, got[1] if got else "an invalid value", text.split(", got")[0])

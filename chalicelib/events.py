@@ -1,0 +1,188 @@
+"""AWS's event shapes, and nothing else knows them: a queue message's body -> the few facts that a handler needs.
+
+Shapes are those of format section 10, verbatim samples in tests/events/. A body that is not such an event raises
+UnreadableError naming what was expected; it can never become readable, so it is recorded and not tried again.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import msgspec
+
+from chalicelib.errors import UnreadableError
+
+
+class ObjectCreated(msgspec.Struct, frozen=True):
+    """An S3 object was written. The key is plain text: EventBridge does not URL-encode it."""
+
+    bucket: str
+    key: str
+    etag: str
+    size: int
+    time: datetime
+
+
+class JobChanged(msgspec.Struct, frozen=True):
+    name: str
+    status: str
+
+
+class ExecutionChanged(msgspec.Struct, frozen=True):
+    arn: str
+    status: str
+
+
+class PackageChanged(msgspec.Struct, frozen=True):
+    arn: str
+    approval_status: str
+
+
+class EndpointChanged(msgspec.Struct, frozen=True):
+    """`status` is the event's upper snake case (IN_SERVICE), not the API's InService."""
+
+    name: str
+    status: str
+    config_name: str
+    time: datetime
+
+
+class AlarmChanged(msgspec.Struct, frozen=True):
+    name: str
+    state: str
+    changed_at: datetime
+
+
+M = TypeVar("M", bound=msgspec.Struct)
+
+
+class WindowMessage(msgspec.Struct, frozen=True):
+    """Our own message on the windows queue."""
+
+    monitor: str
+    window: str
+
+
+class ClaimMessage(msgspec.Struct, frozen=True):
+    """Our own message on the claim queues: which claim to act on."""
+
+    monitor: str
+    claim_id: str
+
+
+def object_created(body: str) -> ObjectCreated:
+    detail, time = _detail(body, "an S3 Object Created event")
+    try:
+        thing = detail["object"]
+        return ObjectCreated(
+            str(detail["bucket"]["name"]), str(thing["key"]), str(thing["etag"]), int(thing.get("size", 0)), time
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _unlike("an S3 Object Created event", error) from None
+
+
+def job_changed(body: str) -> JobChanged:
+    detail, _ = _detail(body, "a Processing Job State Change event")
+    return JobChanged(*_fields(detail, "ProcessingJobName", "ProcessingJobStatus"))
+
+
+def execution_changed(body: str) -> ExecutionChanged:
+    detail, _ = _detail(body, "a Pipeline Execution Status Change event")
+    return ExecutionChanged(*_fields(detail, "pipelineExecutionArn", "currentPipelineExecutionStatus"))
+
+
+def package_changed(body: str) -> PackageChanged:
+    detail, _ = _detail(body, "a Model Package State Change event")
+    arn, approval = _fields(detail, "ModelPackageArn", "ModelApprovalStatus")
+    return PackageChanged(arn, approval)
+
+
+def endpoint_changed(body: str) -> EndpointChanged:
+    detail, time = _detail(body, "an Endpoint State Change event")
+    name, status, config = _fields(detail, "EndpointName", "EndpointStatus", "EndpointConfigName")
+    return EndpointChanged(name, status, config, time)
+
+
+def alarm_changed(body: str) -> AlarmChanged:
+    detail, _ = _detail(body, "a CloudWatch Alarm State Change event")
+    try:
+        state = detail["state"]
+        return AlarmChanged(str(detail["alarmName"]), str(state["value"]), _time(state["timestamp"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise _unlike("a CloudWatch Alarm State Change event", error) from None
+
+
+def notification(body: str) -> bytes:
+    """The Message inside an SNS envelope."""
+    try:
+        return str(msgspec.json.decode(body)["Message"]).encode()
+    except (msgspec.DecodeError, KeyError, TypeError) as error:
+        raise _unlike("an SNS notification", error) from None
+
+
+def window_message(body: str) -> WindowMessage:
+    return _own(body, WindowMessage)
+
+
+def claim_message(body: str) -> ClaimMessage:
+    return _own(body, ClaimMessage)
+
+
+def object_created_body(bucket: str, key: str, etag: str, size: int, time: datetime) -> bytes:
+    """The event that S3 would have sent: what a sweep puts on the queue for an object whose event was lost."""
+    detail = {"version": "0", "bucket": {"name": bucket}, "object": {"key": key, "size": size, "etag": etag}}
+    return _event("Object Created", "aws.s3", time, detail)
+
+
+def execution_changed_body(arn: str, status: str, time: datetime) -> bytes:
+    """The event that SageMaker would have sent at the end of an execution."""
+    detail = {"pipelineExecutionArn": arn, "currentPipelineExecutionStatus": status}
+    return _event("SageMaker Model Building Pipeline Execution Status Change", "aws.sagemaker", time, detail)
+
+
+def _event(detail_type: str, source: str, time: datetime, detail: dict[str, Any]) -> bytes:
+    stamp = time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return msgspec.json.encode(
+        {"version": "0", "detail-type": detail_type, "source": source, "time": stamp, "detail": detail}
+    )
+
+
+def _own(body: str, kind: type[M]) -> M:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.DecodeError as error:
+        raise _unlike(f"a {kind.__name__}", error) from None
+
+
+def _detail(body: str, expected: str) -> tuple[dict[str, Any], datetime]:
+    try:
+        event = msgspec.json.decode(body)
+        detail = event["detail"]
+        if not isinstance(detail, dict):
+            raise TypeError("detail is not an object")
+        return detail, _time(event["time"])
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+        raise _unlike(expected, error) from None
+
+
+def _fields(detail: dict[str, Any], *names: str) -> list[str]:
+    missing = [name for name in names if not isinstance(detail.get(name), str)]
+    if missing:
+        raise UnreadableError("event", f"expected the text fields {', '.join(missing)} in detail")
+    return [detail[name] for name in names]
+
+
+def _time(value: object) -> datetime:
+    """ISO-8601 with Z, +00:00 or +0000, or epoch milliseconds as text: AWS's samples have all of them."""
+    text = str(value)
+    if text.isdigit():
+        return datetime.fromtimestamp(int(text) / 1000, UTC)
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _unlike(expected: str, error: Exception) -> UnreadableError:
+    # The class and the missing name only: a message's content may be payload.
+    hint = f" (missing {error.args[0]})" if isinstance(error, KeyError) else f" ({type(error).__name__})"
+    return UnreadableError("message", f"expected {expected}{hint}")

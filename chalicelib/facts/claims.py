@@ -1,0 +1,171 @@
+"""The two claims that stand before acts that cannot be taken back: start a retraining, change what is served.
+
+Keys: MONITOR#{monitor} / CLAIM#RETRAIN -> RetrainClaim; MONITOR#{monitor} / CLAIM#PROMOTION -> PromotionClaim;
+PACKAGE#{arn} / APPROVAL -> Approval (a package that waits for a person).
+
+A claim is written before the act, holds what is needed to repeat it exactly, and is marked after it. A claim in
+flight is a lease: when it expires, the clock sends it again and the act, having the same token, happens once.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+from chalicelib.facts.document import change, load, monitor_partition, put_if_absent
+from chalicelib.ports import Ledger
+
+LEASE = timedelta(minutes=10)
+
+RETRAIN_IN_FLIGHT = ("STARTING", "STARTED", "AWAITING_APPROVAL", "PROMOTING")
+
+
+class RetrainClaim(msgspec.Struct, frozen=True, kw_only=True):
+    """`state`: STARTING, STARTED, AWAITING_APPROVAL, PROMOTING, then PROMOTED, REFUSED or FAILED.
+
+    `window` is the evidence's window, `window_number` its ordinal (so that windows can be subtracted), `request` the
+    exact StartPipelineExecution request, `started_at` when the claim was made: evidence before it is used up.
+    """
+
+    decision_id: str
+    window: str
+    window_number: int
+    state: str
+    started_at: datetime
+    lease_until: datetime
+    request: dict[str, object]
+    manifest_uri: str
+    output_uri: str
+    fair_from: str
+    execution_arn: str = ""
+    outcome: str = ""
+
+    @property
+    def in_flight(self) -> bool:
+        return self.state in RETRAIN_IN_FLIGHT
+
+
+def load_retrain(ledger: Ledger, monitor: str) -> RetrainClaim | None:
+    stored = load(ledger, monitor_partition(monitor), "CLAIM#RETRAIN", RetrainClaim)
+    return stored.value if stored else None
+
+
+def claim_retrain(ledger: Ledger, monitor: str, claim: RetrainClaim, cool_down_windows: int) -> bool:
+    """True when this claim stands (also when it was made by an earlier delivery and has not started yet).
+
+    Granted when there is no claim, or the stored one has ended *and* its cool-down is over *and* its window is older.
+    Without the last condition late repeats of old windows start again what was done (5 of 89 in a prototype).
+    """
+
+    def think(stored: RetrainClaim | None) -> RetrainClaim | None:
+        if stored is None:
+            return claim
+        cooled = claim.window_number - stored.window_number >= cool_down_windows
+        return claim if not stored.in_flight and cooled and stored.window_number < claim.window_number else None
+
+    current, _ = change(ledger, monitor_partition(monitor), "CLAIM#RETRAIN", RetrainClaim, think)
+    return current is not None and current.decision_id == claim.decision_id and current.state == "STARTING"
+
+
+def move_retrain(
+    ledger: Ledger,
+    monitor: str,
+    decision_id: str,
+    states: tuple[str, ...],
+    to: str,
+    now: datetime,
+    *,
+    execution_arn: str | None = None,
+    outcome: str = "",
+) -> bool:
+    """Move the claim of a decision on if it stands in one of `states`; False for a repeat or a newer claim."""
+
+    def think(stored: RetrainClaim | None) -> RetrainClaim | None:
+        if stored is None or stored.decision_id != decision_id or stored.state not in states:
+            return None
+        arn = stored.execution_arn if execution_arn is None else execution_arn
+        return msgspec.structs.replace(
+            stored, state=to, lease_until=now + LEASE, execution_arn=arn, outcome=outcome or stored.outcome
+        )
+
+    _, moved = change(ledger, monitor_partition(monitor), "CLAIM#RETRAIN", RetrainClaim, think)
+    return moved
+
+
+class PromotionClaim(msgspec.Struct, frozen=True, kw_only=True):
+    """`kind`: promote (a challenger) or roll_back (a past champion). `generation`: the one that it may replace.
+
+    `state`: APPLYING (models, endpoints, gate), DEPLOYING (the endpoint updates), then DONE, REFUSED or SUPERSEDED.
+    """
+
+    claim_id: str
+    kind: str
+    decision_id: str
+    window: str
+    generation: int
+    candidate: str
+    package_arn: str
+    state: str
+    claimed_at: datetime
+    lease_until: datetime
+    manifest_uri: str = ""
+    fair_from: str = ""
+    config_name: str = ""
+    deploying_since: str = ""
+    baseline: str = ""
+    outcome: str = ""
+
+    @property
+    def in_flight(self) -> bool:
+        return self.state in ("APPLYING", "DEPLOYING")
+
+
+def load_promotion(ledger: Ledger, monitor: str) -> PromotionClaim | None:
+    stored = load(ledger, monitor_partition(monitor), "CLAIM#PROMOTION", PromotionClaim)
+    return stored.value if stored else None
+
+
+def claim_promotion(ledger: Ledger, monitor: str, claim: PromotionClaim) -> bool:
+    """True when this claim stands and is in flight. Granted when none is in flight and this one was not ended before.
+
+    Generations only grow: a claim for one older than the last claimed is a late repeat and is not granted.
+    """
+
+    def think(stored: PromotionClaim | None) -> PromotionClaim | None:
+        if stored is None:
+            return claim
+        if stored.claim_id == claim.claim_id or stored.in_flight or claim.generation < stored.generation:
+            return None
+        return claim
+
+    current, _ = change(ledger, monitor_partition(monitor), "CLAIM#PROMOTION", PromotionClaim, think)
+    return current is not None and current.claim_id == claim.claim_id and current.in_flight
+
+
+def amend_promotion(ledger: Ledger, monitor: str, claim_id: str, now: datetime, **fields: object) -> bool:
+    """Write progress into a claim in flight; False when it has ended or another one stands."""
+
+    def think(stored: PromotionClaim | None) -> PromotionClaim | None:
+        if stored is None or stored.claim_id != claim_id or not stored.in_flight:
+            return None
+        return msgspec.structs.replace(stored, lease_until=now + LEASE, **fields)
+
+    _, written = change(ledger, monitor_partition(monitor), "CLAIM#PROMOTION", PromotionClaim, think)
+    return written
+
+
+class Approval(msgspec.Struct, frozen=True):
+    """A registered package that a person must approve, and the retraining that it belongs to."""
+
+    monitor: str
+    decision_id: str
+
+
+def await_approval(ledger: Ledger, package_arn: str, approval: Approval) -> None:
+    put_if_absent(ledger, f"PACKAGE#{package_arn}", "APPROVAL", approval)
+
+
+def awaited_approval(ledger: Ledger, package_arn: str) -> Approval | None:
+    stored = load(ledger, f"PACKAGE#{package_arn}", "APPROVAL", Approval)
+    return stored.value if stored else None

@@ -1,0 +1,129 @@
+"""What was found in each window, and how each candidate did on its rows.
+
+Keys: MONITOR#{monitor} / EVALUATION#{window} -> Evaluation; MONITOR#{monitor} / LOSS#{window}#{candidate} -> Loss.
+"3 of the last 5 windows" is a query over these, never a counter.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from chalicelib.facts.document import Stored, change, load, load_all, monitor_partition, put_if_absent
+from chalicelib.ports import Ledger
+
+
+class Evaluation(msgspec.Struct, frozen=True):
+    """The evidence of one window, small enough to query a hundred of them.
+
+    `digest` identifies the revision of the report. `loss` is the served error rate over the labelled rows outside
+    deployments, None when there is none. `settled`: enough labels by the policy in force. `mixed`: more than one
+    model answered. `sample` identifies the labelled row sample that candidates are scored on.
+    """
+
+    window: str
+    digest: str
+    rows: int
+    labelled: int
+    coverage: float
+    loss: float | None
+    settled: bool
+    mixed: bool
+    violations: int
+    broken: tuple[str, ...]
+    sample: str
+    model: str
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """Error rate of a candidate on a window's row sample (`rows` rows), beside what was served on the same rows."""
+
+    window: str
+    candidate: str
+    sample: str
+    rows: int
+    loss: float
+    served_loss: float
+
+
+def load_evaluation(ledger: Ledger, monitor: str, window: str) -> Stored[Evaluation] | None:
+    return load(ledger, monitor_partition(monitor), f"EVALUATION#{window}", Evaluation)
+
+
+def save_evaluation(ledger: Ledger, monitor: str, evaluation: Evaluation, expected: str | None) -> None:
+    """Replace the revision that the worker began with. Raises ConflictError when another worker was faster:
+    the whole evaluation must then be thought again, or an older view of the inputs could overwrite a newer one."""
+    ledger.put(
+        monitor_partition(monitor),
+        f"EVALUATION#{evaluation.window}",
+        msgspec.json.encode(evaluation),
+        expected=expected,
+    )
+
+
+def evaluations(ledger: Ledger, monitor: str, since: str = "", until: str = "~") -> list[Evaluation]:
+    """Evaluations of windows with since <= window < until, oldest first."""
+    return load_all(
+        ledger,
+        monitor_partition(monitor),
+        Evaluation,
+        begins_with="EVALUATION#",
+        since=f"EVALUATION#{since}",
+        until=f"EVALUATION#{until}",
+    )
+
+
+def newest_settled(ledger: Ledger, monitor: str) -> str:
+    """The name of the newest settled window, or ""."""
+    # Labels come late but not for ever: the newest settled window is near the newest evaluated one.
+    for page in (16, 256, None):
+        found = load_all(
+            ledger, monitor_partition(monitor), Evaluation, begins_with="EVALUATION#", newest_first=True, limit=page
+        )
+        for evaluation in found:
+            if evaluation.settled:
+                return evaluation.window
+        if page is None or len(found) < page:
+            return ""
+    return ""
+
+
+def save_loss(ledger: Ledger, monitor: str, loss: Loss) -> None:
+    """The newest sample's loss replaces an older one's."""
+    change(ledger, monitor_partition(monitor), f"LOSS#{loss.window}#{loss.candidate}", Loss, lambda _: loss)
+
+
+def save_first_loss(ledger: Ledger, monitor: str, loss: Loss) -> None:
+    """Keep a loss where there is none yet."""
+    put_if_absent(ledger, monitor_partition(monitor), f"LOSS#{loss.window}#{loss.candidate}", loss)
+
+
+def losses(ledger: Ledger, monitor: str, since: str = "") -> list[Loss]:
+    """Candidate losses of windows from `since` on, oldest first."""
+    return load_all(
+        ledger, monitor_partition(monitor), Loss, begins_with="LOSS#", since=f"LOSS#{since}", until="LOSS#~"
+    )
+
+
+class Execution(msgspec.Struct, frozen=True):
+    """One finished execution of an existing Model Monitor schedule, as its files tell it."""
+
+    job: str
+    schedule: str
+    status: str
+    violations: int
+    report: str
+    finished_at: datetime
+
+
+def save_execution(ledger: Ledger, monitor: str, execution: Execution) -> bool:
+    """Keep an execution; False when it is known already."""
+    _, written = change(
+        ledger,
+        monitor_partition(monitor),
+        f"EXECUTION#{execution.job}",
+        Execution,
+        lambda stored: None if stored else execution,
+    )
+    return written

@@ -1,0 +1,137 @@
+"""The life of alerts: an incident of one kind in one monitor is opened once and resolved once.
+
+Key: MONITOR#{monitor} / INCIDENT#{kind} -> Incident. Monotone in window: a verdict about an older window never undoes
+what a newer one decided, so the newest verdict holds in whatever order verdicts come. Resolving takes a window that is
+strictly newer than every bad one, opening again one that is strictly newer than the resolution.
+
+Claim, act, mark: opening or resolving writes down an alert that is owed; who publishes it marks it published; what a
+crash left between is still `pending` for whoever comes next. The id of an alert is a function of the incident and its
+state, so an alert that is published twice is known downstream by its id (facts/deliveries.py).
+Refuses to know what makes a window good or bad, and the words of an alert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+
+from chalicelib.decisions.alert import Severity, alert_id, incident_id
+from chalicelib.facts.document import change, load_all, monitor_partition
+from chalicelib.ports import Ledger
+
+_PREFIX = "INCIDENT#"
+
+
+class OwedAlert(msgspec.Struct, frozen=True):
+    """An alert not yet known to be published: `window` decided it, `decided_at` (ISO 8601) is when."""
+
+    alert_id: str
+    incident: str
+    state: Literal["opened", "resolved"]
+    severity: Severity
+    window: str
+    decided_at: str
+
+
+class Incident(msgspec.Struct, frozen=True, kw_only=True):
+    """`number` counts openings (0: never opened). `decided_window`: the newest window whose verdict is the state's.
+
+    `owed` are the alerts not yet published, oldest first: a resolution stays owed when the next incident opens.
+    """
+
+    monitor: str
+    kind: str
+    number: int = 0
+    state: Literal["OPEN", "RESOLVED"] = "RESOLVED"
+    severity: Severity = "error"
+    decided_window: str = ""
+    opened_window: str = ""
+    resolved_window: str = ""
+    owed: tuple[OwedAlert, ...] = ()
+
+
+def open_incident(
+    ledger: Ledger, monitor: str, kind: str, window_start: str, now: datetime, severity: Severity = "error"
+) -> Incident:
+    """Note that a window is bad; opens the incident unless it is open or a newer window was good.
+
+    `window_start`: a text that sorts by time (Window.name). Raises ConflictError after several lost races in a row.
+    """
+
+    def think(stored: Incident | None) -> Incident:
+        incident = stored or Incident(monitor=monitor, kind=kind)
+        if incident.state == "OPEN":
+            return _decided_by(incident, window_start)
+        # Restated as bad, a window may open an incident that it said nothing about; one that it resolved it may not.
+        if window_start < incident.decided_window or (incident.number and window_start <= incident.resolved_window):
+            return incident
+        opened = msgspec.structs.replace(
+            incident, number=incident.number + 1, state="OPEN", severity=severity, opened_window=window_start
+        )
+        return _owing(_decided_by(opened, window_start), "opened", window_start, now)
+
+    return _change(ledger, monitor, kind, think)
+
+
+def resolve_incident(ledger: Ledger, monitor: str, kind: str, window_start: str, now: datetime) -> Incident:
+    """Note that a window is good; resolves the incident if the window is newer than every bad one.
+
+    Also a good window without an incident is noted: a late verdict about an older one must not open it.
+    """
+
+    def think(stored: Incident | None) -> Incident:
+        incident = stored or Incident(monitor=monitor, kind=kind)
+        if incident.state == "RESOLVED":
+            return _decided_by(incident, window_start)
+        if window_start <= incident.decided_window:
+            return incident
+        resolved = msgspec.structs.replace(incident, state="RESOLVED", resolved_window=window_start)
+        return _owing(_decided_by(resolved, window_start), "resolved", window_start, now)
+
+    return _change(ledger, monitor, kind, think)
+
+
+def pending(incident: Incident) -> tuple[OwedAlert, ...]:
+    """The alerts that must still be published, oldest first."""
+    return incident.owed
+
+
+def mark_published(ledger: Ledger, monitor: str, kind: str, published: str) -> None:
+    """Note that the alert with this id was published; repeating it changes nothing."""
+
+    def think(stored: Incident | None) -> Incident | None:
+        if stored is None:
+            return None
+        owed = tuple(alert for alert in stored.owed if alert.alert_id != published)
+        return msgspec.structs.replace(stored, owed=owed)
+
+    change(ledger, *_key(monitor, kind), Incident, think)
+
+
+def read_incidents(ledger: Ledger, monitor: str) -> list[Incident]:
+    """Every kind of incident that a monitor ever had a verdict on, by kind."""
+    return load_all(ledger, monitor_partition(monitor), Incident, begins_with=_PREFIX)
+
+
+def _key(monitor: str, kind: str) -> tuple[str, str]:
+    return monitor_partition(monitor), f"{_PREFIX}{kind}"
+
+
+def _change(ledger: Ledger, monitor: str, kind: str, think: Callable[[Incident | None], Incident]) -> Incident:
+    stored, _ = change(ledger, *_key(monitor, kind), Incident, think)
+    assert stored is not None  # `think` always has an answer
+    return stored
+
+
+def _decided_by(incident: Incident, window_start: str) -> Incident:
+    return msgspec.structs.replace(incident, decided_window=max(incident.decided_window, window_start))
+
+
+def _owing(incident: Incident, state: Literal["opened", "resolved"], window_start: str, now: datetime) -> Incident:
+    name = incident_id(incident.monitor, incident.kind, incident.number)
+    decided_at = now.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    alert = OwedAlert(alert_id(name, state), name, state, incident.severity, window_start, decided_at)
+    return msgspec.structs.replace(incident, owed=(*incident.owed, alert))

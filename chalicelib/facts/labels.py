@@ -1,0 +1,71 @@
+"""Which label objects touch which windows, and which labels have found no capture yet.
+
+Keys: LABELS#{monitor}#{window} / {bucket}/{key} -> Source (this object has labels for this window);
+UNMATCHED#{monitor} / {arrival}#{bucket}/{key} -> Source (some of its ids were unknown when it landed);
+LANDED#{bucket}/{folder} / {key} -> Landed (worked off).
+
+A label and its capture may arrive in either order and at the same moment. The one that lands writes UNMATCHED
+*before* it looks for windows; the one that evaluates writes the window's ids *before* it looks for UNMATCHED.
+So at least one of the two sees the other.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from chalicelib.facts.document import load_all, put_if_absent
+from chalicelib.ports import Ledger
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A ground-truth object; `arrived` is its arrival time (ISO), which orders labels that carry none."""
+
+    bucket: str
+    key: str
+    arrived: str
+
+
+class Landed(msgspec.Struct, frozen=True):
+    key: str
+    etag: str
+
+
+def _sources(monitor: str, window: str) -> str:
+    return f"LABELS#{monitor}#{window}"
+
+
+def add_source(ledger: Ledger, monitor: str, window: str, source: Source, expires_at: datetime) -> None:
+    put_if_absent(ledger, _sources(monitor, window), f"{source.bucket}/{source.key}", source, expires_at)
+
+
+def sources(ledger: Ledger, monitor: str, window: str) -> list[Source]:
+    """The label objects known to touch a window, in key order."""
+    return load_all(ledger, _sources(monitor, window), Source)
+
+
+def add_unmatched(ledger: Ledger, monitor: str, source: Source, expires_at: datetime) -> None:
+    put_if_absent(ledger, f"UNMATCHED#{monitor}", f"{source.arrived}#{source.bucket}/{source.key}", source, expires_at)
+
+
+def remove_unmatched(ledger: Ledger, monitor: str, source: Source) -> None:
+    """Every id of the object has found its window."""
+    pk, sk = f"UNMATCHED#{monitor}", f"{source.arrived}#{source.bucket}/{source.key}"
+    if item := ledger.get(pk, sk):
+        ledger.delete(pk, sk, expected=item.revision)
+
+
+def unmatched(ledger: Ledger, monitor: str, since: str) -> list[Source]:
+    """Label objects with unknown ids that arrived at or after a time (ISO)."""
+    return load_all(ledger, f"UNMATCHED#{monitor}", Source, since=since)
+
+
+def mark_landed(ledger: Ledger, bucket: str, key: str, etag: str, expires_at: datetime) -> None:
+    folder, _, name = key.rpartition("/")
+    put_if_absent(ledger, f"LANDED#{bucket}/{folder}", f"{name}#{etag}", Landed(key, etag), expires_at)
+
+
+def landed(ledger: Ledger, bucket: str, folder: str) -> set[tuple[str, str]]:
+    """(key, ETag) of the objects of a folder that were worked off."""
+    return {(done.key, done.etag) for done in load_all(ledger, f"LANDED#{bucket}/{folder}", Landed)}

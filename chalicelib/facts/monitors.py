@@ -1,0 +1,120 @@
+"""The index of monitor definitions: a capture key, an endpoint or an alarm finds its monitors among thousands.
+
+Keys: MONITORS / {name} -> Entry (current version, where the document lies); INDEX#{kind}#{value} / {name} -> Pointer.
+A pointer is a hint: the reader checks it against the current entry, so that one left over from an older version
+leads nowhere.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from chalicelib import keys
+from chalicelib.definition import Definition, canonical_json, split_s3_uri, version_of
+from chalicelib.errors import NotFoundError
+from chalicelib.facts.document import change, load, load_all, put_if_absent
+from chalicelib.ports import Ledger, ObjectStore
+
+PARTITION = "MONITORS"
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """`version` of the definition in force, and since when the monitor exists (no window before that is owed)."""
+
+    name: str
+    version: str
+    since: str
+    sources: tuple[tuple[str, str], ...]
+
+
+class Pointer(msgspec.Struct, frozen=True):
+    name: str
+
+
+def sources_of(definition: Definition) -> tuple[tuple[str, str], ...]:
+    """Every (kind, value) under which events look for this monitor."""
+    bucket, prefix = split_s3_uri(definition.capture_s3_uri)
+    capture = keys.capture_prefix(prefix, definition.endpoint, definition.variant)
+    found = [("capture", f"{bucket}/{capture}"), ("endpoint", definition.endpoint)]
+    if definition.ground_truth_s3_uri:
+        bucket, prefix = split_s3_uri(definition.ground_truth_s3_uri)
+        found.append(("ground-truth", f"{bucket}/{prefix}"))
+    found += [("alarm", alarm.name) for alarm in definition.alarms]
+    # SageMaker lower-cases a schedule's name in its ARN, which is where an event names it.
+    found += [("schedule", schedule.lower()) for schedule in definition.schedules]
+    return tuple(found)
+
+
+def add(ledger: Ledger, objects: ObjectStore, bucket: str, definition: Definition, since: str) -> Entry:
+    """Store a definition as a new version and make it the one in force; repeating it changes nothing.
+
+    `since` is the name of the first window owed; a monitor that exists keeps its own. The document is written first,
+    the pointers next, the entry last, so that nobody finds a version that is not there.
+    """
+    version = version_of(definition)
+    objects.put(bucket, keys.definition_key(definition.name, version), canonical_json(definition))
+    for kind, value in sources_of(definition):
+        point(ledger, kind, value, definition.name)
+
+    def entry(stored: Entry | None) -> Entry:
+        return Entry(definition.name, version, stored.since if stored else since, sources_of(definition))
+
+    current, _ = change(ledger, PARTITION, definition.name, Entry, entry)
+    assert current is not None
+    return current
+
+
+def point(ledger: Ledger, kind: str, value: str, monitor: str) -> None:
+    """Let a source lead to a monitor."""
+    put_if_absent(ledger, f"INDEX#{kind}#{value}", monitor, Pointer(monitor))
+
+
+def find(ledger: Ledger, kind: str, value: str) -> list[Entry]:
+    """The monitors that listen to a source, by name. Endpoints that we made ourselves are in no definition."""
+    entries = (get(ledger, pointer.name) for pointer in load_all(ledger, f"INDEX#{kind}#{value}", Pointer))
+    return [entry for entry in entries if entry and (kind == "pool-endpoint" or (kind, value) in entry.sources)]
+
+
+def get(ledger: Ledger, name: str) -> Entry | None:
+    stored = load(ledger, PARTITION, name, Entry)
+    return stored.value if stored else None
+
+
+def all_entries(ledger: Ledger) -> list[Entry]:
+    return load_all(ledger, PARTITION, Entry)
+
+
+class Definitions:
+    """Definitions by name, decoded once per version and process."""
+
+    def __init__(self, ledger: Ledger, objects: ObjectStore, bucket: str) -> None:
+        self._ledger, self._objects, self._bucket = ledger, objects, bucket
+        self._decoded: dict[tuple[str, str], Definition] = {}
+
+    def get(self, name: str) -> Definition:
+        """The definition in force. Raises NotFoundError for an unknown monitor."""
+        entry = get(self._ledger, name)
+        if entry is None:
+            raise NotFoundError(f"monitor {name}: not in the table; `plumbline add` stores it")
+        return self.of(entry)
+
+    def of(self, entry: Entry) -> Definition:
+        """The definition of an entry."""
+        if (known := self._decoded.get((entry.name, entry.version))) is not None:
+            return known
+        body = self._objects.get(self._bucket, keys.definition_key(entry.name, entry.version)).body
+        definition = msgspec.json.decode(body, type=Definition)
+        self._decoded[entry.name, entry.version] = definition
+        return definition
+
+    def ground_truth_places(self, endpoint: str) -> list[tuple[str, str, str]]:
+        """(bucket, key prefix, problem type) of every monitor of an endpoint that takes labels."""
+        return [
+            (*split_s3_uri(definition.ground_truth_s3_uri), definition.attributes.problem_type)
+            for definition in self.find("endpoint", endpoint)
+            if definition.ground_truth_s3_uri
+        ]
+
+    def find(self, kind: str, value: str) -> list[Definition]:
+        """The definitions that listen to a source."""
+        return [self.of(entry) for entry in find(self._ledger, kind, value)]

@@ -1,0 +1,36 @@
+"""A CloudWatch alarm changed: keep its state, and let a trigger or the end of a veto ask for a decision.
+
+An alarm enters a decision as the definition declares it; what it leads to is decided where every window is decided.
+"""
+
+from __future__ import annotations
+
+from chalicelib.events import alarm_changed
+from chalicelib.facts import alarms, due, evaluations
+from chalicelib.records.window import Window
+from chalicelib.wiring import Services
+
+
+def handle(body: str, services: Services) -> None:
+    """Record the newest state; a trigger in ALARM is tied to the newest settled window, which is decided again."""
+    event = alarm_changed(body)
+    for definition in services.definitions.find("alarm", event.name):
+        state = alarms.AlarmState(event.name, event.state, event.changed_at)
+        if not alarms.record(services.ledger, definition.name, state):
+            continue
+        window = evaluations.newest_settled(services.ledger, definition.name)
+        if not window:
+            continue
+        role = next(alarm.role for alarm in definition.alarms if alarm.name == event.name)
+        if role == "trigger" and event.state == "ALARM":
+            trigger = alarms.Trigger(window, event.name, event.changed_at)
+            alarms.attach(services.ledger, definition.name, trigger)
+        elif role != "veto":
+            continue
+        due.mark(
+            services.ledger,
+            definition.name,
+            Window.parse(window, definition.window_length),
+            definition.grace,
+            services.now(),
+        )

@@ -1,0 +1,103 @@
+"""What a retraining leads to: its end, or the claim of a promotion. Not an event source: three handlers share it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from chalicelib.definition import Definition
+from chalicelib.events import ClaimMessage
+from chalicelib.facts import champions, claims, decisions
+from chalicelib.handlers.incident_alerts import notify
+from chalicelib.wiring import Services
+
+# States of a claim whose execution may end: STARTING when the mark of the start was lost.
+WAITING = ("STARTING", "STARTED", "PROMOTING")
+OPEN = (*WAITING, "AWAITING_APPROVAL")
+
+_TITLES = {
+    "STARTED": "a retraining has started",
+    "PROMOTED": "a challenger was promoted",
+    "REFUSED": "a challenger was refused",
+    "FAILED": "a retraining failed",
+    "ROLLED_BACK": "a past champion serves again",
+}
+
+
+def candidate_name(package_arn: str) -> str:
+    """…:model-package/churn/3 -> churn-3."""
+    return "-".join(package_arn.rpartition(":model-package/")[2].split("/"))
+
+
+def request_promotion(services: Services, definition: Definition, claim: claims.RetrainClaim, package_arn: str) -> None:
+    """Claim the promotion of a registered package and send it on its way.
+
+    While another change of what is served is in flight the claim is not granted; the clock comes back to it.
+    """
+    name, now = definition.name, services.now()
+    champion = champions.load_champion(services.ledger, name)
+    assert champion is not None, f"{name}: no champion was crowned when the monitor was added"
+    claims.move_retrain(services.ledger, name, claim.decision_id, OPEN, "PROMOTING", now)
+    promotion = claims.PromotionClaim(
+        claim_id=f"promote-{claim.decision_id}",
+        kind="promote",
+        decision_id=claim.decision_id,
+        window=claim.window,
+        generation=champion.generation,
+        candidate=candidate_name(package_arn),
+        package_arn=package_arn,
+        state="APPLYING",
+        claimed_at=now,
+        lease_until=now + claims.LEASE,
+        manifest_uri=claim.manifest_uri,
+        fair_from=claim.fair_from,
+    )
+    if claims.claim_promotion(services.ledger, name, promotion):
+        send_promotion(services, name, promotion.claim_id)
+
+
+def send_promotion(services: Services, monitor: str, claim_id: str) -> None:
+    services.queues.send("promotion-claims", [msgspec.json.encode(ClaimMessage(monitor, claim_id))])
+
+
+def end_retrain(
+    services: Services,
+    definition: Definition,
+    decision_id: str,
+    window: str,
+    state: Literal["PROMOTED", "REFUSED", "FAILED"],
+    reason: str,
+) -> None:
+    """Close the claim of a retraining: write the outcome down, tell people, then mark (a repeat tells the same ids)."""
+    tell(services, definition, decision_id, window, state, reason)
+    claims.move_retrain(services.ledger, definition.name, decision_id, OPEN, state, services.now(), outcome=reason)
+
+
+def tell(
+    services: Services,
+    definition: Definition,
+    decision_id: str,
+    window: str,
+    state: Literal["STARTED", "PROMOTED", "REFUSED", "FAILED", "ROLLED_BACK"],
+    reason: str,
+) -> None:
+    """Write an outcome of a decision down and publish the notice of it."""
+    at = services.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+    decisions.save_outcome(
+        services.ledger,
+        definition.name,
+        decisions.Outcome(decision_id=decision_id, window=window, kind=state.lower(), detail=reason, at=at),
+    )
+    kind = "retraining" if state in ("STARTED", "FAILED") else "promotion"
+    notify(
+        services,
+        definition,
+        kind,
+        f"{decision_id}-{state}",
+        "error" if state == "FAILED" else "info",
+        _TITLES[state],
+        [reason],
+        window=window,
+        decision_id=decision_id,
+    )

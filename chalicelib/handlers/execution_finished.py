@@ -1,0 +1,76 @@
+"""A Model Monitor execution of an existing schedule finished: read its files and keep what it found.
+
+There is no event of its own for an execution: it is a processing job with a monitoring schedule (format section 10).
+Its plain thresholds alert; they retrain nothing.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from chalicelib.definition import Definition, split_s3_uri
+from chalicelib.errors import NotFoundError, UnreadableError
+from chalicelib.events import job_changed
+from chalicelib.facts import evaluations, incidents
+from chalicelib.handlers.incident_alerts import Finding, publish_pending
+from chalicelib.ports import ProcessingJob
+from chalicelib.wiring import Services
+
+
+class _Violations(msgspec.Struct):
+    violations: list[dict[str, object]]
+
+
+def handle(body: str, services: Services) -> None:
+    """Work off one processing-job event; jobs of no schedule that we know, and merge stages, are nobody's."""
+    event = job_changed(body)
+    if event.name.startswith("groundtruth-merge-"):
+        return
+    try:
+        job = services.sagemaker.describe_processing_job(event.name)
+    except NotFoundError:
+        return
+    if not job.monitoring_schedule_arn or job.status == "InProgress":
+        return
+    schedule = job.monitoring_schedule_arn.rpartition("/")[2]
+    for definition in services.definitions.find("schedule", schedule):
+        _record(services, definition, schedule, job)
+
+
+def _record(services: Services, definition: Definition, schedule: str, job: ProcessingJob) -> None:
+    report = next(iter(job.outputs.values()), "")
+    reasons = _violations(services, report) if job.status == "Completed" else [f"the execution ended {job.status}"]
+    execution = evaluations.Execution(
+        job=job.name,
+        schedule=schedule,
+        status=job.exit_message.partition(":")[0] or job.status,
+        violations=len(reasons),
+        report=report,
+        finished_at=services.now(),
+    )
+    evaluations.save_execution(services.ledger, definition.name, execution)
+    # The metric time of the job is its window's start; a job without one is ordered by its name, which holds it.
+    window = job.environment.get("start_time", job.name)
+    now = services.now()
+    if reasons:
+        incidents.open_incident(services.ledger, definition.name, "model-monitor", window, now, "warning")
+    else:
+        incidents.resolve_incident(services.ledger, definition.name, "model-monitor", window, now)
+    finding = Finding(window=window, reasons=reasons, report=report)
+    publish_pending(services, definition, {"model-monitor": finding})
+
+
+def _violations(services: Services, report: str) -> list[str]:
+    """The names of what was violated; a completed execution without the file has none (format section 1)."""
+    bucket, prefix = split_s3_uri(report, "the job's output")
+    key = f"{prefix}/constraint_violations.json"
+    try:
+        body = services.objects.get(bucket, key).body
+    except NotFoundError:
+        return []
+    try:
+        found = msgspec.json.decode(body, type=_Violations).violations
+    except msgspec.DecodeError:
+        raise UnreadableError(key, "expected SageMaker's constraint_violations.json") from None
+    names = (violation.get("metric_name") or violation.get("feature_name") for violation in found)
+    return [f"{name}: {violation.get('constraint_check_type')}" for name, violation in zip(names, found, strict=True)]

@@ -1,0 +1,327 @@
+"""POST /ground-truth/{endpoint}: signed labels become one canonical object in SageMaker's ground-truth layout.
+
+Knows the two forms of an entry and every answer that a caller can get; refuses to know HTTP's machinery (app.py), what
+a label means to a monitor, and which windows it touches (ground_truth_landed, which the object itself sets off).
+All or nothing: one bad entry and nothing is stored. Answers name places and expectations, never what was sent.
+
+Entry forms: {"groundTruthData": {"data": "1", "encoding": "CSV"}, "eventMetadata": {"eventId": "…"}, "eventVersion":
+"0"} (model-monitor formats, section 3) and {"id": "…", "label": 1, "labelTime": "…", "inferenceTime": "…"}, whose times
+are optional. Errors are problem documents (RFC 9457).
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from chalicelib import keys
+from chalicelib.errors import MisconfiguredError, NotFoundError
+from chalicelib.facts.deliveries import Receipt, receive
+from chalicelib.records.ground_truth import Label, write_ground_truth
+from chalicelib.webhooks import SignatureError, Verified, verify
+from chalicelib.wiring import Services
+
+MAX_BODY_BYTES = 1024 * 1024
+
+_LINES = ("application/jsonlines", "application/x-ndjson")
+_TYPES = ("application/json", *_LINES)
+_NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
+_TITLES = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    404: "Not Found",
+    409: "Conflict",
+    413: "Content Too Large",
+    415: "Unsupported Media Type",
+    422: "Unprocessable Content",
+}
+
+# (bucket, key prefix, problem type) of every monitor that takes ground truth for an endpoint.
+Places = Callable[[str], Sequence[tuple[str, str, str]]]
+Answer = tuple[int, dict[str, Any], dict[str, str]]
+
+
+class PostedRequest(msgspec.Struct, frozen=True):
+    """The request as it came: `body` is byte for byte what was signed."""
+
+    endpoint: str
+    headers: Mapping[str, str]
+    body: bytes
+    content_type: str
+
+
+class _Refusal(Exception):
+    """Carries an answer other than 202 to `handle`; nothing was stored."""
+
+    def __init__(self, status: int, detail: str, **members: Any) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.members = status, detail, members
+
+
+class _BadEntry(Exception):
+    """Every (field, what was expected) of one entry that is wrong."""
+
+    def __init__(self, faults: Sequence[tuple[str, str]]) -> None:
+        super().__init__(f"{len(faults)} faults")
+        self.faults = faults
+
+
+def handle(request: PostedRequest, services: Services, ground_truth_places: Places) -> Answer:
+    """Verify, check and store posted labels; returns (status, body, headers).
+
+    202 {"stored": n, "object": key, "webhookId": id}, the same for every repeat of a webhook id; with several places
+    "objects" names all. Otherwise a problem document: 400, 401, 404, 409, 413, 415, 422. Raises MisconfiguredError
+    when the deployment's keys cannot be used.
+    """
+    try:
+        now = services.now()
+        verified = _verified(request, services, now)
+        places = _places(request.endpoint, ground_truth_places)
+        labels = _read(request, places)
+        # The digest leaves out the time that we add, or each attempt would seem to say something else.
+        canonical = write_ground_truth(labels)
+        digest = hashlib.sha256(verified.webhook_id.encode() + b"\n" + canonical).hexdigest()
+        hour = keys.hour_folder(now)
+        objects = tuple((bucket, keys.join(prefix, hour, f"{digest}.jsonl")) for bucket, prefix in places)
+        receipt = Receipt(digest, verified.timestamp, objects, canonical.count(b"\n"))
+        first = receive(services.ledger, request.endpoint, verified.webhook_id, receipt, now)
+        if first.digest != digest:
+            raise _Refusal(409, "this webhook-id was used before with another body; a new message needs a new id")
+        _store(first, labels, services)
+        return 202, _accepted(first, verified.webhook_id), {"Content-Type": "application/json"}
+    except _Refusal as refusal:
+        problem = {
+            "type": "about:blank",
+            "title": _TITLES[refusal.status],
+            "status": refusal.status,
+            "detail": refusal.detail,
+            **refusal.members,
+        }
+        return refusal.status, problem, {"Content-Type": "application/problem+json"}
+
+
+def _verified(request: PostedRequest, services: Services, now: datetime) -> Verified:
+    parameter = services.settings.webhook_key_parameter
+    if not parameter:
+        raise _Refusal(404, "this deployment takes no webhooks: it has no key to verify them with")
+    try:
+        secrets = services.secrets.get(parameter).split()
+    except NotFoundError:
+        raise MisconfiguredError("webhook_key_parameter", parameter, "the name of a secret that exists") from None
+    try:
+        return verify(secrets, request.headers, request.body, now)
+    except SignatureError as error:
+        raise _Refusal(401, error.reason) from None
+
+
+def _places(endpoint: str, ground_truth_places: Places) -> dict[tuple[str, str], set[str]]:
+    """Each distinct (bucket, prefix), in order, with the problem types of the monitors that read it."""
+    places: dict[tuple[str, str], set[str]] = {}
+    for bucket, prefix, problem_type in ground_truth_places(endpoint):
+        places.setdefault((bucket, prefix.strip("/")), set()).add(problem_type)
+    if not places:
+        raise _Refusal(404, "no monitor takes ground truth for an endpoint of this name")
+    return dict(sorted(places.items()))
+
+
+def _store(receipt: Receipt, labels: Sequence[Label], services: Services) -> None:
+    """Write the object wherever it is not yet, from the receipt alone: any repeat writes the same bytes."""
+    seen = datetime.fromtimestamp(receipt.timestamp, UTC)
+    dated = [msgspec.structs.replace(label, label_time=label.label_time or seen) for label in labels]
+    body = write_ground_truth(dated)
+    for bucket, key in receipt.objects:
+        services.objects.put_if_absent(bucket, key, body, content_type="application/jsonlines")
+
+
+def _accepted(receipt: Receipt, webhook_id: str) -> dict[str, Any]:
+    answer: dict[str, Any] = {"stored": receipt.stored, "object": receipt.objects[0][1], "webhookId": webhook_id}
+    if len(receipt.objects) > 1:
+        answer["objects"] = [keys.s3_uri(bucket, key) for bucket, key in receipt.objects]
+    return answer
+
+
+def _read(request: PostedRequest, places: Mapping[tuple[str, str], set[str]]) -> list[Label]:
+    """The labels of the body, or a refusal that names every bad entry."""
+    if len(request.body) > MAX_BODY_BYTES:
+        bucket, prefix = next(iter(places))
+        place = keys.s3_uri(bucket, keys.join(prefix, "YYYY/MM/DD/HH", "{any name}.jsonl"))
+        raise _Refusal(
+            413,
+            f"the body has {len(request.body)} bytes, the limit is {MAX_BODY_BYTES}; "
+            f"send it in parts, or write JSON Lines to {place}",
+        )
+    binary = any("BinaryClassification" in problem_types for problem_types in places.values())
+    unit, entries = _entries(request)
+    labels: list[Label] = []
+    faults: dict[tuple[str, str], list[int]] = {}
+    count = 0
+    for position, entry in entries:
+        count += 1
+        try:
+            labels.append(_label(entry, binary))
+        except _BadEntry as bad:
+            for fault in bad.faults:
+                faults.setdefault(fault, []).append(position)
+    if not count:
+        raise _Refusal(422, "the body holds no entry; expected at least one")
+    if faults:
+        # By fault and not by entry: thousands of entries of one mistake stay a short answer that names them all.
+        errors = [{"field": f, "expected": expected, unit: at} for (f, expected), at in sorted(faults.items())]
+        bad_count = len({position for at in faults.values() for position in at})
+        raise _Refusal(422, f"{bad_count} of {count} entries are wrong, so none was stored", errors=errors)
+    return labels
+
+
+def _entries(request: PostedRequest) -> tuple[str, Iterable[tuple[int, Any]]]:
+    """The entries with their positions, and what a position is: "indexes" from 0, or "lines" from 1."""
+    media_type, _, parameters = request.content_type.partition(";")
+    charset = re.search(r"charset\s*=\s*\"?([^\s\";]+)", parameters, re.IGNORECASE)
+    if media_type.strip().lower() not in _TYPES or (charset and charset[1].lower() not in ("utf-8", "us-ascii")):
+        raise _Refusal(415, f"expected the content type {', '.join(_TYPES)}, in UTF-8")
+    if media_type.strip().lower() in _LINES:
+        lines = enumerate(request.body.split(b"\n"), start=1)
+        return "lines", [(number, _decoded_line(line)) for number, line in lines if line.strip()]
+    try:
+        document = msgspec.json.decode(request.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise _Refusal(400, "the body is not JSON in UTF-8; for JSON Lines say application/x-ndjson") from None
+    if not isinstance(document, list | dict):
+        raise _Refusal(400, "expected a list of entries, or one entry")
+    return "indexes", enumerate(document if isinstance(document, list) else [document])
+
+
+def _decoded_line(line: bytes) -> Any:
+    """The line's value; a line that is not JSON is no entry, which `_label` says of anything but an object."""
+    try:
+        return msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _label(entry: Any, binary: bool) -> Label:
+    """Read one entry of either form. `binary`: each label is a number or a boolean. Raises _BadEntry."""
+    if not isinstance(entry, dict):
+        raise _BadEntry([("", "a JSON object with groundTruthData and eventMetadata, or with id and label")])
+    if "groundTruthData" in entry or "eventMetadata" in entry:
+        return _label_of_sagemaker(entry, binary)
+    return _label_of_short(entry, binary)
+
+
+def _label_of_sagemaker(entry: dict[str, Any], binary: bool) -> Label:
+    faults: list[tuple[str, str]] = []
+    content, metadata = entry.get("groundTruthData"), entry.get("eventMetadata")
+    data, encoding, event_id, label_time, inference_time = "", "", "", None, None
+    if isinstance(content, dict):
+        raw = content.get("data")
+        encoding = content.get("encoding", "CSV")
+        if encoding not in ("CSV", "JSON"):
+            faults.append(("groundTruthData.encoding", '"CSV" or "JSON"'))
+        elif isinstance(raw, bool | int | float | str):
+            data = _text(raw)
+            if expected := _fault_of_data(data, encoding, binary):
+                faults.append(("groundTruthData.data", expected))
+        else:
+            faults.append(("groundTruthData.data", "the label as text"))
+    else:
+        faults.append(("groundTruthData", "an object with data and encoding"))
+    if isinstance(metadata, dict):
+        event_id = _id(metadata.get("eventId"), "eventMetadata.eventId", faults)
+        label_time = _time(metadata.get("labelTime"), "eventMetadata.labelTime", faults)
+        # SageMaker ignores this field, and real files hold templates in it.
+        inference_time = _time(metadata.get("inferenceTime"), "", [])
+    else:
+        faults.append(("eventMetadata", "an object with eventId"))
+    if faults:
+        raise _BadEntry(faults)
+    return Label(event_id, data, encoding, label_time, inference_time)
+
+
+def _label_of_short(entry: dict[str, Any], binary: bool) -> Label:
+    faults: list[tuple[str, str]] = []
+    known = ("id", "label", "labelTime", "inferenceTime")
+    if any(name not in known for name in entry):
+        faults.append(("", "no other fields than " + ", ".join(known)))
+    event_id = _id(entry.get("id"), "id", faults)
+    label = entry.get("label")
+    label_time = _time(entry.get("labelTime"), "labelTime", faults)
+    inference_time = _time(entry.get("inferenceTime"), "inferenceTime", faults)
+    values = label if isinstance(label, list) else [label]
+    if not values or not all(_is_value(value, binary) for value in values):
+        one = "a number, a boolean or a text with a number in it" if binary else "a number, a boolean or a text"
+        faults.append(("label", f"{one}, or a list of those (one per record)"))
+    if faults:
+        raise _BadEntry(faults)
+    if isinstance(label, list):
+        plain = [int(value) if isinstance(value, bool) else value for value in label]
+        return Label(event_id, msgspec.json.encode(plain).decode(), "JSON", label_time, inference_time)
+    return Label(event_id, _text(label), "CSV", label_time, inference_time)
+
+
+def _text(value: Any) -> str:
+    """A scalar as the text of a label; booleans as 1 and 0, the words that every reader of CSV labels understands."""
+    if isinstance(value, bool):
+        return str(int(value))
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _fault_of_data(data: str, encoding: str, binary: bool) -> str:
+    """What was expected of a label's text, or "" when it is as expected.
+
+    Where in a JSON object the label stands is the monitor's setting, so an object is taken as it is.
+    """
+    text = data.strip()
+    if not text:
+        return "a label that is not empty"
+    values: list[Any]
+    # As in reading: real files mark JSON labels as CSV, so the text decides.
+    if encoding == "JSON" or text[0] in "{[":
+        try:
+            document = msgspec.json.decode(text)
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+            return "JSON text"
+        values = document if isinstance(document, list) else [document]
+        values = [value for value in values if not isinstance(value, dict | list)]
+    else:
+        try:
+            values = [value for row in csv.reader(io.StringIO(text, newline="")) for value in row]
+        except csv.Error:
+            return "CSV text"
+    if all(_is_value(value, binary) for value in values):
+        return ""
+    return "a number or a boolean, or several (one per record)" if binary else "a label, or several (one per record)"
+
+
+def _is_value(value: Any, binary: bool) -> bool:
+    if isinstance(value, str):
+        if not binary:
+            return bool(value.strip())
+        return value.strip().lower() in ("true", "false") or bool(_NUMBER.fullmatch(value))
+    return isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _id(value: Any, field: str, faults: list[tuple[str, str]]) -> str:
+    if isinstance(value, str) and value:
+        return value
+    faults.append((field, "a text: the inference id or the event id of the request"))
+    return ""
+
+
+def _time(value: Any, field: str, faults: list[tuple[str, str]]) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        time = msgspec.convert(value, datetime)
+        if isinstance(value, str) and time.tzinfo is not None:
+            return time.astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError):
+        pass
+    faults.append((field, "a time in ISO 8601 with its zone, such as 2026-01-02T03:04:05Z"))
+    return None

@@ -1,0 +1,101 @@
+"""Publishing what incidents owe, and notices: the one place where an alert gets its words and goes to the topic.
+
+Not an event source: the handlers that find something share it. Claim (facts/incidents.py), publish, mark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC
+
+import msgspec
+
+from chalicelib.decisions import alert as words
+from chalicelib.decisions.alert import Alert, Severity
+from chalicelib.definition import Definition
+from chalicelib.facts import incidents
+from chalicelib.wiring import Services
+
+TITLES = {
+    "broken-data": "captured data is broken",
+    "data-quality": "data-quality violations",
+    "model-quality": "model-quality violations",
+    "model-monitor": "a Model Monitor execution found violations",
+}
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What was found about one kind of incident in one window."""
+
+    window: str
+    reasons: Sequence[str]
+    report: str = ""
+    decision_id: str = ""
+
+
+def publish_pending(services: Services, definition: Definition, findings: Mapping[str, Finding]) -> None:
+    """Publish every alert that this monitor's incidents owe, also those that an earlier crash left behind."""
+    for incident in incidents.read_incidents(services.ledger, definition.name):
+        for owed in incidents.pending(incident):
+            finding = findings.get(incident.kind)
+            if finding is None or finding.window != owed.window:
+                finding = Finding(window=owed.window, reasons=())
+            verb = "opened" if owed.state == "opened" else "resolved"
+            title = f"{definition.name}: {TITLES.get(incident.kind, incident.kind)}"
+            _publish(
+                services,
+                Alert(
+                    alert_id=owed.alert_id,
+                    incident=owed.incident,
+                    monitor=definition.name,
+                    endpoint=definition.endpoint,
+                    kind=incident.kind,
+                    state=owed.state,
+                    severity=owed.severity,
+                    title=title if owed.state == "opened" else f"resolved: {title}",
+                    summary=f"{verb} by the window beginning {owed.window}",
+                    reasons=list(finding.reasons),
+                    window=owed.window,
+                    decision_id=finding.decision_id,
+                    report=finding.report,
+                    occurred_at=owed.decided_at,
+                ),
+            )
+            incidents.mark_published(services.ledger, definition.name, incident.kind, owed.alert_id)
+
+
+def notify(
+    services: Services,
+    definition: Definition,
+    kind: str,
+    about: str,
+    severity: Severity,
+    title: str,
+    reasons: Sequence[str],
+    *,
+    window: str = "",
+    decision_id: str = "",
+) -> None:
+    """Publish a notice. `about` makes its id: told again, it is known downstream and not delivered twice."""
+    notice = words.incident_id(definition.name, kind, about)
+    _publish(
+        services,
+        Alert(
+            alert_id=words.alert_id(notice, "notice"),
+            monitor=definition.name,
+            endpoint=definition.endpoint,
+            kind=kind,
+            state="notice",
+            severity=severity,
+            title=f"{definition.name}: {title}",
+            summary=title,
+            reasons=list(reasons),
+            window=window,
+            decision_id=decision_id,
+            occurred_at=services.now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        ),
+    )
+
+
+def _publish(services: Services, alert: Alert) -> None:
+    services.topic.publish(words.subject(alert), words.encode_alert(alert), words.attributes(alert))

@@ -1,0 +1,298 @@
+"""A promotion or a roll-back was claimed: the only function that may change what is served.
+
+A state machine that goes as far as it can at each call: APPLYING (models and their own endpoints exist, the gate is
+passed, the baseline is written, the update is asked for), DEPLOYING (until the endpoint is in service), DONE. It is
+called again by the endpoints' events and by the clock; every step is either repeatable or compare-and-set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from chalicelib import keys
+from chalicelib.decisions.challenger import challenge
+from chalicelib.definition import Definition, split_s3_uri
+from chalicelib.errors import ConflictError, MisconfiguredError, NotFoundError
+from chalicelib.events import claim_message
+from chalicelib.facts import champions, claims, deployments, evaluations
+from chalicelib.facts import monitors as index
+from chalicelib.facts.champions import Candidate, Champion
+from chalicelib.facts.claims import PromotionClaim
+from chalicelib.facts.evaluations import Loss
+from chalicelib.handlers.challenges import end_retrain, tell
+from chalicelib.handlers.scoring import Scored, score
+from chalicelib.monitors.baseline import baseline_documents
+from chalicelib.records.merge import MergedRequest, read_merged
+from chalicelib.records.sample import error_rate
+from chalicelib.records.window import Window
+from chalicelib.wiring import Services
+
+# What a new endpoint configuration takes over; without DataCaptureConfig monitoring would silently end.
+COPIED = (
+    "ProductionVariants",
+    "ShadowProductionVariants",
+    "DataCaptureConfig",
+    "KmsKeyId",
+    "AsyncInferenceConfig",
+    "ExplainerConfig",
+    "ExecutionRoleArn",
+    "VpcConfig",
+    "EnableNetworkIsolation",
+)
+
+# A past champion answers a window's sample now and then: the smallest memory that the common containers start in.
+SERVERLESS = {"MemorySizeInMB": 2048, "MaxConcurrency": 2}
+
+
+def handle(body: str, services: Services) -> None:
+    """Take the claim that a message names as far as it goes; a claim that has ended is a repeat."""
+    message = claim_message(body)
+    claim = claims.load_promotion(services.ledger, message.monitor)
+    if claim is None or claim.claim_id != message.claim_id or not claim.in_flight:
+        return
+    definition = services.definitions.get(message.monitor)
+    champion = champions.load_champion(services.ledger, definition.name)
+    assert champion is not None, f"{definition.name}: no champion was crowned when the monitor was added"
+    if champion.generation != claim.generation:
+        crowned = champion.generation == claim.generation + 1 and champion.candidate.name == claim.candidate
+        if crowned:  # the mark was lost after the crown
+            _finish(services, definition, claim, champion, [])
+        else:
+            _end(services, definition, claim, "SUPERSEDED", f"generation {champion.generation} reigns already")
+    elif claim.state == "APPLYING":
+        _apply(services, definition, claim, champion)
+    else:
+        _deploy(services, definition, claim, champion)
+
+
+def _apply(services: Services, definition: Definition, claim: PromotionClaim, champion: Champion) -> None:
+    candidate = _candidate(services, definition, claim, champion)
+    if candidate is None:
+        _end(services, definition, claim, "SUPERSEDED", f"{claim.candidate} is no longer in the pool")
+        return
+    ready = [_own_endpoint(services, definition, each) for each in (candidate, champion.candidate)]
+    if not all(ready):
+        return  # the endpoints' events, or the clock, come back
+    if claim.kind == "promote":
+        passed, reason = _gate(services, definition, claim, champion, candidate)
+        if not passed:
+            services.sagemaker.set_approval(claim.package_arn, "Rejected", reason)
+            services.sagemaker.delete_endpoint(_endpoint_name(definition, candidate))
+            _end(services, definition, claim, "REFUSED", reason)
+            return
+        services.sagemaker.set_approval(claim.package_arn, "Approved", reason)
+    else:
+        reason = f"{candidate.name} serves again"
+    config = _serving_config(services, definition, champion, candidate)
+    services.sagemaker.ensure_endpoint_config(config)
+    now, name = services.now(), config["EndpointConfigName"]
+    deployments.begin(services.ledger, definition.endpoint, name, now)
+    if services.sagemaker.describe_endpoint(definition.endpoint).config_name != name:
+        try:
+            services.sagemaker.update_endpoint(definition.endpoint, name)
+        except ConflictError:
+            return  # another update runs; its end is an event, and the clock comes back too
+    claims.amend_promotion(
+        services.ledger, definition.name, claim.claim_id, now, state="DEPLOYING", config_name=name, outcome=reason
+    )
+
+
+def _deploy(services: Services, definition: Definition, claim: PromotionClaim, champion: Champion) -> None:
+    endpoint = services.sagemaker.describe_endpoint(definition.endpoint)
+    if endpoint.status in ("Creating", "Updating", "SystemUpdating", "RollingBack"):
+        return
+    if endpoint.config_name != claim.config_name or endpoint.status != "InService":
+        reason = f"the endpoint is {endpoint.status} with {endpoint.config_name} instead of {claim.config_name}"
+        deployments.end(services.ledger, definition.endpoint, claim.config_name, endpoint.last_modified)
+        _end(services, definition, claim, "FAILED", reason)
+        return
+    deployments.end(services.ledger, definition.endpoint, claim.config_name, endpoint.last_modified)
+    candidate = _candidate(services, definition, claim, champion)
+    if candidate is None:
+        _end(services, definition, claim, "SUPERSEDED", f"{claim.candidate} is no longer in the pool")
+        return
+    endpoint_name = _endpoint_name(definition, candidate)
+    outgoing = msgspec.structs.replace(champion.candidate, endpoint=_endpoint_name(definition, champion.candidate))
+    since = endpoint.last_modified.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    crowned, left = champions.crown(
+        services.ledger,
+        definition.name,
+        claim.generation,
+        msgspec.structs.replace(candidate, endpoint=endpoint_name),
+        outgoing,
+        claim.config_name,
+        since,
+        f"{claim.kind} {claim.decision_id}",
+        definition.policy.pool_size,
+    )
+    _finish(services, definition, claim, crowned, left)
+
+
+def _finish(
+    services: Services, definition: Definition, claim: PromotionClaim, champion: Champion, left: list[Candidate]
+) -> None:
+    """Tell, clean up, mark. `left` no longer fits in the pool; its endpoints are paid for no longer."""
+    for candidate in left:
+        services.sagemaker.delete_endpoint(_endpoint_name(definition, candidate))
+    reason = f"{champion.candidate.name} serves as generation {champion.generation}: {claim.outcome}"
+    if claim.kind == "promote":
+        end_retrain(services, definition, claim.decision_id, claim.window, "PROMOTED", reason)
+    else:
+        tell(services, definition, claim.decision_id, claim.window, "ROLLED_BACK", reason)
+    claims.amend_promotion(
+        services.ledger, definition.name, claim.claim_id, services.now(), state="DONE", outcome=reason
+    )
+
+
+def _end(services: Services, definition: Definition, claim: PromotionClaim, state: str, reason: str) -> None:
+    if claim.kind == "promote":
+        ended = "FAILED" if state == "FAILED" else "REFUSED"
+        end_retrain(services, definition, claim.decision_id, claim.window, ended, reason)  # type: ignore[arg-type]
+    elif state == "FAILED":
+        tell(services, definition, claim.decision_id, claim.window, "FAILED", reason)
+    claims.amend_promotion(
+        services.ledger, definition.name, claim.claim_id, services.now(), state=state, outcome=reason
+    )
+
+
+def _candidate(
+    services: Services, definition: Definition, claim: PromotionClaim, champion: Champion
+) -> Candidate | None:
+    """The past champion to bring back, or the registered challenger as a candidate."""
+    if claim.kind != "promote":
+        return champion.find(claim.candidate)
+    package = services.sagemaker.describe_model_package(claim.package_arn)
+    if package.approval_status != "Approved":  # SageMaker makes no model of a package that is not
+        services.sagemaker.set_approval(claim.package_arn, "Approved", "approved by policy, to be challenged")
+    model_name = _name(definition, "model", claim.package_arn)
+    services.sagemaker.ensure_model(
+        {
+            "ModelName": model_name,
+            "ExecutionRoleArn": services.settings.execution_role_arn,
+            "PrimaryContainer": {"ModelPackageName": claim.package_arn},
+        }
+    )
+    folder = keys.baseline_folder(definition.name, claim.candidate)
+    return Candidate(
+        name=claim.candidate,
+        model_name=model_name,
+        model_data=package.model_data_url,
+        package_arn=claim.package_arn,
+        fair_from=claim.fair_from,
+        baseline=keys.s3_uri(services.settings.bucket, folder),
+    )
+
+
+def _own_endpoint(services: Services, definition: Definition, candidate: Candidate) -> bool:
+    """See that a candidate has its own serverless endpoint; True when it answers."""
+    name = _endpoint_name(definition, candidate)
+    try:
+        return services.sagemaker.describe_endpoint(name).status == "InService"
+    except NotFoundError:
+        pass
+    variant = {"VariantName": "AllTraffic", "ModelName": candidate.model_name, "ServerlessConfig": SERVERLESS}
+    services.sagemaker.ensure_endpoint_config({"EndpointConfigName": name, "ProductionVariants": [variant]})
+    index.point(services.ledger, "pool-endpoint", name, definition.name)
+    services.sagemaker.ensure_endpoint(name, name)
+    return False
+
+
+def _gate(
+    services: Services, definition: Definition, claim: PromotionClaim, champion: Champion, candidate: Candidate
+) -> tuple[bool, str]:
+    """Challenger, champion and pool on the same held-back rows; the winner's answers are the new baseline."""
+    held_back, kms_key_id = _held_back(services, claim)
+    challenger = score(services, definition, _endpoint_name(definition, candidate), held_back)
+    _save_losses(services, definition, candidate, challenger)
+    incumbents = {}
+    for incumbent in (champion.candidate, *champion.pool):
+        scored = score(services, definition, _endpoint_name(definition, incumbent), held_back)
+        incumbents[incumbent.name] = error_rate(scored.predictions, scored.captured.labels)
+        _save_losses(services, definition, incumbent, scored)
+    gate = challenge(error_rate(challenger.predictions, challenger.captured.labels), incumbents)
+    if gate.passed:
+        bucket, folder = split_s3_uri(candidate.baseline)
+        documents = baseline_documents(challenger.captured, challenger.predictions, challenger.scores, claim.window)
+        for name, document in documents.items():
+            services.objects.put(bucket, f"{folder}/{name}", document, kms_key_id=kms_key_id)
+    return gate.passed, gate.reason
+
+
+def _save_losses(services: Services, definition: Definition, candidate: Candidate, scored: Scored) -> None:
+    """Held-back windows are fair to everybody, so their losses count in the decayed comparison from the first day."""
+    captured = scored.captured
+    starts = [Window.of(datetime.fromtimestamp(time, UTC), definition.window_length) for time in captured.times]
+    for window in sorted(set(starts)):
+        if window.name < candidate.fair_from:
+            continue
+        rows = np.array([start == window for start in starts]) & ~np.isnan(captured.labels)
+        if not rows.any():
+            continue
+        evaluations.save_first_loss(
+            services.ledger,
+            definition.name,
+            Loss(
+                window=window.name,
+                candidate=candidate.name,
+                sample="held back",
+                rows=int(rows.sum()),
+                loss=error_rate(scored.predictions[rows], captured.labels[rows]),
+                served_loss=error_rate(captured.predictions[rows], captured.labels[rows]),
+            ),
+        )
+
+
+class _Windows(msgspec.Struct):
+    merged: list[str]
+
+
+class _Manifest(msgspec.Struct):
+    holdback: list[_Windows]
+
+
+def _held_back(services: Services, claim: PromotionClaim) -> tuple[list[MergedRequest], str | None]:
+    bucket, key = split_s3_uri(claim.manifest_uri)
+    manifest = msgspec.json.decode(services.objects.get(bucket, key).body, type=_Manifest)
+    merged: list[MergedRequest] = []
+    kms_key_id = None
+    for uri in (uri for window in manifest.holdback for uri in window.merged):
+        stored = services.objects.get(*split_s3_uri(uri))
+        kms_key_id = kms_key_id or stored.kms_key_id
+        merged.extend(read_merged(stored.body, uri).requests)
+    return sorted(merged, key=lambda one: (one.request.inference_time, one.request.event_id)), kms_key_id
+
+
+def _serving_config(
+    services: Services, definition: Definition, champion: Champion, candidate: Candidate
+) -> dict[str, Any]:
+    """The endpoint's present configuration with this candidate's model in the monitored variant."""
+    endpoint = services.sagemaker.describe_endpoint(definition.endpoint)
+    present = services.sagemaker.describe_endpoint_config(endpoint.config_name)
+    request: dict[str, Any] = {name: present[name] for name in COPIED if name in present}
+    variants = [
+        _with_model(variant, definition.variant, candidate.model_name) for variant in present["ProductionVariants"]
+    ]
+    if all(variant["ModelName"] != candidate.model_name for variant in variants):
+        raise MisconfiguredError("variant", definition.variant, f"a variant of the endpoint {definition.endpoint}")
+    name = _name(definition, f"g{champion.generation + 1}", candidate.name)
+    return {**request, "ProductionVariants": variants, "EndpointConfigName": name}
+
+
+def _with_model(variant: Mapping[str, Any], name: str, model: str) -> dict[str, Any]:
+    return {**variant, "ModelName": model} if variant["VariantName"] == name else dict(variant)
+
+
+def _endpoint_name(definition: Definition, candidate: Candidate) -> str:
+    return candidate.endpoint or _name(definition, "pool", candidate.name)
+
+
+def _name(definition: Definition, kind: str, identity: str) -> str:
+    """A SageMaker name (63 characters at most) that repeats itself for the same thing."""
+    digest = hashlib.sha256(f"{definition.name}|{kind}|{identity}".encode()).hexdigest()[:10]
+    return f"plumbline-{definition.name[:30].rstrip('-')}-{kind}-{digest}"

@@ -1,0 +1,32 @@
+"""A retraining was claimed: start the pipeline with the claim's exact request and mark it started.
+
+The only function that may start pipelines. A repeat sends the same bytes with the same token, and SageMaker answers
+with the same execution.
+"""
+
+from __future__ import annotations
+
+from chalicelib.errors import RefusedError
+from chalicelib.events import claim_message
+from chalicelib.facts import claims
+from chalicelib.handlers.challenges import end_retrain, tell
+from chalicelib.wiring import Services
+
+
+def handle(body: str, services: Services) -> None:
+    """Start what is claimed; a message about a claim that has moved on is a repeat."""
+    message = claim_message(body)
+    claim = claims.load_retrain(services.ledger, message.monitor)
+    if claim is None or claim.decision_id != message.claim_id or claim.state != "STARTING":
+        return
+    definition = services.definitions.get(message.monitor)
+    try:
+        arn = services.sagemaker.start_pipeline(claim.request)
+    except RefusedError as error:
+        # A request that SageMaker calls wrong stays wrong: say so instead of trying it for ever.
+        end_retrain(services, definition, claim.decision_id, claim.window, "FAILED", f"not started: {error}")
+        return
+    tell(services, definition, claim.decision_id, claim.window, "STARTED", f"pipeline execution {arn}")
+    claims.move_retrain(
+        services.ledger, definition.name, claim.decision_id, ("STARTING",), "STARTED", services.now(), execution_arn=arn
+    )

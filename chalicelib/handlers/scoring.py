@@ -1,0 +1,48 @@
+"""Asking candidates to answer a row sample again. Not an event source: window_due and promotion_claimed share it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from chalicelib.definition import Definition
+from chalicelib.records.merge import MergedRequest
+from chalicelib.records.sample import answers, questions
+from chalicelib.records.table import Table, to_table
+from chalicelib.wiring import Services
+
+Floats = npt.NDArray[np.float64]
+
+
+class Scored(msgspec.Struct, frozen=True):
+    """A sample as it was captured, and one candidate's classes and probabilities on the same rows."""
+
+    captured: Table
+    predictions: Floats
+    scores: Floats
+
+
+def score(services: Services, definition: Definition, endpoint: str, sample: Sequence[MergedRequest]) -> Scored:
+    """Invoke an endpoint with the sample's inputs; rows are in the order of (inference time, event id, position).
+
+    Raises UnreadableError when the model does not answer every row.
+    """
+    asked = [question for question in questions(sample)]
+    tables = []
+    for question in asked:
+        accept = "text/csv" if question.content_type.startswith("text/csv") else "application/json"
+        response = services.scorer.invoke(endpoint, question.body, content_type=question.content_type, accept=accept)
+        tables.append(answers(question, response, definition.attributes, endpoint))
+    covered = {request.event_id for question in asked for request in question.requests}
+    labels = {one.request.join_id: one.label for one in sample}
+    captured = to_table(
+        [one.request for one in sample if one.request.event_id in covered], labels, definition.attributes
+    )
+    return Scored(
+        captured,
+        np.concatenate([table.predictions for table in tables]),
+        np.concatenate([table.scores for table in tables]),
+    )

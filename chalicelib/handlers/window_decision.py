@@ -1,0 +1,405 @@
+"""Deciding on an evaluated window and acting on it. Not an event source: window_due's last third.
+
+Gather the history, think with one pure call, write the decision down, then act: every act is claimed, so that doing
+this again after a crash or a repeat changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from chalicelib import keys
+from chalicelib.decisions.challenger import PairedLoss
+from chalicelib.decisions.decide import Action, Situation, Verdict, decide
+from chalicelib.decisions.retrain import DISPLAY_NAME
+from chalicelib.definition import Definition, split_s3_uri, version_of
+from chalicelib.errors import NotFoundError, UnreadableError
+from chalicelib.events import ClaimMessage
+from chalicelib.facts import alarms, champions, claims, decisions, evaluations, incidents
+from chalicelib.facts.champions import Candidate, Champion
+from chalicelib.facts.decisions import Evidence, Record
+from chalicelib.facts.evaluations import Evaluation, Loss
+from chalicelib.handlers.challenges import send_promotion
+from chalicelib.handlers.incident_alerts import Finding, publish_pending
+from chalicelib.handlers.scoring import score
+from chalicelib.handlers.window_inputs import Gathered
+from chalicelib.monitors.evaluation import Findings
+from chalicelib.records.sample import error_rate
+from chalicelib.records.window import Window
+from chalicelib.wiring import Services
+
+# Older windows weigh less than 0.5 ** 16 in a decayed loss: nothing that could tip a decision.
+HALF_LIVES_LOOKED_BACK = 16
+
+# Alarms in these roles ask for a decision or hold it back, so a change of theirs makes new evidence.
+DECIDING_ROLES = ("trigger", "veto")
+
+
+class _Alarms(msgspec.Struct, frozen=True):
+    triggers: list[str]
+    vetoes: list[str]
+    evidence: list[str]
+
+
+def decide_and_act(
+    services: Services,
+    definition: Definition,
+    window: Window,
+    evaluation: Evaluation,
+    findings: Findings,
+    gathered: Gathered,
+) -> None:
+    """Decide once per evidence, act on what was decided, and tell people what has opened or closed."""
+    newest = evaluations.newest_settled(services.ledger, definition.name)
+    newer = newest if newest > window.name else ""
+    made = decisions.references(services.ledger, definition.name, window.name)
+    champion = champions.load_champion(services.ledger, definition.name)
+    if evaluation.settled and champion:
+        _score_candidates(services, definition, window, findings, champion)
+    if newer and any(reference.evaluation_digest == evaluation.digest for reference in made):
+        record = None  # a newer window decides now, and this one has said what it had to say
+    else:
+        record = _decide(services, definition, window, evaluation, findings, gathered, champion, newer)
+        _act(services, definition, window, record)
+    _tell(services, definition, window, evaluation, findings, record)
+
+
+def _decide(
+    services: Services,
+    definition: Definition,
+    window: Window,
+    evaluation: Evaluation,
+    findings: Findings,
+    gathered: Gathered,
+    champion: Champion | None,
+    newer: str,
+) -> Record:
+    policy = definition.policy
+    claim = claims.load_retrain(services.ledger, definition.name)
+    promotion = claims.load_promotion(services.ledger, definition.name)
+    states = _alarms(services, definition, window)
+    losses = _losses_since_start(services, definition, window, evaluation, claim)
+    situation = Situation(
+        window=window.name,
+        rows=evaluation.rows,
+        labelled=evaluation.labelled,
+        coverage=evaluation.coverage,
+        settled=evaluation.settled,
+        champion=champion.candidate.name if champion else "",
+        losses_since_start=losses,
+        candidate_losses=_candidate_losses(services, definition, window, champion),
+        can_retrain=policy.retrain and definition.retraining is not None and champion is not None,
+        retrain_in_flight=f"the retraining {claim.decision_id[:12]} is {claim.state}"
+        if claim and claim.in_flight
+        else "",
+        promotion_in_flight=(
+            f"the {promotion.kind} of {promotion.candidate} is {promotion.state}"
+            if promotion and promotion.in_flight
+            else ""
+        ),
+        windows_since_start=_ordinal(window) - claim.window_number if claim else None,
+        broken=evaluation.broken,
+        violations=findings.violations,
+        triggers=states.triggers,
+        vetoes=states.vetoes,
+        evidence_alarms=states.evidence,
+        newer_window=newer,
+    )
+    verdict = decide(situation, policy)
+    version = version_of(definition)
+    digest = _evidence_digest(evaluation, states, newer)
+    record = Record(
+        decision_id=decisions.decision_id(definition.name, window.name, version, digest),
+        monitor=definition.name,
+        endpoint=definition.endpoint,
+        window=window.name,
+        action=verdict.action.value,
+        reasons=verdict.reasons,
+        serve=verdict.serve,
+        excess=verdict.excess,
+        reference=verdict.reference,
+        differences=verdict.differences,
+        champion=situation.champion,
+        generation=champion.generation if champion else -1,
+        policy_version=version,
+        evaluation_digest=evaluation.digest,
+        evidence_digest=digest,
+        evidence=_evidence(definition, window, evaluation, gathered, services.settings.bucket),
+        made_at=_iso(services),
+    )
+    if verdict.action is Action.RETRAIN:
+        record = _with_manifest(services, definition, window, record, champion, verdict)
+    stored = decisions.save(services.ledger, record)
+    body = msgspec.json.encode(stored, order="sorted")
+    services.objects.put_if_absent(
+        services.settings.bucket, keys.decision_key(definition.name, stored.decision_id), body
+    )
+    return stored
+
+
+def _act(services: Services, definition: Definition, window: Window, record: Record) -> None:
+    champion = champions.load_champion(services.ledger, definition.name)
+    if record.action == Action.RETRAIN.value:
+        claim = _retrain_claim(services, definition, window, record)
+        if claims.claim_retrain(services.ledger, definition.name, claim, definition.policy.cool_down_windows):
+            message = msgspec.json.encode(ClaimMessage(definition.name, record.decision_id))
+            services.queues.send("retrain-claims", [message])
+    if record.serve and champion and champion.generation == record.generation:
+        now = services.now()
+        promotion = claims.PromotionClaim(
+            claim_id=f"roll_back-{record.decision_id}",
+            kind="roll_back",
+            decision_id=record.decision_id,
+            window=window.name,
+            generation=record.generation,
+            candidate=record.serve,
+            package_arn="",
+            state="APPLYING",
+            claimed_at=now,
+            lease_until=now + claims.LEASE,
+        )
+        if claims.claim_promotion(services.ledger, definition.name, promotion):
+            send_promotion(services, definition.name, promotion.claim_id)
+
+
+def _tell(
+    services: Services,
+    definition: Definition,
+    window: Window,
+    evaluation: Evaluation,
+    findings: Findings,
+    record: Record | None,
+) -> None:
+    """Open or resolve the incidents that this window has a verdict on, and publish what is owed."""
+    bucket, output = split_s3_uri(definition.output_s3_uri)
+    verdicts: dict[str, tuple[bool, str, Sequence[str]]] = {}
+    if evaluation.rows:
+        verdicts["broken-data"] = (bool(evaluation.broken), "DataQuality", evaluation.broken)
+    for monitor_type, kind in (("DataQuality", "data-quality"), ("ModelQuality", "model-quality")):
+        judged = evaluation.rows if monitor_type == "DataQuality" else evaluation.settled
+        if monitor_type in findings.violations and judged:
+            count = findings.violations[monitor_type]
+            verdicts[kind] = (count > 0, monitor_type, [f"{count} violations of the baseline's constraints"])
+    told = {}
+    for kind, (bad, monitor_type, reasons) in verdicts.items():
+        severity = "error" if kind == "broken-data" else "warning"
+        if bad:
+            incidents.open_incident(services.ledger, definition.name, kind, window.name, services.now(), severity)  # type: ignore[arg-type]
+        else:
+            incidents.resolve_incident(services.ledger, definition.name, kind, window.name, services.now())
+        folder = keys.report_folder(output, definition.endpoint, definition.name, monitor_type, window)
+        told[kind] = Finding(
+            window=window.name,
+            reasons=reasons if bad else (),
+            report=keys.s3_uri(bucket, folder),
+            decision_id=record.decision_id if record else "",
+        )
+    publish_pending(services, definition, told)
+
+
+def _score_candidates(
+    services: Services, definition: Definition, window: Window, findings: Findings, champion: Champion
+) -> None:
+    """Let everybody who could serve answer the window's sample; what was answered before is not asked again."""
+    known = {
+        (loss.candidate, loss.sample)
+        for loss in evaluations.losses(services.ledger, definition.name, window.name)
+        if loss.window == window.name
+    }
+    for candidate in (champion.candidate, *champion.pool):
+        fair = window.name >= candidate.fair_from
+        if not candidate.endpoint or not fair or (candidate.name, findings.sample_digest) in known:
+            continue
+        try:
+            scored = score(services, definition, candidate.endpoint, findings.sample)
+        except (NotFoundError, UnreadableError):
+            continue  # a candidate that does not answer is no candidate for this window
+        if not scored.captured.labels.size or np.isnan(scored.captured.labels).all():
+            continue
+        evaluations.save_loss(
+            services.ledger,
+            definition.name,
+            Loss(
+                window=window.name,
+                candidate=candidate.name,
+                sample=findings.sample_digest,
+                rows=len(scored.captured),
+                loss=error_rate(scored.predictions, scored.captured.labels),
+                served_loss=error_rate(scored.captured.predictions, scored.captured.labels),
+            ),
+        )
+
+
+def _candidate_losses(
+    services: Services, definition: Definition, window: Window, champion: Champion | None
+) -> Mapping[str, Sequence[PairedLoss]]:
+    if champion is None:
+        return {}
+    back = definition.policy.half_life_windows * HALF_LIVES_LOOKED_BACK
+    since = Window.of(window.start - definition.window_length * back, definition.window_length)
+    paired: dict[str, list[PairedLoss]] = {each.name: [] for each in (champion.candidate, *champion.pool)}
+    for loss in evaluations.losses(services.ledger, definition.name, since.name):
+        if loss.candidate in paired and loss.window <= window.name:
+            age = _ordinal(window) - _ordinal(Window.parse(loss.window, definition.window_length))
+            paired[loss.candidate].append(PairedLoss(age, loss.loss, loss.served_loss))
+    return paired
+
+
+def _losses_since_start(
+    services: Services,
+    definition: Definition,
+    window: Window,
+    evaluation: Evaluation,
+    claim: claims.RetrainClaim | None,
+) -> list[float]:
+    """Served losses of settled windows that began after the last start, this one last."""
+    since = claim.started_at.strftime("%Y-%m-%dT%H:%M:%SZ") if claim else ""
+    before = evaluations.evaluations(services.ledger, definition.name, since, window.name)
+    found = [*before, *([evaluation] if evaluation.window >= since else [])]
+    return [each.loss for each in found if each.settled and each.loss is not None]
+
+
+def _alarms(services: Services, definition: Definition, window: Window) -> _Alarms:
+    states = alarms.states(services.ledger, definition.name)
+    asked = {trigger.alarm for trigger in alarms.attached(services.ledger, definition.name, window.name)}
+    in_alarm = {name for name, state in states.items() if state.state == "ALARM"}
+    by_role: dict[str, list[str]] = {"trigger": [], "veto": [], "evidence": []}
+    for alarm in definition.alarms:
+        if alarm.name in (asked if alarm.role == "trigger" else in_alarm):
+            by_role[alarm.role].append(alarm.name)
+    return _Alarms(by_role["trigger"], by_role["veto"], by_role["evidence"])
+
+
+def _evidence_digest(evaluation: Evaluation, states: _Alarms, newer: str) -> str:
+    """What a decision stands on. A veto is part of it while the window is the newest: its end asks anew."""
+    document = [evaluation.digest, states.triggers, [] if newer else states.vetoes]
+    return hashlib.sha256(msgspec.json.encode(document)).hexdigest()
+
+
+def _evidence(
+    definition: Definition, window: Window, evaluation: Evaluation, gathered: Gathered, bucket: str
+) -> list[Evidence]:
+    """Keys and ETags of what was read."""
+    source, _ = split_s3_uri(definition.capture_s3_uri)
+    read = [Evidence(keys.s3_uri(source, file.key), file.etag) for file in gathered.segment.files]
+    read += [Evidence(uri, "labels") for uri in gathered.segment.label_sources]
+    read.append(
+        Evidence(keys.s3_uri(bucket, keys.revision_key(definition.name, window, evaluation.digest)), evaluation.digest)
+    )
+    read.append(
+        Evidence(
+            keys.s3_uri(bucket, keys.definition_key(definition.name, version_of(definition))), version_of(definition)
+        )
+    )
+    return read
+
+
+def _retrain_claim(services: Services, definition: Definition, window: Window, record: Record) -> claims.RetrainClaim:
+    retraining = definition.retraining
+    assert retraining is not None, "a decision to retrain needs a pipeline"
+    now = services.now()
+    manifest_uri = keys.s3_uri(
+        services.settings.bucket, keys.training_manifest_key(definition.name, record.decision_id)
+    )
+    output_uri = f"{retraining.output_uri.rstrip('/')}/{record.decision_id}"
+    values = {
+        "manifest_uri": manifest_uri,
+        "output_uri": output_uri,
+        "decision_id": record.decision_id,
+        "monitor": definition.name,
+        "endpoint": definition.endpoint,
+    }
+    parameters = [
+        {"Name": name, "Value": _filled(text, values)} for name, text in sorted(retraining.parameters.items())
+    ]
+    request: dict[str, object] = {
+        "PipelineName": retraining.pipeline_name,
+        "PipelineExecutionDisplayName": f"{DISPLAY_NAME}{record.decision_id}",
+        "PipelineExecutionDescription": f"{definition.name}: window {record.window}",
+        "PipelineParameters": parameters,
+        "ClientRequestToken": record.decision_id,
+    }
+    manifest = msgspec.json.decode(services.objects.get(*split_s3_uri(manifest_uri)).body)
+    return claims.RetrainClaim(
+        decision_id=record.decision_id,
+        window=window.name,
+        window_number=_ordinal(window),
+        state="STARTING",
+        started_at=now,
+        lease_until=now + claims.LEASE,
+        request=request,
+        manifest_uri=manifest_uri,
+        output_uri=output_uri,
+        fair_from=manifest["holdback"][0]["window"],
+    )
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        text = text.replace(f"{{{name}}}", value)
+    return text
+
+
+def _with_manifest(
+    services: Services,
+    definition: Definition,
+    window: Window,
+    record: Record,
+    champion: Champion | None,
+    verdict: Verdict,
+) -> Record:
+    """Write the training manifest; without enough labelled windows to learn from, the decision is not to retrain."""
+    assert champion is not None and definition.retraining is not None
+    policy = definition.policy
+    settled = [
+        each.window
+        for each in evaluations.evaluations(services.ledger, definition.name, "", window.next().name)
+        if each.settled
+    ]
+    held_back = settled[-policy.holdback_windows :]
+    training = settled[: -policy.holdback_windows][-policy.training_windows :]
+    if len(held_back) < policy.holdback_windows or not training:
+        reason = f"no retrain: {len(settled)} labelled windows are too few to train on and hold back"
+        return msgspec.structs.replace(record, action=Action.ALERT.value, reasons=(*verdict.reasons, reason))
+    manifest = {
+        "version": 1,
+        "monitor": definition.name,
+        "decision_id": record.decision_id,
+        "attributes": definition.attributes,
+        "evidence": record.evidence,
+        "training": [_manifest_window(definition, name) for name in training],
+        "holdback": [_manifest_window(definition, name) for name in held_back],
+        "champion": _manifest_model(champion.candidate),
+        "pool": [_manifest_model(each) for each in champion.pool],
+    }
+    key = keys.training_manifest_key(definition.name, record.decision_id)
+    services.objects.put_if_absent(services.settings.bucket, key, msgspec.json.encode(manifest, order="sorted"))
+    return record
+
+
+def _manifest_window(definition: Definition, name: str) -> dict[str, Any]:
+    bucket, output = split_s3_uri(definition.output_s3_uri)
+    window = Window.parse(name, definition.window_length)
+    merged = [
+        keys.s3_uri(bucket, keys.merge_key(output, definition.endpoint, definition.variant, definition.name, hour))
+        for hour in window.hours()
+    ]
+    return {"window": name, "merged": merged}
+
+
+def _manifest_model(candidate: Candidate) -> dict[str, str]:
+    return {"name": candidate.name, "model_data": candidate.model_data}
+
+
+def _ordinal(window: Window) -> int:
+    """Windows since 1970, so that windows can be subtracted."""
+    return int(window.start.timestamp() // window.length.total_seconds())
+
+
+def _iso(services: Services) -> str:
+    return services.now().strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,185 @@
+"""Gathering a window's inputs: its captures, its labels, its baseline. Not an event source: window_due's first third.
+
+Inputs are what the stored segment names plus what a listing finds now: a lost event loses nothing, and a file that a
+lifecycle rule has deleted since stays counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from chalicelib import keys
+from chalicelib.definition import Definition, split_s3_uri
+from chalicelib.errors import NotFoundError, UnreadableError
+from chalicelib.events import object_created_body
+from chalicelib.facts import champions, deployments, labels
+from chalicelib.monitors import baseline
+from chalicelib.monitors.evaluation import Baselines, Document, Span, Task
+from chalicelib.records.ground_truth import Label, read_ground_truth, resolve
+from chalicelib.records.segment import (
+    Segment,
+    SegmentFile,
+    hash_ids,
+    labels_of,
+    requests_of,
+    segment_from_bytes,
+    with_files,
+    with_labels,
+)
+from chalicelib.records.window import Window
+from chalicelib.wiring import Services
+
+
+class Gathered(msgspec.Struct, frozen=True):
+    """A window's inputs as a task, and the KMS key that everything made from them inherits."""
+
+    task: Task
+    segment: Segment
+    kms_key_id: str | None
+
+
+def gather(services: Services, definition: Definition, window: Window) -> Gathered:
+    """Fold what is new into the window's segment, store it, and lay the inputs out as a task.
+
+    The ids of the window are written before unmatched labels are looked for (facts/labels.py says why).
+    """
+    bucket, key = services.settings.bucket, keys.segment_key(definition.name, window)
+    segment, kms_key_id = Segment(), None
+    try:
+        stored = services.objects.get(bucket, key)
+        segment, kms_key_id = segment_from_bytes(stored.body, key), stored.kms_key_id
+    except NotFoundError:
+        pass
+    files, found_key = _new_captures(services, definition, window, segment)
+    kms_key_id = kms_key_id or found_key
+    grown = with_files(segment, files)
+    requests = requests_of(grown, window)
+    ids = {request.join_id for request in requests.requests}
+    if files and ids:
+        services.objects.put(
+            bucket,
+            keys.ids_key(definition.name, window),
+            hash_ids(ids).tobytes(),
+            content_type="application/octet-stream",
+            kms_key_id=kms_key_id,
+        )
+    if "ModelQuality" in definition.monitor_types:
+        # New requests may be what the labels of objects read long ago were waiting for.
+        read = set() if files else set(grown.label_sources)
+        new_labels, sources = _new_labels(services, definition, window, read)
+        grown = with_labels(grown, (label for label in new_labels if label.id in ids), sources)
+    if grown != segment:
+        services.objects.put(bucket, key, grown.to_bytes(), content_type="application/msgpack", kms_key_id=kms_key_id)
+    champion = champions.load_champion(services.ledger, definition.name)
+    task = Task(
+        monitor=definition.name,
+        endpoint=definition.endpoint,
+        variant=definition.variant,
+        window=window,
+        monitor_types=definition.monitor_types,
+        attributes=definition.attributes,
+        requests=requests,
+        labels=resolve(labels_of(grown, window), definition.labels.conflict),
+        capture_files=len(grown.files),
+        label_objects=len(grown.label_sources),
+        baselines=_baselines(services, definition, champion, window),
+        deployments=_spans(services, definition, window),
+        min_labelled_rows=definition.policy.min_labelled_rows,
+        min_label_coverage=definition.policy.min_label_coverage,
+        sample_rows=definition.policy.sample_rows,
+    )
+    return Gathered(task, grown, kms_key_id)
+
+
+def sweep_labels(services: Services, definition: Definition, window: Window) -> None:
+    """Label objects of the window's arrival hours whose event was lost are put on the queue as S3 would have done."""
+    bucket, prefix = split_s3_uri(definition.ground_truth_s3_uri)
+    for hour in window.hours():
+        folder = keys.join(prefix, hour)
+        known = labels.landed(services.ledger, bucket, folder)
+        lost = [each for each in services.objects.list(bucket, f"{folder}/") if (each.key, each.etag) not in known]
+        bodies = [object_created_body(bucket, each.key, each.etag, each.size, each.last_modified) for each in lost]
+        services.queues.send("ground-truth", bodies)
+
+
+def _new_captures(
+    services: Services, definition: Definition, window: Window, segment: Segment
+) -> tuple[list[SegmentFile], str | None]:
+    """Capture files of the window's hours that the segment does not hold yet."""
+    bucket, destination = split_s3_uri(definition.capture_s3_uri)
+    prefix = keys.capture_prefix(destination, definition.endpoint, definition.variant)
+    manifest = segment.manifest
+    files, kms_key_id = [], None
+    for hour in window.hours():
+        for each in services.objects.list(bucket, f"{prefix}/{hour}/"):
+            if manifest.get(each.key) == each.etag:
+                continue
+            try:
+                stored = services.objects.get(bucket, each.key)
+            except NotFoundError:
+                continue  # expired between the listing and now
+            files.append(SegmentFile(each.key, stored.etag, stored.body))
+            kms_key_id = stored.kms_key_id
+    return files, kms_key_id
+
+
+def _new_labels(
+    services: Services, definition: Definition, window: Window, read: set[str]
+) -> tuple[list[Label], list[str]]:
+    """Labels of the objects known to touch the window, and of those whose ids were unknown when they landed."""
+    touching = labels.sources(services.ledger, definition.name, window.name)
+    waiting = labels.unmatched(services.ledger, definition.name, window.name)
+    found: list[Label] = []
+    sources: list[str] = []
+    for source in sorted({*touching, *waiting}, key=lambda source: source.key):
+        uri = keys.s3_uri(source.bucket, source.key)
+        if uri in read:
+            continue
+        try:
+            stored = services.objects.get(source.bucket, source.key)
+            found.extend(read_ground_truth(stored.body, source.key, stored.last_modified).labels)
+        except (NotFoundError, UnreadableError):
+            continue  # gone: what it held for us is in the segment; unreadable: quarantined when it landed
+        if source in touching:
+            sources.append(uri)
+    return found, sources
+
+
+def _spans(services: Services, definition: Definition, window: Window) -> Sequence[Span]:
+    """The part of the endpoint's timeline that can matter to the window."""
+    timeline = deployments.timeline(services.ledger, definition.endpoint)
+    return [Span(each.config_name, each.began, each.ended) for each in timeline if each.began < window.end]
+
+
+def _baselines(
+    services: Services, definition: Definition, champion: champions.Champion | None, window: Window
+) -> Baselines:
+    """The baseline of whoever served when the window began, not of whoever serves now: a restatement compares alike."""
+    folder = champion.reign_at(window.name).baseline if champion else ""
+    if folder:
+        return Baselines(
+            data_quality_statistics=_document(services, f"{folder}/{baseline.DATA_STATISTICS}"),
+            data_quality_constraints=_document(services, f"{folder}/{baseline.DATA_CONSTRAINTS}"),
+            model_quality_constraints=_document(services, f"{folder}/{baseline.MODEL_CONSTRAINTS}"),
+            source=folder,
+        )
+    given = definition.baseline
+    return Baselines(
+        data_quality_statistics=_document(services, given.data_quality_statistics),
+        data_quality_constraints=_document(services, given.data_quality_constraints),
+        model_quality_constraints=_document(services, given.model_quality_constraints),
+        source="definition",
+    )
+
+
+def _document(services: Services, uri: str) -> Document | None:
+    if not uri:
+        return None
+    body = services.objects.get(*split_s3_uri(uri)).body
+    try:
+        document: Document = msgspec.json.decode(body, type=dict)
+    except msgspec.DecodeError:
+        raise UnreadableError(uri, "expected a baseline file: one JSON object") from None
+    return document

@@ -1,0 +1,80 @@
+"""The clock: one message per due window, and whatever has been in flight past its time is taken up again.
+
+Events are hints and SageMaker's are best effort: everything that should have ended by now is looked at here.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from chalicelib.definition import Definition
+from chalicelib.events import ClaimMessage, WindowMessage, execution_changed_body
+from chalicelib.facts import claims, cursor, deployments, due
+from chalicelib.facts import monitors as index
+from chalicelib.handlers.challenges import send_promotion
+from chalicelib.records.window import Window
+from chalicelib.wiring import Services
+
+# One tick catches up at most this many windows of a monitor that was away; the next tick goes on.
+CATCH_UP = 500
+
+
+def handle(services: Services) -> None:
+    """One tick."""
+    now = services.now()
+    for entry in index.all_entries(services.ledger):
+        definition = services.definitions.of(entry)
+        _owe_closed_windows(services, definition, entry.since, now)
+        _reconcile_retrain(services, definition, now)
+        _reconcile_promotion(services, definition, now)
+    ready = due.take_ready(services.ledger, now)
+    services.queues.send("windows", [msgspec.json.encode(WindowMessage(each.monitor, each.window)) for each in ready])
+
+
+def _owe_closed_windows(services: Services, definition: Definition, since: str, now: datetime) -> None:
+    """Every closed window is owed one evaluation, traffic or not: silence is a finding too."""
+    length = definition.window_length
+    first = (
+        Window.parse(since, length)
+        if (done := cursor.read(services.ledger, definition.name)) is None
+        else (Window.parse(done, length).next())
+    )
+    last = None
+    window = first
+    for _ in range(CATCH_UP):
+        if now < window.end + definition.grace:
+            break
+        due.mark(services.ledger, definition.name, window, definition.grace, now)
+        last = window
+        window = window.next()
+    if last is not None:
+        cursor.advance(services.ledger, definition.name, last.name)
+
+
+def _reconcile_retrain(services: Services, definition: Definition, now: datetime) -> None:
+    claim = claims.load_retrain(services.ledger, definition.name)
+    if claim is None or not claim.in_flight or claim.lease_until > now:
+        return
+    if claim.state == "STARTING":
+        body = msgspec.json.encode(ClaimMessage(definition.name, claim.decision_id))
+        services.queues.send("retrain-claims", [body])
+    elif claim.state in ("STARTED", "PROMOTING"):
+        execution = services.sagemaker.describe_execution(claim.execution_arn)
+        if execution.status in ("Succeeded", "Failed", "Stopped"):
+            body = execution_changed_body(execution.arn, execution.status, now)
+            services.queues.send("pipelines", [body])
+
+
+def _reconcile_promotion(services: Services, definition: Definition, now: datetime) -> None:
+    claim = claims.load_promotion(services.ledger, definition.name)
+    if claim is None or not claim.in_flight:
+        return
+    if claim.lease_until <= now:
+        send_promotion(services, definition.name, claim.claim_id)
+    elif claim.state == "DEPLOYING":
+        endpoint = services.sagemaker.describe_endpoint(definition.endpoint)
+        if endpoint.status == "InService" and endpoint.config_name == claim.config_name:
+            deployments.end(services.ledger, definition.endpoint, claim.config_name, endpoint.last_modified)
+            send_promotion(services, definition.name, claim.claim_id)

@@ -1,0 +1,121 @@
+"""Every S3 key, both directions: alone to know how SageMaker's and our own keys are spelled.
+
+Layouts: captures, ground truth, merge output and reports are SageMaker's (format sections 2.1, 3, 4, 11.1);
+the rest lies below `plumbline/` in our own bucket, first by retention class: `payload` (holds captured data,
+inherits the captures' KMS key and retention) or `facts` (numbers only).
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+import msgspec
+
+from chalicelib.records.window import Window
+
+_HOURLY = re.compile(r"(?P<prefix>.+?)/(?P<hour>\d{4}/\d{2}/\d{2}/\d{2})/(?P<name>[^/]+)")
+
+
+class HourlyKey(msgspec.Struct, frozen=True):
+    """A key of SageMaker's hourly layout: prefix (capture destination/endpoint/variant, or ground-truth place)."""
+
+    prefix: str
+    hour: datetime
+    name: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.prefix}/{hour_folder(self.hour)}/{self.name}"
+
+
+def hour_folder(hour: datetime) -> str:
+    """2026-01-02T03:… -> "2026/01/02/03"."""
+    return hour.astimezone(UTC).strftime("%Y/%m/%d/%H")
+
+
+def parse_hourly(key: str) -> HourlyKey | None:
+    """Split a capture or ground-truth key; None when it has another layout (then it is nobody's input)."""
+    match = _HOURLY.fullmatch(key)
+    if not match:
+        return None
+    try:
+        hour = datetime.strptime(match["hour"], "%Y/%m/%d/%H").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return HourlyKey(match["prefix"], hour, match["name"])
+
+
+def join(*parts: str) -> str:
+    """Join key parts with single slashes, leaving out empty ones."""
+    return "/".join(part.strip("/") for part in parts if part.strip("/"))
+
+
+def capture_prefix(destination: str, endpoint: str, variant: str) -> str:
+    """The part of a capture key before its hour. `destination` is the key part of the capture destination URI."""
+    return join(destination, endpoint, variant)
+
+
+# SageMaker's schedule name has the monitor type in it; ours too, so that its readers find the files.
+SCHEDULE_SUFFIX = {"DataQuality": "data-quality", "ModelQuality": "model-quality"}
+
+
+def report_folder(output: str, endpoint: str, monitor: str, monitor_type: str, window: Window) -> str:
+    """{output}/{endpoint}/{monitor}-{type}/YYYY/MM/DD/HH, the hour being the window's end."""
+    schedule = f"{monitor}-{SCHEDULE_SUFFIX[monitor_type]}"
+    return join(output, endpoint, schedule, hour_folder(window.end))
+
+
+def merge_key(output: str, endpoint: str, variant: str, monitor: str, hour: str) -> str:
+    """SageMaker's merge folder by capture hour ("YYYY/MM/DD/HH"); the part file is named by the monitor, which so
+    rewrites its own."""
+    return join(output, "merge", endpoint, variant, hour, f"part-00000-{monitor}.c000.jsonl")
+
+
+def definition_key(monitor: str, version: str) -> str:
+    return f"plumbline/facts/{monitor}/definitions/{version}.json"
+
+
+def segment_key(monitor: str, window: Window) -> str:
+    """The window's captures as read, with their manifest: what a lifecycle rule deletes later stays counted."""
+    return f"plumbline/payload/{monitor}/segments/{window.name}.msgpack"
+
+
+def ids_prefix(monitor: str) -> str:
+    return f"plumbline/payload/{monitor}/ids/"
+
+
+def ids_key(monitor: str, window: Window) -> str:
+    """The join ids of a window's requests, hashed: how a label without a time finds its window."""
+    return f"{ids_prefix(monitor)}{window.name}.bin"
+
+
+def parse_ids_key(key: str) -> str:
+    """The window name in an ids key."""
+    return key.rpartition("/")[2].removesuffix(".bin")
+
+
+def revision_key(monitor: str, window: Window, digest: str) -> str:
+    """All files of a revision, merged records among them: payload."""
+    return f"plumbline/payload/{monitor}/revisions/{window.name}/{digest}.json"
+
+
+def decision_key(monitor: str, decision_id: str) -> str:
+    return f"plumbline/facts/{monitor}/decisions/{decision_id}.json"
+
+
+def training_manifest_key(monitor: str, decision_id: str) -> str:
+    return f"plumbline/facts/{monitor}/retraining/{decision_id}/manifest.json"
+
+
+def baseline_folder(monitor: str, candidate: str) -> str:
+    """Statistics of held-back rows name categories, which are payload."""
+    return f"plumbline/payload/{monitor}/baselines/{candidate}"
+
+
+def quarantine_key(monitor: str, digest: str) -> str:
+    return f"plumbline/payload/{monitor}/quarantine/{digest}.json"
+
+
+def s3_uri(bucket: str, key: str) -> str:
+    return f"s3://{bucket}/{key}"

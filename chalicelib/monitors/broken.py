@@ -1,0 +1,57 @@
+"""Is the data itself broken? Schema and nulls, by share: a break alerts and is never learned from.
+
+Model Monitor's own checks fire on a single bad row (a mangled header alone once made 60 violations); they are
+reported as they are. What stops a retraining is a break of more than BROKEN_SHARE of the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from chalicelib.records.attributes import Attributes
+from chalicelib.records.capture import CapturedRequest
+from chalicelib.records.table import Table, to_table
+from chalicelib.states.profile import Column, Profile
+
+BROKEN_SHARE = 0.05
+
+
+def broken_rows(requests: Sequence[CapturedRequest], attributes: Attributes) -> list[str]:
+    """Reasons why the rows of some requests do not have the declared shape; empty when they do."""
+    return shape_reasons(to_table(requests, {}, attributes))
+
+
+def shape_reasons(table: Table) -> list[str]:
+    """Rows that cannot be laid out under the declared features."""
+    if not len(table):
+        return ["no row could be read"] if table.bad else []
+    share = float((~table.regular).mean())
+    if share <= BROKEN_SHARE:
+        return []
+    reasons = sorted(reason for reason in table.bad if reason.startswith(("expected", "input")))
+    return [f"{share:.0%} of the rows do not have the declared features ({'; '.join(reasons[:3])})"]
+
+
+def broken_columns(profile: Profile, constraints: Mapping[str, Any] | None) -> list[str]:
+    """Columns that are gone, of another type, or empty, by more than BROKEN_SHARE against the baseline."""
+    if not constraints or not profile.rows:
+        return []
+    reasons = []
+    for feature in constraints.get("features", []):
+        column = profile.column(feature["name"])
+        if column is None:
+            reasons.append(f"column {feature['name']} is missing")
+            continue
+        missing = 1 - column.present / profile.rows
+        allowed = 1 - float(feature.get("completeness", 0.0))
+        if missing - allowed > BROKEN_SHARE:
+            reasons.append(f"column {column.name}: {missing:.0%} of the values are missing, baseline {allowed:.0%}")
+        if feature.get("inferred_type") in ("Integral", "Fractional") and _not_numeric(column) > BROKEN_SHARE:
+            reasons.append(f"column {column.name}: {_not_numeric(column):.0%} of the values are not numbers")
+    return reasons
+
+
+def _not_numeric(column: Column) -> float:
+    """A whole number where fractions were is no break; text is."""
+    return 1 - (column.integral + column.fractional) / column.present if column.present else 0.0

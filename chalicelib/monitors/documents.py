@@ -1,0 +1,24 @@
+"""The JSON of every file we write: strict, and the same bytes for the same document.
+
+Knows encoding; refuses to know what a document says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def encode_json(document: Mapping[str, Any]) -> bytes:
+    """UTF-8 JSON, keys in the document's own order, one line end at the end.
+
+    Raises ValueError for NaN and infinities, which strict JSON cannot say (Model Monitor writes the string "NaN").
+    """
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode() + b"\n"
+
+
+def violations_document(violations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The content of constraint_violations.json (model-monitor formats, sections 5.3 and 6.4)."""
+    return {"violations": list(violations)}

@@ -1,0 +1,64 @@
+"""Where a record's features, prediction, probability and label stand inside the payloads of one endpoint.
+
+Knows the settings and checks them before any payload is read; refuses to know what the payloads hold.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jmespath
+import msgspec
+
+from chalicelib.errors import MisconfiguredError
+
+
+class Attributes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How to read one endpoint's payloads; the names are those of Model Monitor's job definitions.
+
+    An attribute that is a whole number is a 0-based position (CSV column or JSON list item); any other text is a
+    JMESPath expression for JSON payloads, or one of `output_names` for CSV.
+    """
+
+    problem_type: Literal["BinaryClassification"] = "BinaryClassification"
+    # The input columns in order. Empty: _c0, _c1, ... for lists, the keys themselves for JSON objects.
+    features: tuple[str, ...] = ()
+    # Where the features are in a JSON input; None: the usual places ("instances", "features", the document itself).
+    features_attribute: str | None = None
+    # The predicted class, 0 or 1. None: probability > probability_threshold.
+    inference_attribute: str | None = None
+    probability_attribute: str | None = None
+    probability_threshold: float = 0.5
+    # Where the label is in a JSON label document; None: the document itself, "label", or a list by position.
+    ground_truth_attribute: str | None = None
+    # Names of the output columns that data quality describes beside the features. Empty: outputs are not described.
+    output_names: tuple[str, ...] = ()
+
+
+def check(attributes: Attributes) -> None:
+    """Refuse settings that cannot work; raises MisconfiguredError naming the field, its value and what was expected."""
+    if attributes.inference_attribute is None and attributes.probability_attribute is None:
+        raise MisconfiguredError(
+            "inference_attribute", None, "inference_attribute or probability_attribute (or both) to be set"
+        )
+    if not 0.0 <= attributes.probability_threshold <= 1.0:
+        raise MisconfiguredError("probability_threshold", attributes.probability_threshold, "a number from 0 to 1")
+    for field, names in (("features", attributes.features), ("output_names", attributes.output_names)):
+        if "" in names:
+            raise MisconfiguredError(field, names, "names that are not empty")
+        if len(set(names)) != len(names):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise MisconfiguredError(field, twice, "each name once")
+    shared = sorted(set(attributes.features) & set(attributes.output_names))
+    if shared:
+        raise MisconfiguredError("output_names", shared, "names that are not also features")
+    for field in ("features_attribute", "inference_attribute", "probability_attribute", "ground_truth_attribute"):
+        expression = getattr(attributes, field)
+        if expression is None or expression.isdecimal():
+            continue
+        try:
+            jmespath.compile(expression)
+        except jmespath.exceptions.JMESPathError:
+            # A column name such as "predicted label" is no JMESPath, and fine for CSV when it is a named output.
+            if expression not in attributes.output_names:
+                raise MisconfiguredError(field, expression, "a position (0, 1, ...) or a JMESPath expression") from None

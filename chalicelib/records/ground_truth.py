@@ -1,0 +1,178 @@
+"""Ground-truth files: JSON Lines, one label document per line, joined to captures by id.
+
+Knows the envelope, and which of several labels for one id counts; refuses to know what a label means (`table`) and
+which requests exist (`merge`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from chalicelib.records.capture import BadLine, lines_of, reason_of, refuse_if_hopeless
+
+Conflict = Literal["latest", "first", "reject"]
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+class Label(msgspec.Struct, frozen=True, gc=False):
+    """The label of one request: one value, or one document with a value per record.
+
+    `id` is an inference id or an event id, `data` the text as delivered, `label_time` when it became known,
+    `source` the object that it was read from (never compared).
+    """
+
+    id: str
+    data: str
+    encoding: str = "CSV"
+    label_time: datetime | None = None
+    inference_time: datetime | None = None
+    source: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Hex digest of what the label says (id, encoding, data): the last word between labels of one time."""
+        return blake2b(msgspec.json.encode((self.id, self.encoding, self.data)), digest_size=16).hexdigest()
+
+
+class GroundTruthFile(msgspec.Struct, frozen=True):
+    labels: list[Label]
+    bad_lines: list[BadLine]
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """One label per id, and how the others went.
+
+    `repeated`: labels beyond the first of the same id and value. `conflicting`: ids with different values.
+    `rejected`: ids left without a label because of that.
+    """
+
+    by_id: dict[str, Label]
+    repeated: int
+    conflicting: int
+    rejected: int
+
+
+class _Data(msgspec.Struct, gc=False):
+    data: str | int | float | bool
+    encoding: str = "CSV"
+
+
+class _Metadata(msgspec.Struct, gc=False, rename="camel"):
+    event_id: Annotated[str, msgspec.Meta(min_length=1)]
+    label_time: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    # SageMaker ignores this field, and real files hold templates in it: anything may stand here.
+    inference_time: Any = None
+
+
+class _Line(msgspec.Struct, gc=False, rename="camel"):
+    ground_truth_data: _Data
+    event_metadata: _Metadata
+
+
+_decoder = msgspec.json.Decoder(_Line)
+
+
+def read_ground_truth(body: bytes, where: str, arrived: datetime) -> GroundTruthFile:
+    """Read a ground-truth file; lines that cannot be read are counted and named.
+
+    The label's time is `eventMetadata.labelTime` where our webhook wrote one, else `arrived` (the object's arrival).
+    A label that is a JSON number or boolean instead of a string is taken as its JSON text. `where` names the file in
+    errors and becomes the labels' source. Raises UnreadableError when there are lines and none is a label. Layout:
+    model-monitor formats, section 3.
+    """
+    labels: list[Label] = []
+    bad_lines: list[BadLine] = []
+    for number, line in lines_of(body):
+        try:
+            parsed = _decoder.decode(line)
+            content, metadata = parsed.ground_truth_data, parsed.event_metadata
+            data = content.data if isinstance(content.data, str) else msgspec.json.encode(content.data).decode()
+            known = metadata.label_time
+            labels.append(
+                Label(
+                    metadata.event_id,
+                    data,
+                    content.encoding,
+                    arrived if known is None else known.astimezone(UTC),
+                    _time_or_none(metadata.inference_time),
+                    where,
+                )
+            )
+        except (msgspec.DecodeError, UnicodeDecodeError, OverflowError) as error:
+            bad_lines.append(BadLine(number, reason_of(error)))
+    refuse_if_hopeless(where, len(labels), bad_lines, "a ground-truth record")
+    return GroundTruthFile(labels, bad_lines)
+
+
+def write_ground_truth(labels: Iterable[Label]) -> bytes:
+    """Write labels as canonical JSON Lines: the same set of labels gives the same bytes, a repeat adds nothing.
+
+    SageMaker's layout, plus `eventMetadata.labelTime` and `inferenceTime` when they are known.
+    """
+    lines: set[bytes] = set()
+    for label in labels:
+        metadata: dict[str, Any] = {"eventId": label.id}
+        if label.inference_time is not None:
+            metadata["inferenceTime"] = label.inference_time.astimezone(UTC)
+        if label.label_time is not None:
+            metadata["labelTime"] = label.label_time.astimezone(UTC)
+        document = {
+            "groundTruthData": {"data": label.data, "encoding": label.encoding},
+            "eventMetadata": metadata,
+            "eventVersion": "0",
+        }
+        lines.add(msgspec.json.encode(document) + b"\n")
+    return b"".join(sorted(lines))
+
+
+def resolve(labels: Iterable[Label], conflict: Conflict = "latest") -> Resolved:
+    """Choose one label per id, whatever the order in which they came.
+
+    The same value repeated is one label. Between different values: `latest` or `first` by label time (ties by
+    digest), or `reject`, which leaves the id without a label. "1" and "1.0" are the same value.
+    """
+    by_id: dict[str, Label] = {}
+    several: dict[str, list[Label]] = {}
+    for label in labels:
+        if label.id in by_id:
+            several.setdefault(label.id, [by_id[label.id]]).append(label)
+        else:
+            by_id[label.id] = label
+    repeated = conflicting = rejected = 0
+    for id, candidates in several.items():
+        values = {_value(label) for label in candidates}
+        repeated += len(candidates) - len(values)
+        if len(values) > 1:
+            conflicting += 1
+            if conflict == "reject":
+                rejected += 1
+                del by_id[id]
+                continue
+        by_id[id] = (min if conflict == "first" else max)(candidates, key=_precedence)
+    return Resolved(by_id, repeated, conflicting, rejected)
+
+
+def _precedence(label: Label) -> tuple[datetime, str, str]:
+    return label.label_time or _LONG_AGO, label.digest, label.source
+
+
+def _value(label: Label) -> str | float:
+    try:
+        number = float(label.data)
+    except ValueError:
+        return label.data.strip()
+    return number if number == number else "nan"
+
+
+def _time_or_none(raw: Any) -> datetime | None:
+    try:
+        time = msgspec.convert(raw, datetime)
+        return time.astimezone(UTC) if time.tzinfo else None
+    except (msgspec.ValidationError, OverflowError):
+        return None

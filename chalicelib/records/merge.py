@@ -1,0 +1,111 @@
+"""Merged records: a captured request with its label, in the layout of SageMaker's ground-truth merge job.
+
+Knows the join rule (inferenceId, else eventId, by string equality; inner join) and the layout; refuses to know which
+of several labels counts (`ground_truth`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from chalicelib.records.capture import (
+    BadLine,
+    CapturedRequest,
+    Metadata,
+    Payload,
+    Sides,
+    lines_of,
+    reason_of,
+    refuse_if_hopeless,
+    request_of,
+)
+from chalicelib.records.ground_truth import Label
+
+
+class MergedRequest(msgspec.Struct, frozen=True, gc=False):
+    request: CapturedRequest
+    label: Label
+
+
+class Merged(msgspec.Struct, frozen=True):
+    """Labelled requests in the order of (inference time, event id); `unlabelled` requests found no label."""
+
+    requests: list[MergedRequest]
+    unlabelled: int
+    bad_lines: list[BadLine] = []
+
+
+class _GroundTruthData(msgspec.Struct, gc=False):
+    data: str
+    encoding: str = "CSV"
+
+
+class _Line(msgspec.Struct, gc=False, rename="camel"):
+    ground_truth_data: _GroundTruthData
+    capture_data: Sides
+    event_metadata: Metadata
+
+
+_decoder = msgspec.json.Decoder(_Line)
+
+
+def merge(requests: Sequence[CapturedRequest], labels: Mapping[str, Label]) -> Merged:
+    """Join labels to requests; several requests may share one label, labels without a request are dropped.
+
+    Rule: model-monitor formats, section 3.1.
+    """
+    ordered = sorted(requests, key=lambda request: (request.inference_time, request.event_id))
+    merged = [MergedRequest(request, labels[request.join_id]) for request in ordered if request.join_id in labels]
+    return Merged(merged, len(requests) - len(merged))
+
+
+def write_merged(merged: Merged) -> bytes:
+    """Write merged requests as JSON Lines in SageMaker's layout (model-monitor formats, section 4)."""
+    return b"".join(msgspec.json.encode(_document(one)) + b"\n" for one in merged.requests)
+
+
+def read_merged(body: bytes, where: str) -> Merged:
+    """Read merged requests back, in the order of the file; the labels' times are not part of the layout.
+
+    Raises UnreadableError when there are lines and none is a merged record.
+    """
+    merged: list[MergedRequest] = []
+    bad_lines: list[BadLine] = []
+    for number, line in lines_of(body):
+        try:
+            parsed = _decoder.decode(line)
+            request = request_of(parsed.capture_data, parsed.event_metadata)
+            label = Label(request.join_id, parsed.ground_truth_data.data, parsed.ground_truth_data.encoding)
+            merged.append(MergedRequest(request, label))
+        except (msgspec.DecodeError, UnicodeDecodeError, OverflowError) as error:
+            bad_lines.append(BadLine(number, reason_of(error)))
+    refuse_if_hopeless(where, len(merged), bad_lines, "a merged record")
+    return Merged(merged, 0, bad_lines)
+
+
+def _document(one: MergedRequest) -> dict[str, Any]:
+    request = one.request
+    sides = {"endpointInput": request.input, "endpointOutput": request.output}
+    metadata: dict[str, Any] = {"eventId": request.event_id}
+    if request.inference_id is not None:
+        metadata["inferenceId"] = request.inference_id
+    metadata["inferenceTime"] = request.inference_time
+    return {
+        "eventVersion": "0",
+        "groundTruthData": {"data": one.label.data, "encoding": one.label.encoding},
+        "captureData": {name: _side(payload) for name, payload in sides.items() if payload is not None},
+        "eventMetadata": metadata,
+    }
+
+
+def _side(payload: Payload) -> dict[str, str]:
+    # SageMaker leaves out what it does not know; null would be a new shape.
+    side = {"data": payload.data, "encoding": payload.encoding}
+    if payload.mode is not None:
+        side["mode"] = payload.mode
+    if payload.content_type is not None:
+        side["observedContentType"] = payload.content_type
+    return side

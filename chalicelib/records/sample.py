@@ -1,0 +1,117 @@
+"""The row sample of a window: which labelled requests the candidates are asked to answer again.
+
+Requests are taken whole, in the order of a hash of their event id, until there are enough rows: the same window gives
+the same sample whatever the order of its files. Refuses to know who answers.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from chalicelib.errors import UnreadableError
+from chalicelib.records.attributes import Attributes
+from chalicelib.records.capture import CapturedRequest, Payload
+from chalicelib.records.merge import MergedRequest
+from chalicelib.records.table import Table, to_table
+
+# One invocation takes at most this many rows and bytes (InvokeEndpoint's limit is 6 MB; serverless answers in 60 s).
+BATCH_ROWS = 500
+BATCH_BYTES = 4_000_000
+
+
+class Question(msgspec.Struct, frozen=True):
+    """One invocation: what a model is sent, and the requests whose rows it holds, in order."""
+
+    body: bytes
+    content_type: str
+    requests: tuple[CapturedRequest, ...]
+
+
+def sample_of(merged: Sequence[MergedRequest], rows_of_event: Counter[str], rows: int) -> list[MergedRequest]:
+    """At least `rows` rows (or all there are), in the order of (inference time, event id)."""
+    chosen: list[MergedRequest] = []
+    count = 0
+    for each in sorted(merged, key=lambda one: hashlib.blake2b(one.request.event_id.encode()).digest()):
+        if count >= rows:
+            break
+        if rows_of_event[each.request.event_id]:
+            chosen.append(each)
+            count += rows_of_event[each.request.event_id]
+    return sorted(chosen, key=lambda one: (one.request.inference_time, one.request.event_id))
+
+
+def rows_by_event(table: Table) -> Counter[str]:
+    """How many usable rows each event has in a table."""
+    events = [record_id.rpartition("#")[0] for record_id in table.record_ids]
+    return Counter(event for event, regular in zip(events, table.regular, strict=True) if regular)
+
+
+def sample_digest(sample: Sequence[MergedRequest]) -> str:
+    """Identifies a sample with its labels."""
+    lines = [(one.request.event_id, one.label.digest) for one in sample]
+    return hashlib.sha256(msgspec.json.encode(lines)).hexdigest()[:32]
+
+
+def questions(sample: Sequence[MergedRequest]) -> Iterator[Question]:
+    """What to send: CSV requests joined into batches, any other payload as it was sent by its caller."""
+    batch: list[CapturedRequest] = []
+    lines: list[str] = []
+    size = 0
+    for one in sample:
+        payload = one.request.input
+        if payload is None:
+            continue
+        text = decoded(payload)
+        media_type = (payload.content_type or "text/csv").partition(";")[0].strip().lower()
+        if media_type != "text/csv":
+            yield Question(text.encode(), payload.content_type or "application/json", (one.request,))
+            continue
+        rows = text.rstrip("\r\n").split("\n")
+        if batch and (len(lines) + len(rows) > BATCH_ROWS or size + len(text) > BATCH_BYTES):
+            yield Question("\n".join(lines).encode(), "text/csv", tuple(batch))
+            batch, lines, size = [], [], 0
+        batch.append(one.request)
+        lines.extend(rows)
+        size += len(text)
+    if batch:
+        yield Question("\n".join(lines).encode(), "text/csv", tuple(batch))
+
+
+def decoded(payload: Payload) -> str:
+    """A payload's text. Raises UnreadableError for Base64 that is not text."""
+    if payload.encoding != "BASE64":
+        return payload.data
+    try:
+        return base64.b64decode(payload.data, validate=True).decode()
+    except ValueError:
+        raise UnreadableError("captured payload", "expected Base64 of UTF-8 text") from None
+
+
+def answers(question: Question, response: bytes, attributes: Attributes, where: str) -> Table:
+    """Lay an answer out in columns, one entry per row of the question in the question's order.
+
+    Raises UnreadableError when the model did not answer every row with what the attributes name.
+    """
+    first = question.requests[0]
+    kind = "CSV" if question.content_type.startswith("text/csv") else "JSON"
+    content_type = "text/csv" if kind == "CSV" else "application/json"
+    asked = Payload(question.body.decode(), kind, question.content_type)
+    answered = Payload(response.decode(errors="replace"), kind, content_type)
+    request = CapturedRequest(first.event_id, None, first.inference_time, asked, answered)
+    table = to_table([request], {}, attributes)
+    if not len(table) or bool(np.isnan(table.predictions[table.regular]).any()):
+        raise UnreadableError(where, f"expected one answer per row for {len(table)} rows; got {sorted(table.bad)}")
+    return table
+
+
+def error_rate(predictions: npt.NDArray[np.float64], labels: npt.NDArray[np.float64]) -> float:
+    """Share of wrong answers over the rows that have both an answer and a label; nan when there is none."""
+    known = ~np.isnan(predictions) & ~np.isnan(labels)
+    return float(np.mean(predictions[known] != labels[known])) if bool(known.any()) else float("nan")

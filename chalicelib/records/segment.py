@@ -1,0 +1,147 @@
+"""A window's segment: its capture files and the labels that belong to it, as read, in one object with its manifest.
+
+Why the records and not only statistics: labels come weeks later and must meet the requests that they belong to,
+and a capture file that a lifecycle rule has deleted since must stay counted. The same inputs give the same bytes.
+Knows no keys' meaning and no time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import msgspec
+import numpy as np
+
+from chalicelib.errors import UnreadableError
+from chalicelib.records.capture import BadLine, CapturedRequest, read_captures
+from chalicelib.records.ground_truth import Label, read_ground_truth, write_ground_truth
+from chalicelib.records.window import Window
+
+VERSION = 1
+
+
+class SegmentFile(msgspec.Struct, frozen=True):
+    """One capture file: its key, its ETag, its bytes."""
+
+    key: str
+    etag: str
+    body: bytes
+
+
+class Segment(msgspec.Struct, frozen=True, kw_only=True):
+    """`files` sorted by key; `labels` are canonical ground-truth lines; `label_sources` the objects they came from."""
+
+    files: tuple[SegmentFile, ...] = ()
+    labels: bytes = b""
+    label_sources: tuple[str, ...] = ()
+    version: int = VERSION
+
+    def to_bytes(self) -> bytes:
+        return msgspec.msgpack.encode(self)
+
+    @property
+    def manifest(self) -> dict[str, str]:
+        """Key -> ETag of every capture file."""
+        return {file.key: file.etag for file in self.files}
+
+    @property
+    def digest(self) -> str:
+        """Identifies the inputs: files by key and ETag, labels by content."""
+        document = [sorted(self.manifest.items()), hashlib.sha256(self.labels).hexdigest()]
+        return hashlib.sha256(msgspec.json.encode(document)).hexdigest()
+
+
+def segment_from_bytes(body: bytes, where: str) -> Segment:
+    """Raises UnreadableError for bytes that are no segment or one of another version."""
+    try:
+        version = msgspec.msgpack.decode(body, type=dict).get("version")
+        if version != VERSION:
+            raise UnreadableError(where, f"a segment of version {version}; this release reads version {VERSION}")
+        return msgspec.msgpack.decode(body, type=Segment)
+    except msgspec.DecodeError:
+        raise UnreadableError(where, "expected a segment in msgpack") from None
+
+
+def with_files(segment: Segment, files: Iterable[SegmentFile]) -> Segment:
+    """Add capture files; one with a known key replaces it (captures are never rewritten, but a test tool may)."""
+    by_key = {file.key: file for file in (*segment.files, *files)}
+    return msgspec.structs.replace(segment, files=tuple(by_key[key] for key in sorted(by_key)))
+
+
+def with_labels(segment: Segment, labels: Iterable[Label], sources: Iterable[str]) -> Segment:
+    """Add labels (each with its label time) and note which objects were read for them."""
+    lines = {line for line in segment.labels.splitlines(keepends=True)}
+    lines.update(write_ground_truth(labels).splitlines(keepends=True))
+    known = sorted({*segment.label_sources, *sources})
+    return msgspec.structs.replace(segment, labels=b"".join(sorted(lines)), label_sources=tuple(known))
+
+
+class BadInput(msgspec.Struct, frozen=True):
+    """A line or a whole file that could not be read (line 0: the file)."""
+
+    key: str
+    line: int
+    reason: str
+
+
+class Requests(msgspec.Struct, frozen=True):
+    """The requests of a window in the order of their files, each event once."""
+
+    requests: list[CapturedRequest]
+    bad: list[BadInput]
+    repeated: int
+
+
+def requests_of(segment: Segment, window: Window) -> Requests:
+    """Decode the files and keep the requests of the window: an hour's folder may hold more than the window."""
+    found: dict[str, CapturedRequest] = {}
+    bad: list[BadInput] = []
+    repeated = 0
+    for file in segment.files:
+        try:
+            content = read_captures(file.body, file.key)
+        except UnreadableError as error:
+            bad.append(BadInput(file.key, 0, error.reason))
+            continue
+        bad.extend(_bad_lines(file.key, content.bad_lines))
+        for request in content.requests:
+            if not window.contains(request.inference_time):
+                continue
+            if request.identity in found:
+                repeated += 1
+            else:
+                found[request.identity] = request
+    return Requests(list(found.values()), bad, repeated)
+
+
+def _bad_lines(key: str, lines: Iterable[BadLine]) -> list[BadInput]:
+    return [BadInput(key, bad.line, bad.reason) for bad in lines]
+
+
+def labels_of(segment: Segment, window: Window) -> list[Label]:
+    """The labels kept in a segment. Each carries its label time, so the window's end is never used as one."""
+    return read_ground_truth(segment.labels, "segment", window.end).labels
+
+
+def hash_ids(ids: Iterable[str]) -> np.ndarray:
+    """Sorted distinct 8-byte hashes of join ids: small enough to look a label up in weeks of windows.
+
+    Two ids in 2**32 windows of 10,000 rows may collide; the price is a window that is evaluated once for nothing.
+    """
+    hashes = [hashlib.blake2b(identity.encode(), digest_size=8).digest() for identity in ids]
+    return np.unique(np.frombuffer(b"".join(hashes), dtype="<u8"))
+
+
+def ids_among(ids: Iterable[str], index: bytes) -> set[str]:
+    """Those of `ids` whose hash is in an index written by `hash_ids(...).tobytes()`."""
+    known = np.frombuffer(index, dtype="<u8")
+    if not known.size:
+        return set()
+    found = set()
+    for identity in ids:
+        wanted = np.frombuffer(hashlib.blake2b(identity.encode(), digest_size=8).digest(), dtype="<u8")[0]
+        place = int(np.searchsorted(known, wanted))
+        if place < known.size and known[place] == wanted:
+            found.add(identity)
+    return found

@@ -1,0 +1,451 @@
+"""Captured requests and their labels as columns, one entry per record.
+
+Knows how a request becomes records (several per request, labels by position) and what makes a record unusable;
+refuses to raise for that: an unusable part is counted with a reason and record ids, never with its values.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import jmespath
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from chalicelib.records.attributes import Attributes
+from chalicelib.records.capture import CapturedRequest, Payload
+from chalicelib.records.ground_truth import Label
+from chalicelib.records.payload import Content, PayloadError, Row, content_of
+
+Floats = npt.NDArray[np.float64]
+
+_SAMPLES = 3
+_NAN = float("nan")
+
+
+class BadRecords(msgspec.Struct, frozen=True):
+    """How many records (or requests, where their records could not be told apart) met one problem.
+
+    `sample`: the first few record ids in the order of the table.
+    """
+
+    count: int
+    sample: tuple[str, ...]
+
+
+class Table(msgspec.Struct, frozen=True, eq=False):
+    """One entry per record in every column, in the order of (inference time, event id, position).
+
+    record_ids    "{event id}#{position}"
+    times         seconds since 1970
+    features      name -> raw values: text from CSV, JSON values from JSON, None where missing
+    outputs       the same for the columns named by `output_names`
+    scores        the probability of class 1, nan where absent
+    predictions   the served class 0 or 1, nan where unknown
+    labels        0 or 1, nan where unlabelled
+    regular       False where the features could not be laid out by name: these rows are no part of any statistic of
+                  features or outputs
+    irregular     how many features such a record had -> how many records
+    bad           reason -> BadRecords
+    probabilities whether scores are expected (a probability attribute is set)
+    """
+
+    record_ids: list[str]
+    times: Floats
+    features: dict[str, list[Any]]
+    outputs: dict[str, list[Any]]
+    scores: Floats
+    predictions: Floats
+    labels: Floats
+    regular: npt.NDArray[np.bool_]
+    irregular: dict[int, int]
+    bad: dict[str, BadRecords]
+    probabilities: bool
+
+    def __len__(self) -> int:
+        return len(self.record_ids)
+
+
+class _Problems:
+    """Counts reasons, and keeps the first few ids of each."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._samples: dict[str, list[str]] = {}
+
+    def add(self, reason: str, record_id: str, count: int = 1) -> None:
+        self._counts[reason] += count
+        sample = self._samples.setdefault(reason, [])
+        if len(sample) < _SAMPLES:
+            sample.append(record_id)
+
+    def result(self) -> dict[str, BadRecords]:
+        return {
+            reason: BadRecords(self._counts[reason], tuple(self._samples[reason])) for reason in sorted(self._counts)
+        }
+
+
+def to_table(requests: Sequence[CapturedRequest], labels: Mapping[str, Label], attributes: Attributes) -> Table:
+    """Lay captured requests and the labels found for them out in columns.
+
+    `labels` maps join ids to labels (`ground_truth.resolve`). The order of `requests` does not matter, and an event
+    id that comes again is counted and left out (it is unique per invocation: the file was copied). Nothing is raised
+    for bad payloads or labels: see `Table.bad`.
+    """
+    problems = _Problems()
+    record_ids: list[str] = []
+    times: list[float] = []
+    rows: list[Row | None] = []
+    scores: list[float] = []
+    predictions: list[float] = []
+    truths: list[float] = []
+    outputs: list[list[Any]] = [[] for _ in attributes.output_names]
+    reader = _OutputReader(attributes, problems)
+    label_values = _LabelReader(attributes.ground_truth_attribute)
+    previous = ""
+    for request in sorted(requests, key=_order):
+        event_id = request.event_id
+        if event_id == previous:
+            problems.add("event id came before", event_id)
+            continue
+        previous = event_id
+        request_rows = _input_rows(request.input, attributes, problems, event_id)
+        content = _output_content(request.output, attributes, problems, event_id)
+        count = len(request_rows) if request_rows is not None else len(content.rows) if content else 0
+        if count == 0:
+            problems.add("no record in the request", event_id)
+            continue
+        ids = [f"{event_id}#{position}" for position in range(count)]
+        record_ids += ids
+        times += [request.inference_time.timestamp()] * count
+        rows += request_rows if request_rows is not None else [None] * count
+        reader.read(content, ids, scores, predictions, outputs)
+        label = labels.get(request.join_id)
+        truths += [_NAN] * count if label is None else label_values.read(label.data, ids, problems)
+    names, columns, regular, irregular = _feature_columns(rows, record_ids, attributes.features, problems)
+    return Table(
+        record_ids,
+        np.array(times, dtype=np.float64),
+        dict(zip(names, columns, strict=True)),
+        dict(zip(attributes.output_names, outputs, strict=True)),
+        np.array(scores, dtype=np.float64),
+        np.array(predictions, dtype=np.float64),
+        np.array(truths, dtype=np.float64),
+        regular,
+        irregular,
+        problems.result(),
+        attributes.probability_attribute is not None,
+    )
+
+
+def feature_rows(table: Table, indices: Sequence[int] | None = None) -> list[str]:
+    """Each record's features as one CSV line in feature order, without a line end; "" for an irregular record.
+
+    This is what a model is asked when a record is scored again. `indices`: only these records, in this order.
+    """
+    wanted = range(len(table)) if indices is None else indices
+    lines = [""] * len(wanted)
+    columns = list(table.features.values())
+    for place, index in enumerate(wanted):
+        if not table.regular[index]:
+            continue
+        values = [text_of(column[index]) for column in columns]
+        line = ",".join(values)
+        if line.count(",") >= len(values) or '"' in line or "\n" in line or "\r" in line:
+            buffer = io.StringIO()
+            # The writer quotes a line break only where it is part of its own line end.
+            csv.writer(buffer, lineterminator="\r\n").writerow(values)
+            line = buffer.getvalue().removesuffix("\r\n")
+        lines[place] = line
+    return lines
+
+
+def text_of(value: Any) -> str:
+    """A raw value as CSV text: text itself, "" for a missing one, JSON for anything else (true, 1, 1.5)."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    return repr(value) if isinstance(value, float) else msgspec.json.encode(value).decode()
+
+
+def _order(request: CapturedRequest) -> tuple[Any, ...]:
+    # The payloads decide only between copies of one event that differ, so that the order of arrival never does.
+    payloads = tuple(payload.data if payload else "" for payload in (request.input, request.output))
+    return (request.inference_time, request.event_id, payloads)
+
+
+def _input_rows(
+    payload: Payload | None, attributes: Attributes, problems: _Problems, event_id: str
+) -> list[Row] | None:
+    if payload is None:
+        return None
+    try:
+        content = content_of(payload, attributes.features)
+    except PayloadError as error:
+        problems.add(f"input: {error}", event_id)
+        return None
+    if attributes.features_attribute is None or content.documents is None:
+        return content.rows
+    rows: list[Row] = []
+    for document in content.documents:
+        found = _search(attributes.features_attribute, document)
+        if not isinstance(found, list | dict):
+            problems.add("input: nothing at features_attribute", event_id)
+            return None
+        if isinstance(found, list) and found and all(isinstance(row, list | dict) for row in found):
+            rows += found
+        else:
+            rows.append(found)
+    return rows
+
+
+def _output_content(
+    payload: Payload | None, attributes: Attributes, problems: _Problems, event_id: str
+) -> Content | None:
+    if payload is None:
+        problems.add("output was not captured", event_id)
+        return None
+    try:
+        return content_of(payload, attributes.output_names)
+    except PayloadError as error:
+        problems.add(f"output: {error}", event_id)
+        return None
+
+
+class _OutputReader:
+    """Finds probability, predicted class and named outputs of each record in the output payloads."""
+
+    def __init__(self, attributes: Attributes, problems: _Problems) -> None:
+        self._probability = attributes.probability_attribute
+        self._inference = attributes.inference_attribute
+        self._threshold = attributes.probability_threshold
+        self._names = attributes.output_names
+        self._problems = problems
+
+    def read(
+        self,
+        content: Content | None,
+        ids: list[str],
+        scores: list[float],
+        predictions: list[float],
+        outputs: list[list[Any]],
+    ) -> None:
+        """Append one entry per id to each list; nan or None where the payload does not tell."""
+        count = len(ids)
+        if content is not None and len(content.rows) != count:
+            content = self._aligned(content, ids)
+        if content is None:
+            scores += [_NAN] * count
+            predictions += [_NAN] * count
+            for column in outputs:
+                column += [None] * count
+            return
+        found = [_NAN] * count if self._probability is None else self._scores(self._probability, content, ids)
+        scores += found
+        if self._inference is not None:
+            predictions += self._classes(self._inference, content, ids)
+        else:
+            threshold = self._threshold
+            # nan > threshold is False, and would become class 0.
+            predictions += [(1.0 if s > threshold else 0.0) if s == s else _NAN for s in found]
+        for position, (name, column) in enumerate(zip(self._names, outputs, strict=True)):
+            column += [_item(row, name, position) for row in content.rows]
+
+    def _aligned(self, content: Content, ids: list[str]) -> Content | None:
+        # One line "0.1,0.9,0.4" is how some containers answer three records.
+        only = content.rows[0] if len(content.rows) == 1 else None
+        if isinstance(only, list) and len(only) == len(ids):
+            return Content([value if isinstance(value, list | dict) else [value] for value in only], content.documents)
+        reason = f"output: expected {len(ids)} records, got {len(content.rows)}"
+        self._problems.add(reason, ids[0], len(ids))
+        return None
+
+    def _scores(self, attribute: str, content: Content, ids: list[str]) -> list[float]:
+        numbers = []
+        for id, value in zip(ids, self._found(attribute, content), strict=True):
+            number = _number(value)
+            if number != number:
+                self._problems.add("output: probability is not a number", id)
+            numbers.append(number)
+        return numbers
+
+    def _classes(self, attribute: str, content: Content, ids: list[str]) -> list[float]:
+        classes = []
+        for id, value in zip(ids, self._found(attribute, content), strict=True):
+            number = _class(value)
+            if number != number:
+                self._problems.add("output: prediction is not 0 or 1", id)
+            classes.append(number)
+        return classes
+
+    def _found(self, attribute: str, content: Content) -> list[Any]:
+        rows = content.rows
+        if attribute.isdecimal():
+            index = int(attribute)
+            return [row[index] if isinstance(row, list) and index < len(row) else None for row in rows]
+        documents = content.documents
+        if documents is None:
+            index = self._names.index(attribute) if attribute in self._names else -1
+            return [_item(row, attribute, index) if index >= 0 else None for row in rows]
+        if content.is_lines and len(documents) == len(rows):
+            return [_search(attribute, document) for document in documents]
+        if len(documents) == 1:
+            found = _search(attribute, documents[0])
+            if isinstance(found, list) and len(found) == len(rows):
+                return found
+            if found is not None and len(rows) == 1:
+                return [found]
+        return [_search(attribute, row) if isinstance(row, dict) else None for row in rows]
+
+
+class _LabelReader:
+    """The labels, by position, that one label document holds. The same short text is read once."""
+
+    def __init__(self, attribute: str | None) -> None:
+        self._attribute = attribute
+        self._known: dict[str, list[float] | None] = {}
+
+    def read(self, data: str, ids: list[str], problems: _Problems) -> list[float]:
+        """One label per id; nan, counted, where there is none to be had."""
+        if data not in self._known:
+            if len(self._known) > 1000:
+                self._known.clear()
+            self._known[data] = self._parse(data)
+        values = self._known[data]
+        if values is None:
+            problems.add("label is not readable", ids[0], len(ids))
+            return [_NAN] * len(ids)
+        if len(values) != len(ids):
+            problems.add(f"expected {len(ids)} labels, got {len(values)}", ids[0], len(ids))
+            return [_NAN] * len(ids)
+        for id, value in zip(ids, values, strict=True):
+            if value != value:
+                problems.add("label is not 0 or 1", id)
+        return values
+
+    def _parse(self, data: str) -> list[float] | None:
+        text = data.strip()
+        # Real files mark JSON labels as CSV: the text decides, not the encoding.
+        if text[:1] not in ("{", "["):
+            try:
+                fields = [field for row in csv.reader(io.StringIO(text)) for field in row]
+            except csv.Error:
+                return None
+            return [_class(field) for field in fields] or [_NAN]
+        try:
+            document = msgspec.json.decode(text)
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+            return None
+        if self._attribute is not None and not self._attribute.isdecimal():
+            found = _search(self._attribute, document)
+            if found is not None:
+                document = found
+        if isinstance(document, dict):
+            listed = document.get("instances", document.get("predictions"))
+            document = listed if isinstance(listed, list) else [document]
+        records = document if isinstance(document, list) else [document]
+        return [_class(self._value(record)) for record in records]
+
+    def _value(self, record: Any) -> Any:
+        if isinstance(record, list) and len(record) == 1:
+            return record[0]
+        if not isinstance(record, dict):
+            return record
+        if self._attribute is not None and not self._attribute.isdecimal():
+            return _search(self._attribute, record)
+        if "label" in record:
+            return record["label"]
+        return next(iter(record.values())) if len(record) == 1 else None
+
+
+def _search(expression: str, document: Any) -> Any:
+    """What JMESPath finds; None also where the expression cannot be applied to this document."""
+    try:
+        return jmespath.search(expression, document)
+    except jmespath.exceptions.JMESPathError:
+        return None
+
+
+def _item(row: Row, name: str, position: int) -> Any:
+    if isinstance(row, dict):
+        return row.get(name)
+    return row[position] if position < len(row) else None
+
+
+def _number(value: Any) -> float:
+    """A finite number, or nan for anything else."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if value is None or isinstance(value, bool | list | dict):
+        return _NAN
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return _NAN
+    return number if abs(number) != float("inf") else _NAN
+
+
+def _class(value: Any) -> float:
+    """0.0 or 1.0 for a binary class in any of its spellings, or nan."""
+    if isinstance(value, bool):
+        return float(value)
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        return float(value.strip().lower() == "true")
+    number = _number(value)
+    return number if number in (0.0, 1.0) else _NAN
+
+
+def _feature_columns(
+    rows: list[Row | None], record_ids: list[str], declared: tuple[str, ...], problems: _Problems
+) -> tuple[list[str], list[list[Any]], npt.NDArray[np.bool_], dict[int, int]]:
+    """Lay rows out by feature name; rows of another width are irregular, objects go by key."""
+    names = list(declared) if declared else _found_names(rows)
+    width = len(names)
+    # The common case first: every row is a list of the right width.
+    if rows and all(type(row) is list and len(row) == width for row in rows):
+        lists = cast("list[list[Any]]", rows)
+        return names, [list(column) for column in zip(*lists, strict=True)], np.ones(len(rows), dtype=np.bool_), {}
+    known = set(names)
+    nothing: list[Any] = [None] * width
+    regular = np.zeros(len(rows), dtype=np.bool_)
+    irregular: Counter[int] = Counter()
+    laid: list[list[Any]] = []
+    for index, row in enumerate(rows):
+        if isinstance(row, dict):
+            regular[index] = True
+            laid.append([row.get(name) for name in names])
+            unknown = len(row.keys() - known)
+            if unknown:
+                problems.add(f"expected {width} features, got {unknown} more", record_ids[index])
+                irregular[len(row)] += 1
+        elif row is not None and len(row) == width:
+            regular[index] = True
+            laid.append(row)
+        else:
+            laid.append(nothing)
+            if row is not None:
+                problems.add(f"expected {width} features, got {len(row)}", record_ids[index])
+                irregular[len(row)] += 1
+    columns = [list(column) for column in zip(*laid, strict=True)] if laid else [[] for _ in names]
+    return names, columns, regular, dict(sorted(irregular.items()))
+
+
+def _found_names(rows: list[Row | None]) -> list[str]:
+    """Names where none are declared: the keys of objects as they come, else _c0, _c1, ... for the usual width."""
+    keys: dict[str, None] = {}
+    widths: Counter[int] = Counter()
+    for row in rows:
+        if isinstance(row, dict):
+            keys.update(dict.fromkeys(row))
+        elif row is not None:
+            widths[len(row)] += 1
+    if keys or not widths:
+        return list(keys)
+    usual = max(widths, key=lambda width: (widths[width], width))
+    return [f"_c{position}" for position in range(usual)]

@@ -1,0 +1,127 @@
+"""What the deployment tells the functions: the only reader of the environment.
+
+Knows each variable, its form and its default. Refuses to know what is done with a setting. A wrong or missing one is
+a MisconfiguredError before any event is handled.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from chalicelib.errors import MisconfiguredError
+
+_DEFAULT_STAGE = "dev"
+_LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+_STAGE = re.compile(r"[a-z][a-z0-9-]{0,19}")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
+_TOPIC_ARN = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}")
+_ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,512}")
+_PARAMETER = re.compile(r"[A-Za-z0-9_.:/+=@-]{1,1024}|")
+_NAMESPACE = re.compile(r"(?!AWS/)[A-Za-z0-9_.#/-][A-Za-z0-9_.#:/-]{0,254}")
+_REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
+_ALLOWANCE = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """One deployment. `bucket` is our own, for definitions and derived data; captures lie in the user's buckets."""
+
+    stage: str
+    region: str
+    bucket: str
+    table: str
+    topic_arn: str
+    webhook_key_parameter: str  # SSM parameter (or "secretsmanager:…") with the webhook's keys; empty: no webhook
+    execution_role_arn: str  # the role of the models that we create
+    metrics_namespace: str = "Plumbline"
+    outgoing_allowances: tuple[str, ...] = ()  # "host:port" that alerts may reach though they are not public https
+    log_level: str = "INFO"
+
+
+def from_environment(environ: Mapping[str, str]) -> Settings:
+    """The settings that these variables describe.
+
+    Required: PLUMBLINE_BUCKET, PLUMBLINE_TABLE, PLUMBLINE_TOPIC_ARN, PLUMBLINE_MODEL_ROLE_ARN and a region (AWS_REGION,
+    which Lambda sets, or AWS_DEFAULT_REGION). Optional: PLUMBLINE_STAGE ("dev"), PLUMBLINE_WEBHOOK_KEYS (none),
+    PLUMBLINE_METRICS_NAMESPACE ("Plumbline"), PLUMBLINE_OUTGOING_ALLOWANCES (none), PLUMBLINE_LOG_LEVEL ("INFO").
+    Raises MisconfiguredError naming the variable, what it holds and what was expected.
+    """
+    region_variable = "AWS_REGION" if environ.get("AWS_REGION") else "AWS_DEFAULT_REGION"
+    return Settings(
+        stage=_stage_of(environ),
+        region=_checked(environ, region_variable, _REGION, 'an AWS region, such as "us-east-1"'),
+        bucket=_checked(environ, "PLUMBLINE_BUCKET", _BUCKET, "the name of an S3 bucket"),
+        table=_checked(environ, "PLUMBLINE_TABLE", _TABLE, "the name of a DynamoDB table"),
+        topic_arn=_checked(
+            environ, "PLUMBLINE_TOPIC_ARN", _TOPIC_ARN, "the ARN of an SNS topic, arn:aws:sns:{region}:{account}:{name}"
+        ),
+        webhook_key_parameter=_checked(
+            environ,
+            "PLUMBLINE_WEBHOOK_KEYS",
+            _PARAMETER,
+            'the name of an SSM parameter, or "secretsmanager:" and the name of a secret, or nothing',
+            default="",
+        ),
+        execution_role_arn=_checked(
+            environ, "PLUMBLINE_MODEL_ROLE_ARN", _ROLE_ARN, "the ARN of an IAM role, arn:aws:iam::{account}:role/{name}"
+        ),
+        metrics_namespace=_checked(
+            environ,
+            "PLUMBLINE_METRICS_NAMESPACE",
+            _NAMESPACE,
+            'a CloudWatch namespace of at most 255 characters that does not begin with "AWS/"',
+            default="Plumbline",
+        ),
+        outgoing_allowances=_allowances(environ),
+        log_level=_log_level(environ),
+    )
+
+
+def load() -> Settings:
+    """The settings of this process. Raises MisconfiguredError."""
+    return from_environment(os.environ)
+
+
+def stage() -> str:
+    """The stage's name alone, "dev" by default: queue names need it when app.py is imported, also at package time.
+
+    Raises MisconfiguredError.
+    """
+    return _stage_of(os.environ)
+
+
+def _stage_of(environ: Mapping[str, str]) -> str:
+    expected = "a lower-case letter, then at most 19 lower-case letters, digits and hyphens"
+    return _checked(environ, "PLUMBLINE_STAGE", _STAGE, expected, default=_DEFAULT_STAGE)
+
+
+def _checked(
+    environ: Mapping[str, str], variable: str, pattern: re.Pattern[str], expected: str, default: str | None = None
+) -> str:
+    """A variable's text; an empty one counts as not set, for templates cannot always leave a variable out."""
+    value = environ.get(variable) or default
+    if value is None or not pattern.fullmatch(value):
+        raise MisconfiguredError(variable, environ.get(variable), expected)
+    return value
+
+
+def _allowances(environ: Mapping[str, str]) -> tuple[str, ...]:
+    variable = "PLUMBLINE_OUTGOING_ALLOWANCES"
+    entries = tuple(entry.strip() for entry in environ.get(variable, "").split(",") if entry.strip())
+    for entry in entries:
+        match = _ALLOWANCE.fullmatch(entry)
+        if match is None or not 0 < int(match[2]) < 65536:
+            raise MisconfiguredError(variable, entry, 'entries "host:port" (an IPv6 address in brackets) and commas')
+    return entries
+
+
+def _log_level(environ: Mapping[str, str]) -> str:
+    level = (environ.get("PLUMBLINE_LOG_LEVEL") or "INFO").upper()
+    if level not in _LOG_LEVELS:
+        raise MisconfiguredError("PLUMBLINE_LOG_LEVEL", environ.get("PLUMBLINE_LOG_LEVEL"), " or ".join(_LOG_LEVELS))
+    return level

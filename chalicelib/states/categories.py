@@ -1,0 +1,100 @@
+"""How often each value of a column occurs: exactly, for all values or for a fair choice of them.
+
+Up to `BOUND` distinct values all are kept. Beyond, those with the smallest hashes stay, each with its exact count,
+and the rest is one number: a value that is among the smallest of all is among the smallest of every part, so the
+state is the same however the rows were split, and the hashes tell how many distinct values there are (k minimum
+values; relative error about 1 / sqrt(BOUND)). Refuses to know what a value means. Values are payload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import blake2b
+
+import msgspec
+
+from chalicelib.states.serialization import pack, unpack
+
+VERSION = 1
+BOUND = 1000
+
+_HASHES = 1 << 64
+
+
+class Categories(msgspec.Struct, frozen=True, array_like=True):
+    """Counts per value; `Categories()` is the identity of `+`.
+
+    `counts`: (value, count) in the order of the values. `more`: how many rows had a value that is not listed; listed
+    are then the `BOUND` values of the smallest hashes.
+    """
+
+    counts: tuple[tuple[str, int], ...] = ()
+    more: int = 0
+
+    def __add__(self, other: Categories) -> Categories:
+        if not other.counts:
+            return self
+        if not self.counts:
+            return other
+        merged = dict(self.counts)
+        for value, count in other.counts:
+            merged[value] = merged.get(value, 0) + count
+        limits = [state.limit for state in (self, other) if state.more]
+        if limits:
+            # What one side kept and the other may have dropped is not exact any more: it joins the rest.
+            limit = min(limits)
+            merged = {value: count for value, count in merged.items() if _hash(value) <= limit}
+        return _bounded(merged, self.total + other.total)
+
+    @property
+    def total(self) -> int:
+        """How many rows were counted."""
+        return sum(count for _, count in self.counts) + self.more
+
+    @property
+    def limit(self) -> int:
+        """The greatest hash up to which counts are exact: that of a listed value, or any when nothing is left out."""
+        if not self.more:
+            return _HASHES
+        return max(_hash(value) for value, _ in self.counts)
+
+    @property
+    def distinct(self) -> float:
+        """The number of distinct values: exact when `more` is 0, else the estimate (BOUND - 1) / greatest hash."""
+        if not self.more:
+            return float(len(self.counts))
+        return (len(self.counts) - 1) * _HASHES / (self.limit + 1)
+
+    def to_bytes(self) -> bytes:
+        return pack("categories", VERSION, self)
+
+    @classmethod
+    def from_bytes(cls, body: bytes) -> Categories:
+        """Raises UnreadableError."""
+        return unpack(body, "categories", VERSION, cls)
+
+
+def categories_of(counts: Mapping[str, int]) -> Categories:
+    """The state of these counts (value -> number of rows, at least 1)."""
+    return _bounded(counts, sum(counts.values()))
+
+
+def comparable(one: Categories, other: Categories) -> list[str]:
+    """The values that either side lists and both sides know exactly (listed, or provably absent), in order."""
+    values = sorted({value for state in (one, other) for value, _ in state.counts})
+    if not one.more and not other.more:
+        return values
+    limit = min(one.limit, other.limit)
+    return [value for value in values if _hash(value) <= limit]
+
+
+def _bounded(counts: Mapping[str, int], total: int) -> Categories:
+    if len(counts) <= BOUND:
+        kept = dict(counts)
+    else:
+        kept = dict(sorted(counts.items(), key=lambda item: (_hash(item[0]), item[0]))[:BOUND])
+    return Categories(tuple(sorted(kept.items())), total - sum(kept.values()))
+
+
+def _hash(value: str) -> int:
+    return int.from_bytes(blake2b(value.encode(), digest_size=8).digest(), "big")

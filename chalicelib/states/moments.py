@@ -1,0 +1,168 @@
+"""Count, sum, sum of squares, least and greatest of a numeric column: exactly.
+
+Floating-point addition depends on its order; here it does not. Every float64 is a whole number of 2^-1126, so sums
+are kept as whole numbers of unlimited size: any split of the values into files, folded in any order, gives the same
+bytes, and mean and deviation are rounded once, at the end. Refuses to know names, types and missing values.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from chalicelib.states.serialization import pack, unpack
+
+VERSION = 1
+
+# The smallest positive float64 is 2^-1074, and its 53-bit mantissa as frexp gives it is a multiple of 2^-1126.
+_SCALE = 1126
+# int64 sums of 27-bit halves in float64 stay exact up to 2^26 of them.
+_BLOCK = 1 << 20
+# Within these bounds the rounding error of x * x is itself a float64.
+_SQUARE_SAFE = (1e-120, 1e150)
+
+
+class WholeNumber(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A whole number of any size, in the one form `digits` * 2^`exponent` with odd digits (or zero)."""
+
+    digits: bytes = b""
+    exponent: int = 0
+
+    @classmethod
+    def of(cls, value: int) -> WholeNumber:
+        if value == 0:
+            return cls()
+        exponent = (value & -value).bit_length() - 1
+        odd = value >> exponent
+        return cls(odd.to_bytes(odd.bit_length() // 8 + 1, "big", signed=True), exponent)
+
+    def __int__(self) -> int:
+        return int.from_bytes(self.digits, "big", signed=True) << self.exponent
+
+
+class Moments(msgspec.Struct, frozen=True, array_like=True):
+    """Exact moments; `Moments()` is the identity of `+`.
+
+    `total` counts units of 2^-1126, `squares` units of 2^-2252 (see the module). `least` and `greatest` are None when
+    there are no values. Numbers too large for a float64 are given as the largest one.
+    """
+
+    count: int = 0
+    total: WholeNumber = WholeNumber()
+    squares: WholeNumber = WholeNumber()
+    least: float | None = None
+    greatest: float | None = None
+
+    def __add__(self, other: Moments) -> Moments:
+        if not other.count:
+            return self
+        if self.least is None or self.greatest is None or other.least is None or other.greatest is None:
+            return other
+        return Moments(
+            self.count + other.count,
+            WholeNumber.of(int(self.total) + int(other.total)),
+            WholeNumber.of(int(self.squares) + int(other.squares)),
+            min(self.least, other.least),
+            max(self.greatest, other.greatest),
+        )
+
+    @property
+    def sum(self) -> float:
+        return _ratio(int(self.total), 1 << _SCALE)
+
+    @property
+    def mean(self) -> float:
+        """Raises ZeroDivisionError when there are no values."""
+        return _ratio(int(self.total), self.count << _SCALE)
+
+    @property
+    def m2(self) -> float:
+        """The sum of squared differences from the mean; 0.0 when there are no values."""
+        return _ratio(self._spread(), max(self.count, 1) << (2 * _SCALE))
+
+    @property
+    def std_dev(self) -> float:
+        """The population standard deviation, as Model Monitor prints it (model-monitor formats, section 5.1)."""
+        return math.sqrt(_ratio(self._spread(), max(self.count, 1) ** 2 << (2 * _SCALE)))
+
+    def _spread(self) -> int:
+        # count * m2, still exact.
+        return self.count * int(self.squares) - int(self.total) ** 2
+
+    def to_bytes(self) -> bytes:
+        return pack("moments", VERSION, self)
+
+    @classmethod
+    def from_bytes(cls, body: bytes) -> Moments:
+        """Raises UnreadableError."""
+        return unpack(body, "moments", VERSION, cls)
+
+
+def moments_of(values: npt.NDArray[np.float64]) -> Moments:
+    """The moments of finite values of shape (n,), in the values' own unit."""
+    if not len(values):
+        return Moments()
+    total = squares = 0
+    for start in range(0, len(values), _BLOCK):
+        block = values[start : start + _BLOCK]
+        total += _sum(block)
+        squares += _sum_of_squares(block)
+    # + 0.0 makes -0.0 the same number as 0.0.
+    return Moments(
+        len(values),
+        WholeNumber.of(total),
+        WholeNumber.of(squares),
+        float(values.min()) + 0.0,
+        float(values.max()) + 0.0,
+    )
+
+
+def _sum(values: npt.NDArray[np.float64]) -> int:
+    """The exact sum in units of 2^-1126: mantissas are added per exponent, in two halves that cannot overflow."""
+    fractions, exponents = np.frexp(values)
+    mantissas = np.ldexp(fractions, 53).astype(np.int64)
+    lowest = int(exponents.min())
+    bins = exponents - lowest
+    high = np.bincount(bins, weights=mantissas >> 26)
+    low = np.bincount(bins, weights=mantissas & ((1 << 26) - 1))
+    total = 0
+    for index in np.flatnonzero((high != 0) | (low != 0)).tolist():
+        total += ((int(high[index]) << 26) + int(low[index])) << (index + lowest - 53 + _SCALE)
+    return total
+
+
+def _sum_of_squares(values: npt.NDArray[np.float64]) -> int:
+    """The exact sum of squares in units of 2^-2252.
+
+    x * x is rounded, but its rounding error is a float64 too (Dekker, 1971): both are added exactly. Where that does
+    not hold (tiny and huge values) the square is taken with whole numbers.
+    """
+    sizes = np.abs(values)
+    safe = ((sizes > _SQUARE_SAFE[0]) & (sizes < _SQUARE_SAFE[1])) | (values == 0.0)
+    rest: list[float] = []
+    if not safe.all():
+        rest = values[~safe].tolist()
+        values = values[safe]
+    total = 0
+    if len(values):
+        spread = 134217729.0 * values  # 2^27 + 1 splits 53 bits in two
+        high = spread - (spread - values)
+        low = values - high
+        squares = values * values
+        errors = ((high * high - squares) + 2.0 * high * low) + low * low
+        total = (_sum(squares) + _sum(errors)) << _SCALE
+    for value in rest:
+        numerator, denominator = value.as_integer_ratio()
+        total += numerator * numerator << (2 * _SCALE - 2 * (denominator.bit_length() - 1))
+    return total
+
+
+def _ratio(numerator: int, denominator: int) -> float:
+    try:
+        return numerator / denominator
+    except OverflowError:
+        return sys.float_info.max if numerator > 0 else -sys.float_info.max

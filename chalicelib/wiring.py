@@ -1,0 +1,149 @@
+"""Which adapter stands behind each Protocol: handlers ask `services()` and know no client.
+
+Knows how each adapter is built and that building is dear (a client takes tenths of a second of a cold start), so each
+is built at first use only. Refuses to know what any handler does with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from threading import Lock
+from typing import Any
+
+from chalicelib import settings as deployment
+from chalicelib.facts.monitors import Definitions
+from chalicelib.ports import Courier, Ledger, Metrics, ObjectStore, Queues, SageMaker, Scorer, Secrets, Topic
+from chalicelib.settings import Settings
+
+# boto3's default session is not safe to build clients from several threads at once.
+_BUILDING = Lock()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Services:
+    """Everything outside of the process that a handler may ask, and the clock. Compared by identity."""
+
+    settings: Settings
+    now: Callable[[], datetime]
+    objects: ObjectStore
+    ledger: Ledger
+    queues: Queues
+    sagemaker: SageMaker
+    scorer: Scorer
+    metrics: Metrics
+    topic: Topic
+    courier: Courier
+    secrets: Secrets
+
+    @cached_property
+    def definitions(self) -> Definitions:
+        """The monitor definitions, each decoded once per version and process."""
+        return Definitions(self.ledger, self.objects, self.settings.bucket)
+
+
+def utc_now() -> datetime:
+    """This moment, in UTC."""
+    return datetime.now(UTC)
+
+
+def queue_name(stage: str, queue: str) -> str:
+    """The name in the account of a queue that has this logical name (as infra/topology.py gives it)."""
+    return f"plumbline-{stage}-{queue}"
+
+
+class LazyServices(Services):
+    """Services over AWS, each with its client built when it is first asked for."""
+
+    def __init__(self, settings: Settings, now: Callable[[], datetime] = utc_now) -> None:
+        # The fields of a frozen dataclass cannot be assigned; its own constructor writes them the same way. The
+        # other fields are the cached properties below.
+        object.__setattr__(self, "settings", settings)
+        object.__setattr__(self, "now", now)
+
+    @cached_property
+    def objects(self) -> ObjectStore:
+        from chalicelib.adapters.object_store import S3ObjectStore
+
+        return S3ObjectStore(self._client("s3"))
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        from chalicelib.adapters.ledger import DynamoLedger
+
+        return DynamoLedger(self._client("dynamodb"), self.settings.table)
+
+    @cached_property
+    def queues(self) -> Queues:
+        from chalicelib.adapters.queues import SqsQueues
+
+        return SqsQueues(self._client("sqs"), lambda queue: queue_name(self.settings.stage, queue))
+
+    @cached_property
+    def sagemaker(self) -> SageMaker:
+        from chalicelib.adapters.sagemaker import SageMakerApi
+
+        return SageMakerApi(self._client("sagemaker"))
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        from chalicelib.adapters.scorer import EndpointScorer
+
+        return EndpointScorer(self._client("sagemaker-runtime"))
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        from chalicelib.adapters.metrics import CloudWatchMetrics
+
+        return CloudWatchMetrics(self._client("cloudwatch"))
+
+    @cached_property
+    def topic(self) -> Topic:
+        from chalicelib.adapters.topic import SnsTopic
+
+        return SnsTopic(self._client("sns"), self.settings.topic_arn)
+
+    @cached_property
+    def courier(self) -> Courier:
+        from chalicelib.adapters.courier import HttpsCourier
+
+        return HttpsCourier(allow=self.settings.outgoing_allowances)
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        from aws_lambda_powertools.utilities.parameters import SecretsProvider, SSMProvider
+
+        from chalicelib.adapters.secrets import ParameterSecrets
+
+        return ParameterSecrets(
+            SSMProvider(boto3_client=self._client("ssm")),
+            SecretsProvider(boto3_client=self._client("secretsmanager")),
+        )
+
+    def _client(self, service: str) -> Any:
+        import boto3
+        from botocore.config import Config
+
+        # "standard" retries throttling and lost connections with jitter; what still fails goes back to the queue.
+        config = Config(region_name=self.settings.region, retries={"mode": "standard"}, connect_timeout=5)
+        with _BUILDING:
+            return boto3.client(service, config=config)
+
+
+_services: Services | None = None
+
+
+def services() -> Services:
+    """The services of this process, built at the first call. Raises MisconfiguredError for a wrong environment."""
+    global _services
+    if _services is None:
+        _services = LazyServices(deployment.load())
+    return _services
+
+
+def use(replacement: Services | None) -> None:
+    """Let `services()` return these from now on (tests, the stand-in); None: build them anew from the environment."""
+    global _services
+    _services = replacement

@@ -1,0 +1,64 @@
+"""`plumbline explain DECISION_ID`: a stored decision, its evidence and what became of it, in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from chalicelib.errors import NotFoundError
+from chalicelib.facts import decisions
+from chalicelib.facts.decisions import Outcome, Record
+from chalicelib.wiring import Services
+
+# Evidence of a busy window runs to hundreds of capture files; the rest is counted.
+FILES_SHOWN = 12
+
+
+def find_in_table(services: Services, decision_id: str) -> tuple[Record, list[Outcome]]:
+    """A decision of this account by its whole id. Raises NotFoundError."""
+    record = decisions.load_record(services.ledger, decision_id)
+    if record is None:
+        raise NotFoundError(f"decision {decision_id}: not in the table (expected the whole id, 64 hex digits)")
+    outcomes = decisions.outcomes(services.ledger, record.monitor)
+    return record, [outcome for outcome in outcomes if outcome.decision_id == record.decision_id]
+
+
+def find_in_folder(folder: Path, decision_id: str) -> tuple[Record, list[Outcome]]:
+    """A decision in a folder of reports, by its id or the beginning of it. Raises NotFoundError."""
+    matches = sorted(folder.rglob(f"decisions/{decision_id}*.json"))
+    if not matches:
+        raise NotFoundError(f"decision {decision_id}: no file decisions/{decision_id}*.json below {folder}")
+    if len(matches) > 1:
+        names = ", ".join(path.stem[:16] for path in matches[:5])
+        raise NotFoundError(f"decision {decision_id}: {len(matches)} decisions begin like this ({names}, …)")
+    record = msgspec.json.decode(matches[0].read_bytes(), type=Record)
+    kept = folder / "outcomes.json"
+    outcomes = msgspec.json.decode(kept.read_bytes(), type=list[Outcome]) if kept.exists() else []
+    return record, [outcome for outcome in outcomes if outcome.decision_id == record.decision_id]
+
+
+def explanation(record: Record, outcomes: list[Outcome]) -> str:
+    """The decision as text."""
+    reference = "not learned yet" if record.reference is None else f"{record.reference:.4f}"
+    lines = [
+        f"decision   {record.decision_id}",
+        f"monitor    {record.monitor} (endpoint {record.endpoint})",
+        f"window     {record.window}, decided at {record.made_at}",
+        f"action     {record.action}" + (f", serve {record.serve}" if record.serve else ""),
+        "because",
+        *(f"  - {reason}" for reason in record.reasons),
+        f"champion   {record.champion} (generation {record.generation})",
+        f"excess     {record.excess:.4f} window-errors since the last start, reference {reference}",
+    ]
+    if record.differences:
+        lines.append("decayed paired loss against what was served")
+        ranked = sorted(record.differences.items(), key=lambda pair: (pair[1], pair[0]))
+        lines += [f"  {difference:+.4f}  {name}" for name, difference in ranked]
+    lines.append("led to")
+    lines += [f"  {outcome.at}  {outcome.kind}: {outcome.detail}" for outcome in outcomes] or ["  nothing to be done"]
+    lines += [f"policy     version {record.policy_version}", f"evidence   digest {record.evidence_digest}"]
+    lines += [f"  {evidence.source}  [{evidence.digest}]" for evidence in record.evidence[:FILES_SHOWN]]
+    if len(record.evidence) > FILES_SHOWN:
+        lines.append(f"  … and {len(record.evidence) - FILES_SHOWN} more")
+    return "\n".join(lines)

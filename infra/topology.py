@@ -1,0 +1,75 @@
+"""Every queue, which function it feeds, and which AWS events reach it.
+
+The stage's name is in every resource name. `app.py` takes its queue names from here, the stand-in creates its
+queues and EventBridge rules from here, and so will the CloudFormation template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Source:
+    """One queue and the function that it feeds.
+
+    `pattern` is the EventBridge event pattern whose events are put on the queue (None: filled by our own functions,
+    by SNS, or by the clock's schedule). `timeout` is the function's, in seconds; the queue's visibility is six times
+    that plus the batching window, as AWS recommends.
+    """
+
+    queue: str
+    function: str
+    pattern: Mapping[str, Any] | None = None
+    batch_size: int = 10
+    timeout: int = 60
+    schedule: str | None = None
+    topic: bool = field(default=False)
+
+
+SOURCES: tuple[Source, ...] = (
+    # The two S3 sources share the event; the key layout tells them apart (keys.py), one rule per bucket and prefix.
+    Source("captures", "capture_landed", {"source": ["aws.s3"], "detail-type": ["Object Created"]}),
+    Source("ground-truth", "ground_truth_landed", {"source": ["aws.s3"], "detail-type": ["Object Created"]}),
+    Source("clock", "windows_due", schedule="rate(1 minute)", batch_size=1, timeout=120),
+    Source("windows", "window_due", batch_size=1, timeout=300),
+    Source(
+        "executions",
+        "execution_finished",
+        {
+            "source": ["aws.sagemaker"],
+            "detail-type": ["SageMaker Processing Job State Change"],
+            "detail": {"ProcessingJobStatus": ["Completed", "Failed", "Stopped"]},
+        },
+    ),
+    Source("alarms", "alarm_changed", {"source": ["aws.cloudwatch"], "detail-type": ["CloudWatch Alarm State Change"]}),
+    Source("retrain-claims", "retrain_claimed", batch_size=1),
+    Source("promotion-claims", "promotion_claimed", batch_size=1, timeout=300),
+    Source(
+        "pipelines",
+        "pipeline_finished",
+        {
+            "source": ["aws.sagemaker"],
+            "detail-type": ["SageMaker Model Building Pipeline Execution Status Change"],
+            "detail": {"currentPipelineExecutionStatus": ["Succeeded", "Failed", "Stopped"]},
+        },
+    ),
+    Source(
+        "model-packages",
+        "model_package_changed",
+        {"source": ["aws.sagemaker"], "detail-type": ["SageMaker Model Package State Change"]},
+    ),
+    Source(
+        "endpoints",
+        "endpoint_changed",
+        {"source": ["aws.sagemaker"], "detail-type": ["SageMaker Endpoint State Change"]},
+    ),
+    Source("alerts", "alert_published", topic=True),
+)
+
+
+def resource_name(stage: str, name: str) -> str:
+    """`plumbline-{stage}-{name}`: queues, their "-dead" twins, table, topic and rules."""
+    return f"plumbline-{stage}-{name}"

@@ -1,0 +1,113 @@
+"""The final table, from the stored reports, the ledger's decisions and the pump's counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from chalicelib.decisions.policy import Policy
+from chalicelib.facts.decisions import Outcome, Record
+from infra.topology import SOURCES
+from local.replay.account import FIRST, LOOP
+from local.replay.neighbours import LABEL_DELAY, Simulation, errors_per_window, neighbouring_policies
+from local.replay.reports import (
+    WindowReport,
+    error_of,
+    model_quality,
+    persistence,
+    recorded,
+    violations_by_type,
+)
+from local.replay.stream import WEEK
+
+HANDLERS = ("ground_truth_posted", *(source.function for source in SOURCES))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the demo showed. `faults` says in words what did not happen that should have; empty: the loop closed."""
+
+    text: str
+    faults: list[str]
+    loop: list[WindowReport]
+    never: list[WindowReport]
+
+
+def summarise(
+    folder: Path, records: Sequence[Record], outcomes: Sequence[Outcome], alarm_events: Sequence[str],
+    worked: Mapping[str, int], approved: int, dead_letters: Mapping[str, int], attributes: object,
+) -> Summary:  # fmt: skip
+    """Read the reports in `folder` and put everything together."""
+    loop, never = model_quality(folder, LOOP, LOOP), model_quality(folder, FIRST, FIRST)
+    kinds = Counter(outcome.kind for outcome in outcomes)
+    lines = ["", *_windows(folder, loop, never), "", *_decisions(records, outcomes)]
+    lines += ["", f"alarms: {', '.join(alarm_events) or 'none changed'}"]
+    windows = recorded(folder, LOOP, attributes)  # type: ignore[arg-type]
+    first = recorded(folder, FIRST, attributes)  # type: ignore[arg-type]
+    default, never_error = error_of(loop), error_of(never)
+    lines += ["", "error rate over all labelled rows"]
+    lines += [
+        f"  {never_error:.4f}  never retrained",
+        f"  {default:.4f}  with the loop, default policy ({kinds['started']} retrains, {kinds['promoted']} promotions, "
+        f"{kinds['refused']} refusals, {kinds['rolled_back']} roll-backs)",
+    ]
+    answers = np.concatenate([window.served for window in first]) == 1.0
+    simulation = Simulation(windows, np.array(errors_per_window(windows, answers)))
+    lower = [default < never_error]
+    for name, policy in {"default, simulated": Policy(), **neighbouring_policies()}.items():
+        error, retrains, promotions, roll_backs = simulation.run(policy)
+        if name != "default, simulated":
+            lower.append(error < never_error)
+        lines.append(f"  {error:.4f}  on the recorded captures: {name} "
+                     f"({retrains} retrains, {promotions} promotions, {roll_backs} roll-backs)")  # fmt: skip
+    if len(windows) > LABEL_DELAY:
+        lines.append(f"  {persistence(windows, 1):.4f}  persistence: the last label, if it were known at once")
+        lines.append(f"  {persistence(windows, LABEL_DELAY * WEEK):.4f}  persistence with labels as late as here")
+    lines += ["", "messages and calls per handler"]
+    lines += [f"  {worked.get(name, 0):6d}  {name}" for name in HANDLERS]
+    faults = _faults(kinds, worked, approved, dead_letters, lower)
+    return Summary("\n".join(lines), faults, loop, never)
+
+
+def _windows(folder: Path, loop: Sequence[WindowReport], never: Sequence[WindowReport]) -> list[str]:
+    lines = [f"{'':26}{'windows':>8}{'rows':>8}{'labelled':>10}{'with violations':>17}"]
+    for name, endpoint, reports in (("with the loop", LOOP, loop), ("never retrained", FIRST, never)):
+        rows, labelled = sum(each.rows for each in reports), sum(each.labelled for each in reports)
+        violated = violations_by_type(folder, endpoint, endpoint)
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(violated.items()))
+        share = labelled / rows if rows else 0.0
+        lines.append(f"  {name:24}{len(reports):8d}{rows:8d}{share:9.1%}   {kinds}")
+    return lines
+
+
+def _decisions(records: Sequence[Record], outcomes: Sequence[Outcome]) -> list[str]:
+    counts = Counter(record.action for record in records)
+    lines = ["decisions: " + ", ".join(f"{count} {action}" for action, count in sorted(counts.items()))]
+    led_to: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        led_to.setdefault(outcome.decision_id, []).append(outcome)
+    for record in records:
+        if record.decision_id in led_to:
+            lines.append(f"  {record.window}  {record.action:9} {record.decision_id[:12]}  {record.reasons[0]}")
+            lines += [f"      {each.at}  {each.kind}: {each.detail}" for each in led_to[record.decision_id]]
+    return lines
+
+
+def _faults(
+    kinds: Mapping[str, int], worked: Mapping[str, int], approved: int, dead_letters: Mapping[str, int],
+    lower: Sequence[bool],
+) -> list[str]:  # fmt: skip
+    wanted = {"started": "no retraining was started", "promoted": "no challenger was promoted",
+              "rolled_back": "no past champion was brought back"}  # fmt: skip
+    faults = [text for kind, text in wanted.items() if not kinds.get(kind)]
+    faults += [f"the handler {name} did no work" for name in HANDLERS if not worked.get(name)]
+    if not approved:
+        faults.append("no promotion went through a person's approval")
+    if not all(lower):
+        faults.append("the loop's error is not lower than the never-retrained endpoint's under every setting")
+    faults += [f"{count} dead letters of the queue {queue}" for queue, count in dead_letters.items()]
+    return faults

@@ -1,0 +1,1 @@
+"""The reference retraining pipeline and the scripts of its steps."""

@@ -1,0 +1,91 @@
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from chalicelib.errors import UnreadableError
+from chalicelib.records.capture import read_captures
+from tests.unit.records.building import DATA
+
+GOOD = (
+    b'{"captureData":{"endpointInput":{"observedContentType":"text/csv","mode":"INPUT","data":"1,2","encoding":"CSV"},'
+    b'"endpointOutput":{"observedContentType":"text/csv","mode":"OUTPUT","data":"0.5","encoding":"CSV"}},'
+    b'"eventMetadata":{"eventId":"e1","inferenceId":"57","inferenceTime":"2026-01-01T00:00:00Z"},"eventVersion":"0"}'
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "count"),
+    [
+        ("model-monitor-published-runs/churn-2021-02/capture.jsonl", 3),
+        ("model-monitor-published-runs/bias-drift-endpoint-json-2024-01/capture.jsonl", 2),
+        ("model-monitor-published-runs/attribution-drift-endpoint-jsonlines-2023-01/capture.jsonl", 2),
+        ("model-monitor-sdk-fixtures/captured-data.jsonl", 2),
+    ],
+)
+def test_published_files_are_read_whole(path, count):
+    body = (DATA / path).read_bytes()
+    file = read_captures(body, path)
+    assert len(file.requests) == count
+    assert file.bad_lines == []
+    for request, line in zip(file.requests, body.splitlines(), strict=True):
+        raw = json.loads(line)
+        assert request.event_id == raw["eventMetadata"]["eventId"]
+        assert request.join_id == raw["eventMetadata"].get("inferenceId", request.event_id)
+        assert request.input.data == raw["captureData"]["endpointInput"]["data"]
+        assert request.output.content_type == raw["captureData"]["endpointOutput"]["observedContentType"]
+
+
+def test_an_offset_is_turned_into_utc():
+    line = GOOD.replace(b"2026-01-01T00:00:00Z", b"2026-01-01T01:30:00+02:00")
+    assert read_captures(line, "f").requests[0].inference_time == datetime(2025, 12, 31, 23, 30, tzinfo=UTC)
+
+
+def test_key_order_unknown_keys_blank_lines_and_windows_line_ends_do_not_matter():
+    raw = json.loads(GOOD)
+    turned = {key: raw[key] for key in reversed(raw)} | {"new": [1]}
+    body = b"\xef\xbb\xbf\n" + json.dumps(turned).encode() + b"\r\n  \n" + GOOD
+    file = read_captures(body, "f")
+    assert file.requests[0] == file.requests[1]
+    assert file.bad_lines == []
+
+
+def test_bad_lines_are_named_by_number_and_reason_and_never_by_text():
+    secret = b"4111111111111111"
+    lines = [
+        GOOD,
+        GOOD[:-30].replace(b"1,2", secret),  # cut off
+        b'"' + secret + b'"',
+        GOOD.replace(b'"1,2"', secret),  # data is no string
+        GOOD.replace(b"2026-01-01T00:00:00Z", b"2026-01-01T00:00:00"),  # no zone
+        GOOD.replace(b"2026-01-01T00:00:00Z", b"0001-01-01T00:00:00+10:00"),  # no such time in UTC
+        GOOD.replace(b"1,2", b"\xff\xfe"),
+        GOOD.replace(b'"eventId":"e1",', b""),
+    ]
+    file = read_captures(b"\n".join(lines), "f")
+    assert len(file.requests) == 1
+    assert [bad.line for bad in file.bad_lines] == [2, 3, 4, 5, 6, 7, 8]
+    assert all(bad.reason for bad in file.bad_lines)
+    assert not any(secret.decode() in bad.reason for bad in file.bad_lines)
+    assert "endpointInput.data" in file.bad_lines[2].reason
+
+
+def test_an_empty_file_holds_nothing():
+    assert read_captures(b"", "f").requests == []
+    assert read_captures(b"\n \n", "f").bad_lines == []
+
+
+@pytest.mark.parametrize("body", [b"PAR1 not text", b"id,name\n1,secret\n", b"[1]\n[2]", b"{}"])
+def test_a_file_of_another_kind_is_unreadable(body):
+    with pytest.raises(UnreadableError) as caught:
+        read_captures(body, "s3://bucket/key")
+    assert str(caught.value).startswith("s3://bucket/key: none of ")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_side_may_be_missing():
+    raw = json.loads(GOOD)
+    del raw["captureData"]["endpointInput"]
+    request = read_captures(json.dumps(raw).encode(), "f").requests[0]
+    assert request.input is None
+    assert request.output.data == "0.5"
