@@ -149,9 +149,9 @@ class _Transport:
             if name.lower() not in ("host", "content-length", "expect", "transfer-encoding", "authorization"):
                 head.append(f"{name}: {value.decode('latin-1') if isinstance(value, bytes) else value}\r\n")
         head.append(f"Content-Length: {len(body)}\r\n\r\n")
-        wires: dict[tuple[str, int], _Wire] = self._wires.__dict__
+        wires: dict[tuple[str, int], _Wire] = self._wires.__dict__.setdefault("by_place", {})
         place = (address.hostname, address.port or 80)
-        wire = wires.pop(place, None)  # type: ignore[call-overload]
+        wire = wires.pop(place, None)
         if wire is not None and not wire.alive():
             wire.close()
             wire = None
@@ -160,11 +160,15 @@ class _Transport:
             sent = "".join(head).encode("latin-1")
             status, headers, content, reusable = wire.exchange(request.method, sent, bytes(body))
         except TimeoutError as error:
+            if wire is not None:
+                wire.close()
             raise ReadTimeoutError(endpoint_url=request.url) from error
         except (OSError, ValueError) as error:
+            if wire is not None:
+                wire.close()
             raise EndpointConnectionError(endpoint_url=request.url, error=error) from error
         if reusable:
-            wires[place] = wire  # type: ignore[index]
+            wires[place] = wire
         else:
             wire.close()
         return AWSResponse(request.url, status, dict(headers), _Body(content))
@@ -184,7 +188,7 @@ def _parse_time(value: Any) -> datetime:
     return parsed
 
 
-class LocalSession(boto3.session.Session):
+class LocalSession(boto3.session.Session):  # type: ignore[misc]
     """A boto3 session all of whose clients talk to the stand-in."""
 
     def __init__(self, urls: Mapping[str, str]) -> None:

@@ -49,13 +49,14 @@ from moto.cloudwatch.models import CloudWatchBackend, cloudwatch_backends
 from moto.core.request import Request
 from moto.core.responses import ActionResult
 from moto.dynamodb.comparisons import OpDefault
-from moto.dynamodb.models.table import Item, Table
+from moto.dynamodb.models.dynamo_type import Item
+from moto.dynamodb.models.table import Table
 from moto.events.models import EventPattern
 from moto.moto_api._internal.moto_random import MotoRandom
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.s3.models import FakeDeleteMarker, S3Backend
 from moto.s3.responses import S3Response
 from moto.s3.utils import _VersionedKeyStore
-from moto.server import DomainDispatcherApplication, create_backend_app
 from moto.sqs.exceptions import ReceiptHandleIsInvalid
 from moto.sqs.models import Message, Queue, sqs_backends
 from werkzeug.exceptions import HTTPException
@@ -121,7 +122,7 @@ class _LazyAttributes(Mapping[str, Any]):
         names = list(queue.BASE_ATTRIBUTES)
         if queue.fifo_queue:
             names += queue.FIFO_ATTRIBUTES
-        if queue.kms_master_key_id:
+        if getattr(queue, "kms_master_key_id", None):
             names += queue.KMS_ATTRIBUTES
         self._names = names
 
@@ -221,7 +222,7 @@ def _query(original: Callable[..., Any]) -> Callable[..., Any]:
         if exclusive_start_key:
             start = exclusive_start_key[str(self.range_key_attr)]["S"]
             ahead = (lambda key: key < start) if scan_index_forward is False else (lambda key: key > start)
-            items = [item for item in items if ahead(item.range_key.value)]
+            items = [item for item in items if ahead(item.range_key.value)]  # type: ignore[no-untyped-call]
         results: list[Item] = []
         size = 0
         for item in items:
@@ -311,8 +312,9 @@ def _picker(original: Callable[..., Any]) -> Callable[..., Any]:
             return obj[context.key]
         shape = context.shape
         parent = getattr(shape, "parent", None)
-        name = (type(self), context.key, shape and (shape.name, shape.type_name, shape.serialization.get("name")))
-        name += (getattr(parent, "name", None),)
+        name: tuple[Any, ...] = (type(self), context.key, getattr(parent, "name", None))
+        if shape is not None:
+            name += (shape.name, shape.type_name, shape.serialization.get("name"))
         keys = candidates.get(name)
         if keys is None:
             keys = candidates[name] = tuple(self.get_possible_keys(context))
@@ -654,6 +656,7 @@ def serve(listener: socket.socket) -> None:
             if key.data is None:
                 sock, _address = listener.accept()
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.settimeout(30)  # a client that does not read its answer must not hold up the others
                 selector.register(sock, selectors.EVENT_READ, _Connection(sock, port))
                 continue
             client = key.fileobj
@@ -662,7 +665,7 @@ def serve(listener: socket.socket) -> None:
                 received = client.recv(1 << 20)
                 if received:
                     key.data.feed(received)
-            except (ConnectionError, ValueError):  # gone, or not speaking HTTP
+            except (OSError, ValueError):  # gone, or not speaking HTTP
                 received = b""
             if not received:
                 selector.unregister(client)

@@ -101,12 +101,12 @@ def _compare(operator: str, operand: Any, value: Any) -> bool:
     if isinstance(operand, Mapping) and operator in ("prefix", "suffix"):
         operand, value = str(operand["equals-ignore-case"]).lower(), value.lower()
     if operator == "prefix":
-        return value.startswith(operand)
+        return bool(value.startswith(operand))
     if operator == "suffix":
-        return value.endswith(operand)
+        return bool(value.endswith(operand))
     if operator == "equals-ignore-case":
-        return value.lower() == str(operand).lower()
-    return _wildcard(operand, value)
+        return bool(value.lower() == str(operand).lower())
+    return _wildcard(str(operand), value)
 
 
 def _wildcard(pattern: str, value: str) -> bool:
@@ -233,7 +233,7 @@ def _failed_ids(result: Any, ids: Sequence[str]) -> set[str]:
     if not isinstance(result, Mapping) or not result.get("batchItemFailures"):
         return set()
     reported = {item.get("itemIdentifier") for item in result["batchItemFailures"]}
-    return reported if reported <= set(ids) else set(ids)  # type: ignore[return-value]
+    return reported if reported <= set(ids) else set(ids)
 
 
 class Pump:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -220,6 +221,11 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     standin: SageMakerServer
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no news; anything else is."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

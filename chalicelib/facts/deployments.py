@@ -1,54 +1,59 @@
 """The deployment timeline of an endpoint: captures do not name the model that answered.
 
-Key: ENDPOINT#{endpoint} / DEPLOYMENT#{config} -> Deployment. Rows between the start of an update and its end may
-come from either model and are left out of losses.
+Keys: ENDPOINT#{endpoint} / UPDATING#{time} and IN_SERVICE#{time}#{config} -> Mark. Marks are a set: repeats and order
+do not matter. Rows between an update's start and its end may come from either model and are left out of losses.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 
-from chalicelib.facts.document import change, load_all
+from chalicelib.facts.document import load_all, put_if_absent
 from chalicelib.ports import Ledger
 
 
+class Mark(msgspec.Struct, frozen=True):
+    """At `at` the endpoint began to change (`config_name` "": events name the old one), or came into service."""
+
+    at: datetime
+    config_name: str = ""
+
+
 class Deployment(msgspec.Struct, frozen=True):
-    """From `began` to `ended` (None: still going on) the endpoint changed to `config_name`."""
+    """From `began` to `ended` the endpoint changed to `config_name`; `ended` None: it still does."""
 
     config_name: str
     began: datetime
-    ended: datetime | None = None
-
-    def covers(self, moment: datetime) -> bool:
-        """Whether an answer at this time may come from either model."""
-        return self.began <= moment and (self.ended is None or moment < self.ended)
+    ended: datetime | None
 
 
-def begin(ledger: Ledger, endpoint: str, config_name: str, now: datetime) -> None:
-    """An update to a configuration has been asked for; the earliest word counts."""
-
-    def think(stored: Deployment | None) -> Deployment:
-        if stored is None:
-            return Deployment(config_name, now)
-        return msgspec.structs.replace(stored, began=min(stored.began, now))
-
-    change(ledger, f"ENDPOINT#{endpoint}", f"DEPLOYMENT#{config_name}", Deployment, think)
+def mark_updating(ledger: Ledger, endpoint: str, at: datetime) -> None:
+    """An update has begun."""
+    put_if_absent(ledger, f"ENDPOINT#{endpoint}", f"UPDATING#{_name(at)}", Mark(at))
 
 
-def end(ledger: Ledger, endpoint: str, config_name: str, at: datetime) -> None:
-    """The endpoint is in service with a configuration since `at`. Without a known beginning that is the beginning."""
-
-    def think(stored: Deployment | None) -> Deployment:
-        if stored is None:
-            return Deployment(config_name, at, at)
-        ended = at if stored.ended is None else min(stored.ended, at)
-        return msgspec.structs.replace(stored, ended=max(ended, stored.began))
-
-    change(ledger, f"ENDPOINT#{endpoint}", f"DEPLOYMENT#{config_name}", Deployment, think)
+def mark_in_service(ledger: Ledger, endpoint: str, config_name: str, at: datetime) -> None:
+    """The endpoint is in service with a configuration since `at` (also after a failed update: with the old one)."""
+    put_if_absent(ledger, f"ENDPOINT#{endpoint}", f"IN_SERVICE#{_name(at)}#{config_name}", Mark(at, config_name))
 
 
 def timeline(ledger: Ledger, endpoint: str) -> list[Deployment]:
     """All known deployments, oldest first."""
-    return sorted(load_all(ledger, f"ENDPOINT#{endpoint}", Deployment), key=lambda known: known.began)
+    marks = sorted(load_all(ledger, f"ENDPOINT#{endpoint}", Mark), key=lambda mark: (mark.at, mark.config_name))
+    deployments = []
+    began: datetime | None = None
+    for mark in marks:
+        if not mark.config_name:
+            began = began or mark.at
+        else:
+            deployments.append(Deployment(mark.config_name, began or mark.at, mark.at))
+            began = None
+    if began is not None:
+        deployments.append(Deployment("", began, None))
+    return deployments
+
+
+def _name(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -26,8 +26,8 @@ _TITLES = {
 
 
 def candidate_name(package_arn: str) -> str:
-    """…:model-package/churn/3 -> churn-3."""
-    return "-".join(package_arn.rpartition(":model-package/")[2].split("/"))
+    """…:model-package/churn/3 -> churn/3, which no SageMaker model can be called."""
+    return package_arn.rpartition(":model-package/")[2]
 
 
 def request_promotion(services: Services, definition: Definition, claim: claims.RetrainClaim, package_arn: str) -> None:

@@ -27,23 +27,21 @@ def handle(body: str, services: Services) -> None:
 
 def _record(services: Services, event: EndpointChanged) -> None:
     if event.status == "UPDATING":
-        deployments.begin(services.ledger, event.name, event.config_name, event.time)
+        deployments.mark_updating(services.ledger, event.name, event.time)
         return
     try:
         endpoint = services.sagemaker.describe_endpoint(event.name)
     except NotFoundError:
         return
     if endpoint.status == "InService":
-        deployments.end(services.ledger, event.name, endpoint.config_name, endpoint.last_modified)
+        deployments.mark_in_service(services.ledger, event.name, endpoint.config_name, endpoint.last_modified)
 
 
 def _restate_touched_windows(services: Services, monitor: str, event: EndpointChanged) -> None:
     """Rows of a transition are left out of losses: windows evaluated before it was known are evaluated again."""
     definition = services.definitions.get(monitor)
-    for deployment in deployments.timeline(services.ledger, event.name):
-        if deployment.config_name != event.config_name or deployment.ended is None:
-            continue
+    for deployment in deployments.timeline(services.ledger, event.name)[-1:]:
         window = Window.of(deployment.began, definition.window_length)
-        while window.start <= deployment.ended:
+        while window.start <= (deployment.ended or services.now()):
             due.mark(services.ledger, monitor, window, definition.grace, services.now())
             window = window.next()

@@ -92,7 +92,7 @@ def _apply(services: Services, definition: Definition, claim: PromotionClaim, ch
     config = _serving_config(services, definition, champion, candidate)
     services.sagemaker.ensure_endpoint_config(config)
     now, name = services.now(), config["EndpointConfigName"]
-    deployments.begin(services.ledger, definition.endpoint, name, now)
+    deployments.mark_updating(services.ledger, definition.endpoint, now)
     if services.sagemaker.describe_endpoint(definition.endpoint).config_name != name:
         try:
             services.sagemaker.update_endpoint(definition.endpoint, name)
@@ -107,12 +107,12 @@ def _deploy(services: Services, definition: Definition, claim: PromotionClaim, c
     endpoint = services.sagemaker.describe_endpoint(definition.endpoint)
     if endpoint.status in ("Creating", "Updating", "SystemUpdating", "RollingBack"):
         return
+    if endpoint.status == "InService":
+        deployments.mark_in_service(services.ledger, definition.endpoint, endpoint.config_name, endpoint.last_modified)
     if endpoint.config_name != claim.config_name or endpoint.status != "InService":
         reason = f"the endpoint is {endpoint.status} with {endpoint.config_name} instead of {claim.config_name}"
-        deployments.end(services.ledger, definition.endpoint, claim.config_name, endpoint.last_modified)
         _end(services, definition, claim, "FAILED", reason)
         return
-    deployments.end(services.ledger, definition.endpoint, claim.config_name, endpoint.last_modified)
     candidate = _candidate(services, definition, claim, champion)
     if candidate is None:
         _end(services, definition, claim, "SUPERSEDED", f"{claim.candidate} is no longer in the pool")

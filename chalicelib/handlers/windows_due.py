@@ -11,7 +11,7 @@ import msgspec
 
 from chalicelib.definition import Definition
 from chalicelib.events import ClaimMessage, WindowMessage, execution_changed_body
-from chalicelib.facts import claims, cursor, deployments, due
+from chalicelib.facts import claims, cursor, due
 from chalicelib.facts import monitors as index
 from chalicelib.handlers.challenges import send_promotion
 from chalicelib.records.window import Window
@@ -76,5 +76,4 @@ def _reconcile_promotion(services: Services, definition: Definition, now: dateti
     elif claim.state == "DEPLOYING":
         endpoint = services.sagemaker.describe_endpoint(definition.endpoint)
         if endpoint.status == "InService" and endpoint.config_name == claim.config_name:
-            deployments.end(services.ledger, definition.endpoint, claim.config_name, endpoint.last_modified)
             send_promotion(services, definition.name, claim.claim_id)

@@ -213,7 +213,7 @@ def _wrong(table: Table, rows: npt.NDArray[np.bool_]) -> float | None:
 def _segments(table: Table, task: Task) -> list[tuple[str, str, npt.NDArray[np.bool_]]]:
     """(configuration, ISO time from which it answered within the window, its rows), oldest first."""
     ended = [span for span in task.deployments if span.since is not None and span.since < task.window.end]
-    edges = [("before the known deployments", task.window.start)]
+    edges = [("not known", task.window.start)]
     for span in sorted(ended, key=lambda span: span.began):
         assert span.since is not None
         edges.append((span.config_name, max(span.since, task.window.start)))

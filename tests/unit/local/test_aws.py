@@ -1,4 +1,4 @@
-"""The stand-in's AWS: what AWS promises must hold through our own server and transport, also where moto is quickened."""
+"""The stand-in's AWS: what AWS promises holds through our server and transport, also where moto is quickened."""
 
 from __future__ import annotations
 
@@ -121,12 +121,18 @@ def put(aws: LocalAws, pk: str, sk: str, body: bytes = b"{}", **condition: Any) 
 
 
 def query(aws: LocalAws, pk: str, condition: str = "", values: dict[str, str] | None = None, **more: Any) -> list[str]:
-    pages = aws.client("dynamodb").get_paginator("query").paginate(
-        TableName=resource_name("test", "table"),
-        KeyConditionExpression="pk = :pk" + condition,
-        ExpressionAttributeValues={f":{name}": {"S": value} for name, value in {"pk": pk, **(values or {})}.items()},
-        ConsistentRead=True,
-        **more,
+    pages = (
+        aws.client("dynamodb")
+        .get_paginator("query")
+        .paginate(
+            TableName=resource_name("test", "table"),
+            KeyConditionExpression="pk = :pk" + condition,
+            ExpressionAttributeValues={
+                f":{name}": {"S": value} for name, value in {"pk": pk, **(values or {})}.items()
+            },
+            ConsistentRead=True,
+            **more,
+        )
     )
     return [item["sk"]["S"] for page in pages for item in page["Items"]]
 
@@ -332,7 +338,9 @@ def test_the_server_ends_when_its_parent_is_killed() -> None:
         "print(aws._process.pid, flush=True)\ntime.sleep(60)\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True
+    ) as parent:
         assert parent.stdout is not None
         server = int(parent.stdout.readline())
         parent.send_signal(signal.SIGKILL)
