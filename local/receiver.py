@@ -8,6 +8,7 @@ else is a webhook.
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -73,6 +74,13 @@ def _judge_pagerduty(document: Any) -> tuple[int, str, bytes]:
     return 202, "application/json", json.dumps(answer).encode()
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away without a word is no news; anything else is."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class Receiver:
     """A threaded HTTP server on loopback; a context manager. `url` is its address without a path."""
 
@@ -102,7 +110,7 @@ class Receiver:
 
             do_POST = do_GET = do_PUT = do_DELETE = do_PATCH = _answer
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)

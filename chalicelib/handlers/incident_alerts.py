@@ -52,7 +52,7 @@ def publish_pending(services: Services, definition: Definition, findings: Mappin
                     kind=incident.kind,
                     state=owed.state,
                     severity=owed.severity,
-                    title=title if owed.state == "opened" else f"resolved: {title}",
+                    title=title,
                     summary=f"{verb} by the window beginning {owed.window}",
                     reasons=list(finding.reasons),
                     window=owed.window,

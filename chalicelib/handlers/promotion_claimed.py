@@ -20,7 +20,7 @@ from chalicelib.decisions.challenger import challenge
 from chalicelib.definition import Definition, split_s3_uri
 from chalicelib.errors import ConflictError, MisconfiguredError, NotFoundError
 from chalicelib.events import claim_message
-from chalicelib.facts import champions, claims, deployments, evaluations
+from chalicelib.facts import champions, claims, deployments, due, evaluations
 from chalicelib.facts import monitors as index
 from chalicelib.facts.champions import Candidate, Champion
 from chalicelib.facts.claims import PromotionClaim
@@ -137,7 +137,12 @@ def _deploy(services: Services, definition: Definition, claim: PromotionClaim, c
 def _finish(
     services: Services, definition: Definition, claim: PromotionClaim, champion: Champion, left: list[Candidate]
 ) -> None:
-    """Tell, clean up, mark. `left` no longer fits in the pool; its endpoints are paid for no longer."""
+    """Tell, clean up, mark. `left` no longer fits in the pool; its endpoints are paid for no longer.
+
+    Windows that settled while the challenger was on its way are due again: it is to answer their samples too.
+    """
+    for window in _windows_since(services, definition, claim):
+        due.mark(services.ledger, definition.name, window, definition.grace, services.now())
     for candidate in left:
         services.sagemaker.delete_endpoint(_endpoint_name(definition, candidate))
     reason = f"{champion.candidate.name} serves as generation {champion.generation}: {claim.outcome}"
@@ -148,6 +153,13 @@ def _finish(
     claims.amend_promotion(
         services.ledger, definition.name, claim.claim_id, services.now(), state="DONE", outcome=reason
     )
+
+
+def _windows_since(services: Services, definition: Definition, claim: PromotionClaim) -> list[Window]:
+    if not claim.fair_from:
+        return []
+    found = evaluations.evaluations(services.ledger, definition.name, claim.fair_from)
+    return [Window.parse(each.window, definition.window_length) for each in found if each.settled]
 
 
 def _end(services: Services, definition: Definition, claim: PromotionClaim, state: str, reason: str) -> None:

@@ -67,7 +67,7 @@ def gather(services: Services, definition: Definition, window: Window) -> Gather
         )
     if "ModelQuality" in definition.monitor_types:
         # New requests may be what the labels of objects read long ago were waiting for.
-        read = set() if files else set(grown.label_sources)
+        read = set() if files else {uri for uri, _ in grown.label_sources}
         new_labels, sources = _new_labels(services, definition, window, read)
         grown = with_labels(grown, (label for label in new_labels if label.id in ids), sources)
     if grown != segment:
@@ -127,12 +127,12 @@ def _new_captures(
 
 def _new_labels(
     services: Services, definition: Definition, window: Window, read: set[str]
-) -> tuple[list[Label], list[str]]:
+) -> tuple[list[Label], list[tuple[str, str]]]:
     """Labels of the objects known to touch the window, and of those whose ids were unknown when they landed."""
     touching = labels.sources(services.ledger, definition.name, window.name)
     waiting = labels.unmatched(services.ledger, definition.name, window.name)
     found: list[Label] = []
-    sources: list[str] = []
+    sources: list[tuple[str, str]] = []
     for source in sorted({*touching, *waiting}, key=lambda source: source.key):
         uri = keys.s3_uri(source.bucket, source.key)
         if uri in read:
@@ -143,7 +143,7 @@ def _new_labels(
         except (NotFoundError, UnreadableError):
             continue  # gone: what it held for us is in the segment; unreadable: quarantined when it landed
         if source in touching:
-            sources.append(uri)
+            sources.append((uri, stored.etag))
     return found, sources
 
 

@@ -30,11 +30,12 @@ class SegmentFile(msgspec.Struct, frozen=True):
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
-    """`files` sorted by key; `labels` are canonical ground-truth lines; `label_sources` the objects they came from."""
+    """`files` sorted by key; `labels` are canonical ground-truth lines; `label_sources` the (S3 URI, ETag) of the objects
+    they came from."""
 
     files: tuple[SegmentFile, ...] = ()
     labels: bytes = b""
-    label_sources: tuple[str, ...] = ()
+    label_sources: tuple[tuple[str, str], ...] = ()
     version: int = VERSION
 
     def to_bytes(self) -> bytes:
@@ -69,7 +70,7 @@ def with_files(segment: Segment, files: Iterable[SegmentFile]) -> Segment:
     return msgspec.structs.replace(segment, files=tuple(by_key[key] for key in sorted(by_key)))
 
 
-def with_labels(segment: Segment, labels: Iterable[Label], sources: Iterable[str]) -> Segment:
+def with_labels(segment: Segment, labels: Iterable[Label], sources: Iterable[tuple[str, str]]) -> Segment:
     """Add labels (each with its label time) and note which objects were read for them."""
     lines = {line for line in segment.labels.splitlines(keepends=True)}
     lines.update(write_ground_truth(labels).splitlines(keepends=True))

@@ -29,6 +29,7 @@ def draw(path: Path, loop: Sequence[WindowReport], never: Sequence[WindowReport]
 
     figure, axes = plot.subplots(figsize=(12, 5.5), dpi=120)
     for reports, colour, name in ((never, "#d1242f", "never retrained"), (loop, "#0969da", "with the loop")):
+        reports = [report for report in reports if report.labelled]
         times = [_time(report.window) for report in reports]
         errors = np.array([report.error for report in reports])
         axes.plot(times, errors, color=colour, alpha=0.28, linewidth=0.9)

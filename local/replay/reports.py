@@ -64,12 +64,13 @@ def model_quality(folder: Path, endpoint: str, monitor: str) -> list[WindowRepor
     for path in sorted((folder / "reports" / endpoint / f"{monitor}-model-quality").rglob("evaluation.json")):
         own = json.loads(path.read_text())
         statistics = path.with_name("statistics.json")
-        error = float("nan")
+        error, labelled = float("nan"), 0
         if statistics.exists():
-            metrics = json.loads(statistics.read_text())["binary_classification_metrics"]
-            error = 1.0 - metrics["accuracy"]["value"]
-        found.append(WindowReport(own["window"]["start"], own["inputs"]["rows"], own["inputs"]["labelled_rows"],
-                                  error, _violations(path), own["settled"]))  # fmt: skip
+            document = json.loads(statistics.read_text())
+            error = 1.0 - document["binary_classification_metrics"]["accuracy"]["value"]
+            labelled = document["dataset"]["item_count"]
+        rows, start = own["inputs"]["rows"], own["window"]["start"]
+        found.append(WindowReport(start, rows, labelled, error, _violations(path), own["settled"]))
     return found
 
 

@@ -55,21 +55,24 @@ class Replay:
     receiver: Receiver
     progress: Callable[[int, int], None] = lambda hour, hours: None
     policy: Mapping[str, object] = field(default_factory=dict)
+    first_week: int = TRAINING_WEEKS
     approve_first: bool = True
+    hours: int = 0
     posts: Counter[int] = field(default_factory=Counter)
     failed_requests: int = 0
     approved: list[str] = field(default_factory=list)
     alarm_changes: list[str] = field(default_factory=list)
 
     def run(self, hours: int) -> None:
-        """Stream the first `hours` weeks after the training data, then wait until everything has come to rest."""
+        """Stream `hours` weeks from `first_week` on, then wait until everything has come to rest."""
+        self.hours = hours
         self._add_monitors()
         self._web = Client(self.app.app, project_dir=str(ROOT))
         self._web.__enter__()
         for hour in range(hours):
             self._one_hour(hour)
             self.progress(hour + 1, hours)
-        for _ in range(6):  # the last labels, and whatever is still in flight
+        for _ in range(int(LABEL_DELAY / HOUR) + 1):  # the last labels, and whatever is still in flight
             self._quiet_hour()
         self._web.__exit__(None, None, None)
 
@@ -84,7 +87,7 @@ class Replay:
 
     def _one_hour(self, hour: int) -> None:
         start = START + HOUR * (1 + hour)
-        week = TRAINING_WEEKS + hour
+        week = self.first_week + hour
         if hour == EXECUTION_HOUR:
             self._complete_published_execution()
         requests = list(requests_of_week(week, start, HOUR, "r"))
@@ -104,7 +107,7 @@ class Replay:
 
     def _end_of_hour(self, end: datetime, labelled_hour: int) -> None:
         self.clock.advance(to=end)
-        if 0 <= labelled_hour < self.stream.weeks - TRAINING_WEEKS:
+        if 0 <= labelled_hour < self.hours:
             self._post_labels(labelled_hour)
         self._settle()
         self.clock.advance(to=end + GRACE)
@@ -133,7 +136,7 @@ class Replay:
     def _post_labels(self, hour: int) -> None:
         """The label system: one post per endpoint and hour, its labels by position, every tenth post repeated."""
         start = START + HOUR * (1 + hour)
-        requests = list(requests_of_week(TRAINING_WEEKS + hour, start, HOUR, "r"))
+        requests = list(requests_of_week(self.first_week + hour, start, HOUR, "r"))
         # Half of the systems know when the inference was, half do not.
         timed = hour % 2 == 0
         for endpoint in (LOOP, FIRST):

@@ -74,13 +74,14 @@ def summarise(
 
 
 def _windows(folder: Path, loop: Sequence[WindowReport], never: Sequence[WindowReport]) -> list[str]:
-    lines = [f"{'':26}{'windows':>8}{'rows':>8}{'labelled':>10}{'with violations':>17}"]
+    lines = [f"{'':26}{'windows':>8}{'silent':>8}{'rows':>8}{'labelled':>10}   windows with violations"]
     for name, endpoint, reports in (("with the loop", LOOP, loop), ("never retrained", FIRST, never)):
         rows, labelled = sum(each.rows for each in reports), sum(each.labelled for each in reports)
         violated = violations_by_type(folder, endpoint, endpoint)
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(violated.items()))
         share = labelled / rows if rows else 0.0
-        lines.append(f"  {name:24}{len(reports):8d}{rows:8d}{share:9.1%}   {kinds}")
+        silent = sum(not each.rows for each in reports)
+        lines.append(f"  {name:24}{len(reports):8d}{silent:8d}{rows:8d}{share:10.1%}   {kinds}")
     return lines
 
 

@@ -16,7 +16,6 @@ from chalicelib.states.categories import Categories, categories_of, comparable
 from chalicelib.states.moments import Moments, moments_of
 from chalicelib.states.profile import Profile, profile_of, profile_of_columns
 from chalicelib.states.quantiles import Quantiles, quantiles_of
-from chalicelib.states.sample import Sample, sample_of
 from chalicelib.states.scores import Tally, tally_of
 from tests.unit.records.building import captured, minutes
 
@@ -60,7 +59,6 @@ STATES = {
     "quantiles": (Quantiles(), lambda table: quantiles_of(numbers_of(table))),
     "categories": (Categories(), lambda table: categories_of(Counter(filter(None, table.features["a"])))),
     "tally": (Tally(), tally_of),
-    "sample": (Sample(size=4), lambda table: sample_of(table, 4, labelled_only=False)),
     "profile": (Profile(), profile_of),
 }
 
@@ -178,21 +176,6 @@ def test_categories_beyond_the_bound_are_the_same_for_every_split(parts):
     assert 500 < len(known) <= 1500
     assert [dict(half.counts).get(text, 0) for text in known] == [exact[text] for text in known]
     assert [dict(state.counts).get(text, 0) for text in known] == [truth[text] for text in known]
-
-
-def test_a_sample_is_fair_and_keeps_the_label_of_a_row_seen_twice():
-    some = [(str(index), "1", "0.75", "1") for index in range(1000)]
-    table = table_of(some)
-    sample = sample_of(table, 100)
-    assert len(sample.rows) == 100
-    mean = np.mean([int(row.features.split(",")[0]) for row in sample.rows])
-    assert abs(mean - 500) < 100  # 3.5 standard deviations
-    assert all(row.label == 1 and row.prediction == 1 for row in sample.rows)
-    unlabelled = sample_of(table_of([(*row[:3], None) for row in some]), 100, labelled_only=False)
-    # The same hundred ids, and the rows with labels win.
-    assert (sample + unlabelled) == (unlabelled + sample) == sample
-    with pytest.raises(ValueError, match="do not add up"):
-        sample + Sample(size=5)
 
 
 def test_raw_values_are_classified_by_their_text():

@@ -1,0 +1,45 @@
+# Two commands do everything on a fresh machine that has Python 3.11 or newer and make: `make demo` and `make test`.
+.PHONY: setup demo test check pipeline pipeline-check clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+# Decision trees and linear algebra on tiny batches: threads cost more than they give.
+export OMP_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+
+setup: .venv/done  ## a virtual environment with the `plumbline` command
+
+.venv/done: requirements.txt requirements-dev.txt constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 …"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+demo: setup  ## the main job on real data, without an AWS account; reports in demo-output/
+	$(BIN)/python -m local.demo --out demo-output
+
+test: setup  ## unit, contract and integration tests
+	$(BIN)/python -m pytest -n 2
+
+check: setup  ## linter, formatter, types; the architecture test is part of `make test` too
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_architecture.py
+
+pipeline: .venv-pipeline/done  ## rebuild the retraining pipeline's definition with the SageMaker SDK (1 GB, own environment)
+	.venv-pipeline/bin/python -m pipelines.retraining
+
+pipeline-check: .venv-pipeline/done  ## is the committed definition what the SDK builds?
+	.venv-pipeline/bin/python -m pipelines.retraining --check
+
+.venv-pipeline/done: pipelines/requirements.txt
+	$(PYTHON) -m venv .venv-pipeline
+	.venv-pipeline/bin/python -m pip install --quiet --disable-pip-version-check -r pipelines/requirements.txt
+	touch $@
+
+clean:  ## environments, caches, demo output
+	rm -rf .venv .venv-pipeline demo-output build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
