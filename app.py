@@ -68,8 +68,7 @@ def ground_truth_posted(endpoint: str) -> Response:
     from chalicelib.handlers.ground_truth_posted import PostedRequest, handle
 
     call, services = app.current_request, wiring.services()
-    content_type = call.headers.get("content-type", "")
-    posted = PostedRequest(endpoint, call.headers, call.raw_body, content_type)
+    posted = PostedRequest(endpoint, call.headers, call.raw_body, call.headers.get("content-type", ""))
     status, body, headers = handle(posted, services, services.definitions.ground_truth_places)
     metrics.add_metric(name="GroundTruthPosts", unit=MetricUnit.Count, value=1)
     return Response(body=body, status_code=status, headers=headers)

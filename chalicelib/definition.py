@@ -10,7 +10,7 @@ import difflib
 import hashlib
 import re
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
@@ -156,17 +156,30 @@ def _check(definition: Definition) -> None:
         raise MisconfiguredError("monitor_types", [], "at least one of DataQuality, ModelQuality")
     check_attributes(definition.attributes)
     check_length(definition.window_length, "window.length")
-    parse_duration(definition.window.grace, "window.grace")
-    parse_duration(definition.labels.horizon, "labels.horizon")
+    _check_durations(definition)
     check_policy(definition.policy)
     if "ModelQuality" in definition.monitor_types:
         split_s3_uri(definition.ground_truth_s3_uri, "ground_truth_s3_uri")
+    names = [alarm.name for alarm in definition.alarms]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise MisconfiguredError("alarms", twice, "each alarm once, in one role")
     for field in Baseline.__struct_fields__:
         if value := getattr(definition.baseline, field):
             split_s3_uri(value, f"baseline.{field}")
     _check_prefixes(definition)
     if definition.retraining:
         _check_retraining(definition.retraining)
+
+
+def _check_durations(definition: Definition) -> None:
+    """Longer ones are slips of the pen, and sums with them would leave the calendar."""
+    for field, text, days in (
+        ("window.length", definition.window.length, 31),
+        ("window.grace", definition.window.grace, 31),
+        ("labels.horizon", definition.labels.horizon, 3660),
+    ):
+        if parse_duration(text, field) > timedelta(days=days):
+            raise MisconfiguredError(field, text, f"at most P{days}D")
 
 
 def _check_prefixes(definition: Definition) -> None:
@@ -217,6 +230,18 @@ def _struct_in(annotation: Any) -> Any:
     return next((inner for part in getattr(annotation, "__args__", ()) if (inner := _struct_in(part))), None)
 
 
+# JSON's words in msgspec's messages, and ours.
+_WORDS = {
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a mapping of fields",
+    "null": "nothing",
+}
+
+
 def _as_misconfigured(error: msgspec.ValidationError) -> MisconfiguredError:
     text, _, place = str(error).partition(" - at `$")
     field = place.rstrip("`").lstrip(".") or "definition"
@@ -225,5 +250,20 @@ def _as_misconfigured(error: msgspec.ValidationError) -> MisconfiguredError:
         return MisconfiguredError(
             f"{field}.{missing[1]}" if place else missing[1], None, "a value: the field is required"
         )
-    got = re.search(r", got `(\w+)`", text)
-    return MisconfiguredError(field, got[1] if got else "an invalid value", text.split(", got")[0])
+    if text.startswith("Invalid enum value"):
+        return MisconfiguredError(field, text.partition("'")[2].rstrip("'"), "one of " + ", ".join(_choices(field)))
+    kinds = re.fullmatch(r"Expected `([^`]+)`, got `([^`]+)`", text)
+    if not kinds:
+        return MisconfiguredError(field, "an invalid value", text)
+    expected, got = (" or ".join(_WORDS.get(word, word) for word in kind.split(" | ")) for kind in kinds.groups())
+    return MisconfiguredError(field, got, expected)
+
+
+def _choices(field: str) -> list[str]:
+    """The words that may stand at a place such as alarms[0].role; msgspec names only the one that may not."""
+    kind: Any = Definition
+    for name in re.findall(r"[a-z_]+", field):
+        kind = {each.name: each.type for each in msgspec.structs.fields(_struct_in(kind))}[name]
+    while get_origin(kind) is not Literal:
+        kind = get_args(kind)[0]
+    return [str(word) for word in get_args(kind)]

@@ -75,9 +75,8 @@ def object_created(body: str) -> ObjectCreated:
     detail, time = _detail(body, "an S3 Object Created event")
     try:
         thing = detail["object"]
-        return ObjectCreated(
-            str(detail["bucket"]["name"]), str(thing["key"]), str(thing["etag"]), int(thing.get("size", 0)), time
-        )
+        size = int(thing.get("size", 0))
+        return ObjectCreated(_text(detail["bucket"]["name"]), _text(thing["key"]), _text(thing["etag"]), size, time)
     except (KeyError, TypeError, ValueError) as error:
         raise _unlike("an S3 Object Created event", error) from None
 
@@ -108,7 +107,7 @@ def alarm_changed(body: str) -> AlarmChanged:
     detail, _ = _detail(body, "a CloudWatch Alarm State Change event")
     try:
         state = detail["state"]
-        return AlarmChanged(str(detail["alarmName"]), str(state["value"]), _time(state["timestamp"]))
+        return AlarmChanged(_text(detail["alarmName"]), _text(state["value"]), _time(state["timestamp"]))
     except (KeyError, TypeError, ValueError) as error:
         raise _unlike("a CloudWatch Alarm State Change event", error) from None
 
@@ -116,8 +115,8 @@ def alarm_changed(body: str) -> AlarmChanged:
 def notification(body: str) -> bytes:
     """The Message inside an SNS envelope."""
     try:
-        return str(msgspec.json.decode(body)["Message"]).encode()
-    except (msgspec.DecodeError, KeyError, TypeError) as error:
+        return _text(msgspec.json.decode(body)["Message"]).encode()
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _unlike("an SNS notification", error) from None
 
 
@@ -141,6 +140,12 @@ def execution_changed_body(arn: str, status: str, time: datetime) -> bytes:
     return _event("SageMaker Model Building Pipeline Execution Status Change", "aws.sagemaker", time, detail)
 
 
+def package_changed_body(arn: str, approval_status: str, time: datetime) -> bytes:
+    """The event that SageMaker would have sent when somebody approved or rejected a model package."""
+    detail = {"ModelPackageArn": arn, "ModelApprovalStatus": approval_status}
+    return _event("SageMaker Model Package State Change", "aws.sagemaker", time, detail)
+
+
 def _event(detail_type: str, source: str, time: datetime, detail: dict[str, Any]) -> bytes:
     stamp = time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return msgspec.json.encode(
@@ -151,7 +156,7 @@ def _event(detail_type: str, source: str, time: datetime, detail: dict[str, Any]
 def _own(body: str, kind: type[M]) -> M:
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise _unlike(f"a {kind.__name__}", error) from None
 
 
@@ -162,7 +167,8 @@ def _detail(body: str, expected: str) -> tuple[dict[str, Any], datetime]:
         if not isinstance(detail, dict):
             raise TypeError("detail is not an object")
         return detail, _time(event["time"])
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+    # Bodies nested beyond Python's stack are hostile, and will be so again.
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _unlike(expected, error) from None
 
 
@@ -173,11 +179,20 @@ def _fields(detail: dict[str, Any], *names: str) -> list[str]:
     return [detail[name] for name in names]
 
 
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
+
+
 def _time(value: object) -> datetime:
     """ISO-8601 with Z, +00:00 or +0000, or epoch milliseconds as text: AWS's samples have all of them."""
     text = str(value)
     if text.isdigit():
-        return datetime.fromtimestamp(int(text) / 1000, UTC)
+        try:
+            return datetime.fromtimestamp(int(text) / 1000, UTC)
+        except (OverflowError, OSError):
+            raise ValueError("a time beyond the calendar") from None
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 

@@ -14,7 +14,8 @@ import msgspec
 
 from chalicelib.records.window import Window
 
-_HOURLY = re.compile(r"(?P<prefix>.+?)/(?P<hour>\d{4}/\d{2}/\d{2}/\d{2})/(?P<name>[^/]+)")
+# A ground-truth place may be a whole bucket: its keys begin with the hour.
+_HOURLY = re.compile(r"(?:(?P<prefix>.+)/)?(?P<hour>[12][0-9]{3}/[0-9]{2}/[0-9]{2}/[0-9]{2})/(?P<name>[^/]+)")
 
 
 class HourlyKey(msgspec.Struct, frozen=True):
@@ -26,7 +27,8 @@ class HourlyKey(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        return f"{self.prefix}/{hour_folder(self.hour)}/{self.name}"
+        folder = hour_folder(self.hour)
+        return f"{self.prefix}/{folder}/{self.name}" if self.prefix else f"{folder}/{self.name}"
 
 
 def hour_folder(hour: datetime) -> str:
@@ -43,7 +45,7 @@ def parse_hourly(key: str) -> HourlyKey | None:
         hour = datetime.strptime(match["hour"], "%Y/%m/%d/%H").replace(tzinfo=UTC)
     except ValueError:
         return None
-    return HourlyKey(match["prefix"], hour, match["name"])
+    return HourlyKey(match["prefix"] or "", hour, match["name"])
 
 
 def join(*parts: str) -> str:

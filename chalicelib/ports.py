@@ -41,9 +41,6 @@ class ObjectStore(Protocol):
     def list(self, bucket: str, prefix: str) -> Iterator[ObjectSummary]:
         """Every object under a prefix, in key order, all pages."""
 
-    def list_folders(self, bucket: str, prefix: str) -> Iterator[str]:
-        """The "sub-folders" directly under a prefix that ends with "/", each ending with "/", in order."""
-
     def put(
         self,
         bucket: str,
@@ -174,9 +171,6 @@ class SageMaker(Protocol):
 
     def describe_execution(self, arn: str) -> PipelineExecution:
         """DescribePipelineExecution. Raises NotFoundError."""
-
-    def find_execution(self, pipeline_name: str, display_name: str) -> PipelineExecution | None:
-        """The newest execution of a pipeline with this display name (ListPipelineExecutions), or None."""
 
     def execution_steps(self, arn: str) -> list[ExecutionStep]:
         """ListPipelineExecutionSteps, all pages, in start order."""

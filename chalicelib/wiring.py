@@ -144,6 +144,6 @@ def services() -> Services:
 
 
 def use(replacement: Services | None) -> None:
-    """Let `services()` return these from now on (tests, the stand-in); None: build them anew from the environment."""
+    """Let `services()` return these from now on (say, services in memory); None: build them from the environment."""
     global _services
     _services = replacement

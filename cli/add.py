@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,28 +18,55 @@ from chalicelib.wiring import Services
 
 
 def read_definition(path: Path) -> Definition:
-    """Read a YAML or JSON file (JSON is YAML). Raises MisconfiguredError naming the field or the place in the file."""
+    """Read a YAML or JSON file. Raises MisconfiguredError naming the field or the place in the file."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise MisconfiguredError("file", str(path), "a monitor definition that exists") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        place = getattr(error, "problem_mark", None)
-        where = f"{path}, line {place.line + 1}" if place else str(path)
+        text = path.read_text(encoding="utf-8")
+        # Nearly all JSON is YAML, but not JSON that is indented with tabs.
+        document = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except OSError as error:
+        raise MisconfiguredError("file", str(path), f"a file that can be read ({error.strerror})") from None
+    # ValueError: text that is not UTF-8, JSON that is none, and what YAML takes for a date and is none.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        line = error.lineno if isinstance(error, json.JSONDecodeError) else _line_of(error)
+        where = f"{path}, line {line}" if line else str(path)
         raise MisconfiguredError("file", where, "YAML or JSON") from None
     return parse_definition(document)
+
+
+def _line_of(error: Exception) -> int:
+    place = getattr(error, "problem_mark", None)
+    return place.line + 1 if place else 0
 
 
 def add_monitor(services: Services, definition: Definition) -> monitors.Entry:
     """Store a definition, index it, and take the model that its endpoint serves now as the first champion.
 
-    Raises MisconfiguredError when the endpoint or its variant does not exist: nothing is stored then.
+    Raises MisconfiguredError when the endpoint or its variant does not exist, or when a monitor of this name watches
+    something else or in other windows: nothing is stored then.
     """
+    _refuse_another(services, definition)
     candidate, config_name = _serving(services, definition)
     now = services.now()
     since = Window.of(now, definition.window_length)
     champions.crown_first(services.ledger, definition.name, candidate, config_name, since.name)
     return monitors.add(services.ledger, services.objects, services.settings.bucket, definition, since.name)
+
+
+def _refuse_another(services: Services, definition: Definition) -> None:
+    """What is known of a monitor is counted in its windows and belongs to its endpoint: these two stay."""
+    entry = monitors.get(services.ledger, definition.name)
+    if entry is None:
+        return
+    stored = services.definitions.of(entry)
+    advice = f"as in the stored definition of {definition.name}; watch something else under another name"
+    for field, old, new in (
+        ("endpoint", stored.endpoint, definition.endpoint),
+        ("variant", stored.variant, definition.variant),
+    ):
+        if old != new:
+            raise MisconfiguredError(field, new, f"{old!r}, {advice}")
+    if stored.window_length != definition.window_length:
+        raise MisconfiguredError("window.length", definition.window.length, f"{stored.window.length!r}, {advice}")
 
 
 def _serving(services: Services, definition: Definition) -> tuple[Candidate, str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
-from chalicelib.errors import NotFoundError
+from chalicelib.errors import NotFoundError, UnreadableError
 from chalicelib.facts import decisions
 from chalicelib.facts.decisions import Outcome, Record
 from chalicelib.wiring import Services
+
+T = TypeVar("T")
 
 # Evidence of a busy window runs to hundreds of capture files; the rest is counted.
 FILES_SHOWN = 12
@@ -25,17 +28,24 @@ def find_in_table(services: Services, decision_id: str) -> tuple[Record, list[Ou
 
 
 def find_in_folder(folder: Path, decision_id: str) -> tuple[Record, list[Outcome]]:
-    """A decision in a folder of reports, by its id or the beginning of it. Raises NotFoundError."""
-    matches = sorted(folder.rglob(f"decisions/{decision_id}*.json"))
+    """A decision in a folder of reports, by its id or the beginning of it. Raises NotFoundError, UnreadableError."""
+    matches = sorted(path for path in folder.rglob("decisions/*.json") if path.stem.startswith(decision_id))
     if not matches:
         raise NotFoundError(f"decision {decision_id}: no file decisions/{decision_id}*.json below {folder}")
     if len(matches) > 1:
         names = ", ".join(path.stem[:16] for path in matches[:5])
         raise NotFoundError(f"decision {decision_id}: {len(matches)} decisions begin like this ({names}, …)")
-    record = msgspec.json.decode(matches[0].read_bytes(), type=Record)
+    record = _read(matches[0], Record, "a decision")
     kept = folder / "outcomes.json"
-    outcomes = msgspec.json.decode(kept.read_bytes(), type=list[Outcome]) if kept.exists() else []
+    outcomes = _read(kept, list[Outcome], "a list of outcomes") if kept.exists() else []
     return record, [outcome for outcome in outcomes if outcome.decision_id == record.decision_id]
+
+
+def _read(path: Path, kind: type[T], expected: str) -> T:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except ValueError:
+        raise UnreadableError(str(path), f"expected {expected} as JSON, as Plumbline writes it") from None
 
 
 def explanation(record: Record, outcomes: list[Outcome]) -> str:

@@ -19,42 +19,64 @@ from typing import TextIO
 
 import msgspec
 
-from chalicelib.facts import decisions
-from local.replay.account import BUCKET, LOOP, definition
+from chalicelib.facts import decisions, evaluations
+from local.replay.account import BUCKET, FIRST, LOOP, definition
 from local.replay.picture import draw
 from local.replay.reports import save
-from local.replay.run import Replay, made_decisions
+from local.replay.run import HOUR, LABEL_DELAY, Replay, made_decisions
 from local.replay.stream import TRAINING_WEEKS
-from local.replay.summary import Summary, summarise
+from local.replay.summary import Summary, alerts_by_receiver, summarise
 from local.world import world
 
 WEEKS = 134 - TRAINING_WEEKS
 
 
 class Progress:
-    """A line that tells where the replay is: live on a terminal, now and then elsewhere."""
+    """What happens, as it happens: a line per outcome, and below it where the replay is (live on a terminal)."""
+
+    WIDTH = 110
+    RECENT = 8
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._started = time.monotonic()
+        self._told: set[tuple[str, str]] = set()
         self.replay: Replay | None = None
 
     def __call__(self, hour: int, hours: int) -> None:
-        live = self._out.isatty()
-        if not live and hour % 12 and hour != hours:
-            return
-        bar = "#" * (28 * hour // hours)
-        line = f"[{bar:28}] window {hour:3d}/{hours}  {self._state()}  {time.monotonic() - self._started:4.0f} s"
-        print(f"\r{line:118}" if live else line, end="" if live and hour < hours else "\n", file=self._out, flush=True)
-
-    def _state(self) -> str:
         if self.replay is None:
-            return ""
-        kinds = Counter(outcome.kind for outcome in decisions.outcomes(self.replay.services.ledger, LOOP))
-        return (
-            f"{kinds['started']} retrains, {kinds['promoted']} promoted, {kinds['refused']} refused, "
-            f"{kinds['rolled_back']} rolled back"
-        )
+            return
+        live = self._out.isatty()
+        ledger = self.replay.services.ledger
+        for outcome in decisions.outcomes(ledger, LOOP):
+            if (outcome.decision_id, outcome.kind) not in self._told:
+                self._told.add((outcome.decision_id, outcome.kind))
+                self._print(self._cut(f"{outcome.at}  {outcome.kind:11}  {self._why(outcome)}"), live)
+        bar = "#" * (24 * hour // hours)
+        errors = f"error of the last {self.RECENT} windows: {self._error(LOOP)} (never retrained {self._error(FIRST)})"
+        line = f"[{bar:24}] {hour:3d}/{hours}  {errors}  {time.monotonic() - self._started:3.0f} s"
+        if live:
+            print(f"\r{line:{self.WIDTH}}", end="\n" if hour == hours else "", file=self._out, flush=True)
+        elif hour % 12 == 0 or hour == hours:
+            self._print(line, live)
+
+    def _print(self, line: str, live: bool) -> None:
+        print(f"\r{line:{self.WIDTH}}" if live else line, file=self._out, flush=True)
+
+    def _cut(self, text: str) -> str:
+        return text if len(text) <= self.WIDTH else f"{text[: self.WIDTH - 1]}…"
+
+    def _why(self, outcome: decisions.Outcome) -> str:
+        assert self.replay is not None
+        record = decisions.load_record(self.replay.services.ledger, outcome.decision_id)
+        return record.reasons[0] if outcome.kind == "started" and record else outcome.detail
+
+    def _error(self, monitor: str) -> str:
+        assert self.replay is not None
+        since = (self.replay.clock.now() - (self.RECENT + LABEL_DELAY // HOUR) * HOUR).strftime("%Y-%m-%dT%H:%M:%SZ")
+        found = evaluations.evaluations(self.replay.services.ledger, monitor, since)
+        losses = [each.loss for each in found if each.settled and each.loss is not None][-self.RECENT :]
+        return f"{sum(losses) / len(losses):.3f}" if losses else "-"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,6 +122,7 @@ def _finish(replay: Replay, folder: Path) -> Summary:
     summary = summarise(
         folder, list(made_decisions(replay.services, LOOP)), outcomes, replay.alarm_changes, worked,
         len(replay.approved), replay.pump.dead_letters(), definition(LOOP, replay.receiver.url).attributes,
+        alerts_by_receiver(replay.receiver.accepted),
     )  # fmt: skip
     draw(folder / "error-over-time.png", summary.loop, summary.never, outcomes)
     return summary

@@ -53,13 +53,6 @@ class S3ObjectStore:
                     last_modified=entry["LastModified"].astimezone(UTC),
                 )
 
-    def list_folders(self, bucket: str, prefix: str) -> Iterator[str]:
-        """The distinct continuations of `prefix` up to and with the next "/", whole, in order."""
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
-        for page in pages:
-            for entry in page.get("CommonPrefixes", ()):
-                yield entry["Prefix"]
-
     def put(
         self,
         bucket: str,

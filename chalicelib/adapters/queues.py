@@ -11,7 +11,7 @@ from typing import Any
 from chalicelib.errors import PlumblineError
 
 _BATCH_MESSAGES = 10
-# The lowest of the limits that AWS has had for one batch; regions and stand-ins have not all been raised to 1 MiB.
+# The lowest of the limits that AWS has had for one batch; regions have not all been raised to 1 MiB.
 _BATCH_BYTES = 256 * 1024
 
 

@@ -61,30 +61,6 @@ class SageMakerApi:
             failure_reason=answer.get("FailureReason", ""),
         )
 
-    def find_execution(self, pipeline_name: str, display_name: str) -> PipelineExecution | None:
-        """The newest execution of a pipeline with this display name, or None (also for an unknown pipeline).
-
-        The API has no filter for it: pages are read from the newest on until the name is met.
-        """
-        pages = self._client.get_paginator("list_pipeline_executions").paginate(
-            PipelineName=pipeline_name, SortBy="CreationTime", SortOrder="Descending"
-        )
-        try:
-            for page in pages:
-                for summary in page["PipelineExecutionSummaries"]:
-                    if summary.get("PipelineExecutionDisplayName") == display_name:
-                        return PipelineExecution(
-                            arn=summary["PipelineExecutionArn"],
-                            pipeline_name=pipeline_name,
-                            display_name=display_name,
-                            status=summary["PipelineExecutionStatus"],
-                            failure_reason=summary.get("PipelineExecutionFailureReason", ""),
-                        )
-        except ClientError as error:
-            if not _says_absent(error):
-                raise
-        return None
-
     def execution_steps(self, arn: str) -> list[ExecutionStep]:
         """ListPipelineExecutionSteps, all pages, in start order."""
         pages = self._client.get_paginator("list_pipeline_execution_steps").paginate(

@@ -81,8 +81,8 @@ def decide(situation: Situation, policy: Policy) -> Verdict:
     causes = [f"alarm {name} is declared a trigger and is in ALARM" for name in situation.triggers]
     if excess.reaches(policy):
         causes.append(
-            f"excess loss {excess.excess:.4f} window-errors since the last start reached twice the cost of a retrain "
-            f"({2 * policy.cost:g}); reference {excess.reference:.4f} over {excess.windows} settled windows"
+            f"excess loss {excess.excess:.4f} since the last start reached twice the cost of a retrain "
+            f"({2 * policy.cost:g} window-errors); reference {excess.reference:.4f}, {excess.windows} settled windows"
         )
     if causes:
         obstacles = _retrain_obstacles(situation, policy)

@@ -46,25 +46,29 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     holdback_windows: int = 4
 
 
+# Whoever writes more than this meant something else; infinity would not survive the stored JSON.
+_MANY = 1_000_000
+
+
 def check_policy(policy: Policy, field: str = "policy") -> None:
     """Raise MisconfiguredError naming the first field that cannot work."""
     for name, low, high in (
-        ("cost", 0.0, None),
-        ("min_labelled_rows", 1, None),
+        ("cost", 0.0, _MANY),
+        ("min_labelled_rows", 1, _MANY),
         ("min_label_coverage", 0.0, 1.0),
-        ("cool_down_windows", 0, None),
-        ("half_life_windows", 0.1, None),
-        ("shrinkage", 0.0, None),
-        ("reference_windows", 1, None),
+        ("cool_down_windows", 0, _MANY),
+        ("half_life_windows", 0.1, 365),
+        ("shrinkage", 0.0, _MANY),
+        ("reference_windows", 1, _MANY),
         ("pool_size", 0, 50),
         ("sample_rows", 1, 5000),
-        ("training_windows", 1, None),
-        ("holdback_windows", 1, None),
+        ("training_windows", 1, _MANY),
+        ("holdback_windows", 1, _MANY),
     ):
         value = getattr(policy, name)
-        if value < low or (high is not None and value > high):
-            limit = f"a number from {low} to {high}" if high is not None else f"a number of at least {low}"
-            raise MisconfiguredError(f"{field}.{name}", value, limit)
+        # NaN is in no interval.
+        if not low <= value <= high:
+            raise MisconfiguredError(f"{field}.{name}", value, f"a number from {low:g} to {high}")
     if policy.cost == 0:
         raise MisconfiguredError(
             f"{field}.cost", policy.cost, "more than 0 (a free retraining would start at any noise)"

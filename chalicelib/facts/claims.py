@@ -39,6 +39,7 @@ class RetrainClaim(msgspec.Struct, frozen=True, kw_only=True):
     output_uri: str
     fair_from: str
     execution_arn: str = ""
+    package_arn: str = ""
     outcome: str = ""
 
     @property
@@ -76,7 +77,8 @@ def move_retrain(
     to: str,
     now: datetime,
     *,
-    execution_arn: str | None = None,
+    execution_arn: str = "",
+    package_arn: str = "",
     outcome: str = "",
 ) -> bool:
     """Move the claim of a decision on if it stands in one of `states`; False for a repeat or a newer claim."""
@@ -84,9 +86,13 @@ def move_retrain(
     def think(stored: RetrainClaim | None) -> RetrainClaim | None:
         if stored is None or stored.decision_id != decision_id or stored.state not in states:
             return None
-        arn = stored.execution_arn if execution_arn is None else execution_arn
         return msgspec.structs.replace(
-            stored, state=to, lease_until=now + LEASE, execution_arn=arn, outcome=outcome or stored.outcome
+            stored,
+            state=to,
+            lease_until=now + LEASE,
+            execution_arn=execution_arn or stored.execution_arn,
+            package_arn=package_arn or stored.package_arn,
+            outcome=outcome or stored.outcome,
         )
 
     _, moved = change(ledger, monitor_partition(monitor), "CLAIM#RETRAIN", RetrainClaim, think)

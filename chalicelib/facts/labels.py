@@ -1,8 +1,8 @@
 """Which label objects touch which windows, and which labels have found no capture yet.
 
-Keys: LABELS#{monitor}#{window} / {bucket}/{key} -> Source (this object has labels for this window);
-UNMATCHED#{monitor} / {arrival}#{bucket}/{key} -> Source (some of its ids were unknown when it landed);
-LANDED#{bucket}/{folder} / {key} -> Landed (worked off).
+Keys: LABELS#{monitor}#{window} / {bucket}/{key}#{etag} -> Source (this object has labels for this window);
+UNMATCHED#{monitor} / {arrival}#{bucket}/{key}#{etag} -> Source (some of its ids were unknown when it landed);
+LANDED#{bucket}/{folder} / {name}#{etag} -> Landed (worked off).
 
 A label and its capture may arrive in either order and at the same moment. The one that lands writes UNMATCHED
 *before* it looks for windows; the one that evaluates writes the window's ids *before* it looks for UNMATCHED.
@@ -11,20 +11,30 @@ So at least one of the two sees the other.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 
 import msgspec
 
+from chalicelib.errors import ConflictError
 from chalicelib.facts.document import load_all, put_if_absent
 from chalicelib.ports import Ledger
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A ground-truth object; `arrived` is its arrival time (ISO), which orders labels that carry none."""
+    """A ground-truth object as it was when it landed; `arrived` is the hour of its arrival (ISO).
+
+    Written again under its key it is another source: what it says now must be read, too.
+    """
 
     bucket: str
     key: str
+    etag: str
     arrived: str
+
+    @property
+    def sort_key(self) -> str:
+        return f"{self.bucket}/{self.key}#{self.etag}"
 
 
 class Landed(msgspec.Struct, frozen=True):
@@ -37,7 +47,7 @@ def _sources(monitor: str, window: str) -> str:
 
 
 def add_source(ledger: Ledger, monitor: str, window: str, source: Source, expires_at: datetime) -> None:
-    put_if_absent(ledger, _sources(monitor, window), f"{source.bucket}/{source.key}", source, expires_at)
+    put_if_absent(ledger, _sources(monitor, window), source.sort_key, source, expires_at)
 
 
 def sources(ledger: Ledger, monitor: str, window: str) -> list[Source]:
@@ -46,14 +56,16 @@ def sources(ledger: Ledger, monitor: str, window: str) -> list[Source]:
 
 
 def add_unmatched(ledger: Ledger, monitor: str, source: Source, expires_at: datetime) -> None:
-    put_if_absent(ledger, f"UNMATCHED#{monitor}", f"{source.arrived}#{source.bucket}/{source.key}", source, expires_at)
+    put_if_absent(ledger, f"UNMATCHED#{monitor}", f"{source.arrived}#{source.sort_key}", source, expires_at)
 
 
 def remove_unmatched(ledger: Ledger, monitor: str, source: Source) -> None:
     """Every id of the object has found its window."""
-    pk, sk = f"UNMATCHED#{monitor}", f"{source.arrived}#{source.bucket}/{source.key}"
+    pk, sk = f"UNMATCHED#{monitor}", f"{source.arrived}#{source.sort_key}"
     if item := ledger.get(pk, sk):
-        ledger.delete(pk, sk, expected=item.revision)
+        # Lost races are harmless: it is gone, or it was written anew by somebody who will look again.
+        with suppress(ConflictError):
+            ledger.delete(pk, sk, expected=item.revision)
 
 
 def unmatched(ledger: Ledger, monitor: str, since: str) -> list[Source]:

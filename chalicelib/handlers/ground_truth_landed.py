@@ -40,7 +40,7 @@ def handle(body: str, services: Services) -> None:
         for definition in definitions:
             _quarantine(services, definition, event, error.reason, stored.kms_key_id)
         found = []
-    source = labels.Source(event.bucket, event.key, hourly.hour.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    source = labels.Source(event.bucket, event.key, event.etag, hourly.hour.strftime("%Y-%m-%dT%H:%M:%SZ"))
     for definition in definitions:
         if found:
             _mark_windows(services, definition, source, found)

@@ -18,10 +18,14 @@ from chalicelib.ports import ExecutionStep, PipelineExecution
 from chalicelib.wiring import Services
 
 
+class _Losses(msgspec.Struct):
+    challenger: float
+
+
 class _Evaluation(msgspec.Struct):
     """The part of a pipeline's evaluation.json that is told on."""
 
-    losses: dict[str, object]
+    losses: _Losses
     best_incumbent: float
 
 
@@ -41,6 +45,16 @@ def handle(body: str, services: Services) -> None:
     if record is None or claim is None or claim.decision_id != record.decision_id or claim.state not in WAITING:
         return
     definition = services.definitions.get(record.monitor)
+    if not claim.execution_arn:  # the mark of the start was lost; the clock will want to ask for this execution
+        claims.move_retrain(
+            services.ledger,
+            definition.name,
+            claim.decision_id,
+            ("STARTING",),
+            "STARTED",
+            services.now(),
+            execution_arn=event.arn,
+        )
     if execution.status != "Succeeded":
         reason = f"the execution {execution.status}: {execution.failure_reason}"
         end_retrain(services, definition, claim.decision_id, claim.window, "FAILED", reason)
@@ -77,7 +91,13 @@ def _challenge(services: Services, definition: Definition, claim: claims.Retrain
             decision_id=claim.decision_id,
         )
         claims.move_retrain(
-            services.ledger, definition.name, claim.decision_id, WAITING, "AWAITING_APPROVAL", services.now()
+            services.ledger,
+            definition.name,
+            claim.decision_id,
+            WAITING,
+            "AWAITING_APPROVAL",
+            services.now(),
+            package_arn=package_arn,
         )
     else:
         request_promotion(services, definition, claim, package_arn)
@@ -91,5 +111,5 @@ def _refusal(services: Services, claim: claims.RetrainClaim, execution: Pipeline
         found = msgspec.json.decode(body, type=_Evaluation)
     except (NotFoundError, msgspec.DecodeError):
         return f"{execution.arn} registered no model package"
-    challenger = found.losses.get("challenger")
-    return f"held-back error {challenger} is not lower than the best incumbent's {found.best_incumbent}"
+    challenger, best = found.losses.challenger, found.best_incumbent
+    return f"held-back error {challenger:.4f} is not lower than the best incumbent's {best:.4f}"

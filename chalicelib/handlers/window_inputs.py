@@ -67,9 +67,9 @@ def gather(services: Services, definition: Definition, window: Window) -> Gather
         )
     if "ModelQuality" in definition.monitor_types:
         # New requests may be what the labels of objects read long ago were waiting for.
-        read = set() if files else {uri for uri, _ in grown.label_sources}
-        new_labels, sources = _new_labels(services, definition, window, read)
-        grown = with_labels(grown, (label for label in new_labels if label.id in ids), sources)
+        read = set() if files else set(grown.label_sources)
+        new_labels, sources = _new_labels(services, definition, window, read, ids)
+        grown = with_labels(grown, new_labels, sources)
     if grown != segment:
         services.objects.put(bucket, key, grown.to_bytes(), content_type="application/msgpack", kms_key_id=kms_key_id)
     champion = champions.load_champion(services.ledger, definition.name)
@@ -83,7 +83,7 @@ def gather(services: Services, definition: Definition, window: Window) -> Gather
         requests=requests,
         labels=resolve(labels_of(grown, window), definition.labels.conflict),
         capture_files=len(grown.files),
-        label_objects=len(grown.label_sources),
+        label_objects=len({uri for uri, _ in grown.label_sources}),
         baselines=_baselines(services, definition, champion, window),
         deployments=_spans(services, definition, window),
         min_labelled_rows=definition.policy.min_labelled_rows,
@@ -126,23 +126,29 @@ def _new_captures(
 
 
 def _new_labels(
-    services: Services, definition: Definition, window: Window, read: set[str]
+    services: Services, definition: Definition, window: Window, read: set[tuple[str, str]], ids: set[str]
 ) -> tuple[list[Label], list[tuple[str, str]]]:
-    """Labels of the objects known to touch the window, and of those whose ids were unknown when they landed."""
+    """Labels of these ids in the objects known to touch the window and in those whose ids were unknown when they landed.
+
+    The objects themselves, with their ETags, are named when they touch the window: whether that was known before the
+    window was evaluated or is seen only now makes no difference.
+    """
     touching = labels.sources(services.ledger, definition.name, window.name)
     waiting = labels.unmatched(services.ledger, definition.name, window.name)
     found: list[Label] = []
     sources: list[tuple[str, str]] = []
-    for source in sorted({*touching, *waiting}, key=lambda source: source.key):
+    for source in sorted({*touching, *waiting}, key=lambda source: (source.key, source.etag)):
         uri = keys.s3_uri(source.bucket, source.key)
-        if uri in read:
+        if (uri, source.etag) in read:
             continue
         try:
             stored = services.objects.get(source.bucket, source.key)
-            found.extend(read_ground_truth(stored.body, source.key, stored.last_modified).labels)
+            content = read_ground_truth(stored.body, source.key, stored.last_modified)
         except (NotFoundError, UnreadableError):
             continue  # gone: what it held for us is in the segment; unreadable: quarantined when it landed
-        if source in touching:
+        ours = [label for label in content.labels if label.id in ids]
+        found.extend(ours)
+        if ours or source in touching:
             sources.append((uri, stored.etag))
     return found, sources
 

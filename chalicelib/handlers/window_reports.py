@@ -7,6 +7,7 @@ a newer one puts the newer one back.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 import msgspec
@@ -24,6 +25,9 @@ from chalicelib.wiring import Services
 
 # CloudWatch refuses data points that are older than two weeks.
 METRIC_AGE = timedelta(days=14)
+
+# Every file that a report may have.
+REPORTS = ("constraint_violations.json", "constraints.json", "evaluation.json", "statistics.json")
 
 
 class Revision(msgspec.Struct, frozen=True):
@@ -65,7 +69,8 @@ def store(
     # Also when nothing is new: a crash may have come between the fact and its copies.
     copied = ""
     while copied != (current := _current_digest(services, definition, window)):
-        _copy(services, definition, window, current, kms_key_id)
+        # Only what was stored before can have left files that this revision does not have.
+        _copy(services, definition, window, current, kms_key_id, clean=previous is not None or copied != "")
         copied = current
     return evaluation
 
@@ -96,12 +101,27 @@ def _current_digest(services: Services, definition: Definition, window: Window) 
     return stored.value.digest
 
 
-def _copy(services: Services, definition: Definition, window: Window, digest: str, kms_key_id: str | None) -> None:
+def _copy(
+    services: Services, definition: Definition, window: Window, digest: str, kms_key_id: str | None, clean: bool
+) -> None:
     bucket, _ = split_s3_uri(definition.output_s3_uri)
     key = keys.revision_key(definition.name, window, digest)
     revision = msgspec.msgpack.decode(services.objects.get(services.settings.bucket, key).body, type=Revision)
     for path, body in sorted(revision.files.items()):
         services.objects.put(bucket, path, body, kms_key_id=kms_key_id)
+    if clean:
+        for path in sorted(set(_paths(definition, window)) - set(revision.files)):
+            services.objects.delete(bucket, path)
+
+
+def _paths(definition: Definition, window: Window) -> Iterator[str]:
+    """Every key that a revision of this window may have files under."""
+    _, output = split_s3_uri(definition.output_s3_uri)
+    for monitor_type in definition.monitor_types:
+        folder = keys.report_folder(output, definition.endpoint, definition.name, monitor_type, window)
+        yield from (f"{folder}/{name}" for name in REPORTS)
+    for hour in window.hours():
+        yield keys.merge_key(output, definition.endpoint, definition.variant, definition.name, hour)
 
 
 def _publish_metrics(

@@ -10,7 +10,7 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.definition import Definition
-from chalicelib.events import ClaimMessage, WindowMessage, execution_changed_body
+from chalicelib.events import ClaimMessage, WindowMessage, execution_changed_body, package_changed_body
 from chalicelib.facts import claims, cursor, due
 from chalicelib.facts import monitors as index
 from chalicelib.handlers.challenges import send_promotion
@@ -54,17 +54,24 @@ def _owe_closed_windows(services: Services, definition: Definition, since: str, 
 
 
 def _reconcile_retrain(services: Services, definition: Definition, now: datetime) -> None:
+    """A lease ran out: ask what became of it, say what SageMaker would have said, and look again a lease later."""
     claim = claims.load_retrain(services.ledger, definition.name)
     if claim is None or not claim.in_flight or claim.lease_until > now:
         return
     if claim.state == "STARTING":
         body = msgspec.json.encode(ClaimMessage(definition.name, claim.decision_id))
         services.queues.send("retrain-claims", [body])
-    elif claim.state in ("STARTED", "PROMOTING"):
+    elif claim.state == "AWAITING_APPROVAL":
+        package = services.sagemaker.describe_model_package(claim.package_arn)
+        if package.approval_status in ("Approved", "Rejected"):
+            body = package_changed_body(package.arn, package.approval_status, now)
+            services.queues.send("model-packages", [body])
+    else:
         execution = services.sagemaker.describe_execution(claim.execution_arn)
         if execution.status in ("Succeeded", "Failed", "Stopped"):
             body = execution_changed_body(execution.arn, execution.status, now)
             services.queues.send("pipelines", [body])
+    claims.move_retrain(services.ledger, definition.name, claim.decision_id, (claim.state,), claim.state, now)
 
 
 def _reconcile_promotion(services: Services, definition: Definition, now: datetime) -> None:

@@ -135,7 +135,7 @@ def evaluate(task: Task) -> Findings:
     return Findings(
         documents=files,
         merged=_by_hour(merged),
-        digest=_digest(files, sample),
+        digest=_digest(files, merged, sample),
         rows=len(table),
         labelled=quality.labelled,
         coverage=quality.coverage,
@@ -290,12 +290,17 @@ def _by_hour(merged: Merged) -> dict[str, Merged]:
     return {hour: Merged(found, 0) for hour, found in sorted(hours.items())}
 
 
-def _digest(files: Mapping[str, Mapping[str, bytes]], sample: Sequence[MergedRequest]) -> str:
-    """Identifies everything that was found: equal inputs, equal digest."""
+def _digest(files: Mapping[str, Mapping[str, bytes]], merged: Merged, sample: Sequence[MergedRequest]) -> str:
+    """Identifies everything that was found: equal inputs, equal digest.
+
+    The merged records have their own part in it: labels that change places change no count.
+    """
     total = hashlib.sha256()
     for monitor_type in sorted(files):
         for name in sorted(files[monitor_type]):
             total.update(f"{monitor_type}/{name}\0".encode())
             total.update(hashlib.sha256(files[monitor_type][name]).digest())
+    for one in merged.requests:
+        total.update(f"{one.request.event_id}\0{one.label.digest}\0".encode())
     total.update(sample_digest(sample).encode())
     return total.hexdigest()

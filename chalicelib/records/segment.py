@@ -30,8 +30,8 @@ class SegmentFile(msgspec.Struct, frozen=True):
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
-    """`files` sorted by key; `labels` are canonical ground-truth lines; `label_sources` the (S3 URI, ETag) of the objects
-    they came from."""
+    """`files` sorted by key; `labels` are canonical ground-truth lines; `label_sources` the (S3 URI, ETag) of the
+    objects that they came from."""
 
     files: tuple[SegmentFile, ...] = ()
     labels: bytes = b""

@@ -6,12 +6,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 
 from chalicelib.decisions.policy import Policy
 from chalicelib.facts.decisions import Outcome, Record
+from chalicelib.records.attributes import Attributes
 from infra.topology import SOURCES
+from local.receiver import Received
 from local.replay.account import FIRST, LOOP
 from local.replay.neighbours import LABEL_DELAY, Simulation, errors_per_window, neighbouring_policies
 from local.replay.reports import (
@@ -39,15 +42,18 @@ class Summary:
 
 def summarise(
     folder: Path, records: Sequence[Record], outcomes: Sequence[Outcome], alarm_events: Sequence[str],
-    worked: Mapping[str, int], approved: int, dead_letters: Mapping[str, int], attributes: object,
+    worked: Mapping[str, int], approved: int, dead_letters: Mapping[str, int], attributes: Attributes,
+    alerts: Mapping[str, int],
 ) -> Summary:  # fmt: skip
     """Read the reports in `folder` and put everything together."""
     loop, never = model_quality(folder, LOOP, LOOP), model_quality(folder, FIRST, FIRST)
     kinds = Counter(outcome.kind for outcome in outcomes)
     lines = ["", *_windows(folder, loop, never), "", *_decisions(records, outcomes)]
-    lines += ["", f"alarms: {', '.join(alarm_events) or 'none changed'}"]
-    windows = recorded(folder, LOOP, attributes)  # type: ignore[arg-type]
-    first = recorded(folder, FIRST, attributes)  # type: ignore[arg-type]
+    lines += ["", "CloudWatch alarms that changed"]
+    lines += [f"  {event}" for event in alarm_events] or ["  none"]
+    lines += ["", "alerts that the receiver got"]
+    lines += [f"  {count:4d}  {name}" for name, count in sorted(alerts.items())] or ["  none"]
+    windows, first = recorded(folder, LOOP, attributes), recorded(folder, FIRST, attributes)
     default, never_error = error_of(loop), error_of(never)
     lines += ["", "error rate over all labelled rows"]
     lines += [
@@ -73,6 +79,23 @@ def summarise(
     return Summary("\n".join(lines), faults, loop, never)
 
 
+def _wrapped(text: str) -> list[str]:
+    return wrap(text, 110, initial_indent=" " * 6, subsequent_indent=" " * 10, break_long_words=False)
+
+
+def alerts_by_receiver(received: Sequence[Received]) -> dict[str, int]:
+    """How many messages each kind of receiver took, by what they say."""
+    counts: Counter[str] = Counter()
+    for message in received:
+        if message.path.startswith("/services/"):
+            counts["Slack-compatible messages"] += 1
+        elif message.path == "/v2/enqueue":
+            counts[f"PagerDuty events ({message.json['event_action']})"] += 1
+        else:
+            counts[f"signed webhooks ({message.json['data']['state']})"] += 1
+    return dict(counts)
+
+
 def _windows(folder: Path, loop: Sequence[WindowReport], never: Sequence[WindowReport]) -> list[str]:
     lines = [f"{'':26}{'windows':>8}{'silent':>8}{'rows':>8}{'labelled':>10}   windows with violations"]
     for name, endpoint, reports in (("with the loop", LOOP, loop), ("never retrained", FIRST, never)):
@@ -93,8 +116,10 @@ def _decisions(records: Sequence[Record], outcomes: Sequence[Outcome]) -> list[s
         led_to.setdefault(outcome.decision_id, []).append(outcome)
     for record in records:
         if record.decision_id in led_to:
-            lines.append(f"  {record.window}  {record.action:9} {record.decision_id[:12]}  {record.reasons[0]}")
-            lines += [f"      {each.at}  {each.kind}: {each.detail}" for each in led_to[record.decision_id]]
+            lines.append(f"  {record.decision_id[:12]}  {record.action:9}  window {record.window}")
+            lines += _wrapped(f"because {record.reasons[0]}")
+            for each in led_to[record.decision_id]:
+                lines += _wrapped(f"{each.at}  {each.kind}: {each.detail}")
     return lines
 
 

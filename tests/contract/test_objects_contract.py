@@ -71,15 +71,7 @@ def test_keys_are_plain_text(objects: ObjectStore) -> None:
     key = "capture/a b+c%2Fd=é/é.jsonl"
     objects.put("data", key, b"x")
     assert [entry.key for entry in objects.list("data", "capture/a b+")] == [key]
-    assert list(objects.list_folders("data", "capture/")) == ["capture/a b+c%2Fd=é/"]
     assert objects.get("data", key).body == b"x"
-
-
-def test_folders_directly_under_a_prefix(objects: ObjectStore) -> None:
-    for key in ("r/b/1", "r/a/1", "r/a/2", "r/a/deep/3", "r/file", "s/c/1"):
-        objects.put("data", key, b"x")
-    assert list(objects.list_folders("data", "r/")) == ["r/a/", "r/b/"]
-    assert list(objects.list_folders("data", "none/")) == []
 
 
 def test_nothing_under_a_prefix(objects: ObjectStore) -> None:

@@ -29,14 +29,6 @@ class MemoryObjectStore:
             if stored is not None:  # deleted while the listing is read
                 yield ObjectSummary(key, stored.etag, len(stored.body), stored.last_modified)
 
-    def list_folders(self, bucket: str, prefix: str) -> Iterator[str]:
-        folders = {
-            prefix + key[len(prefix) :].split("/")[0] + "/"
-            for key in self.keys(bucket, prefix)
-            if "/" in key[len(prefix) :]
-        }
-        yield from sorted(folders)
-
     def put(
         self,
         bucket: str,

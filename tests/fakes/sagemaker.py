@@ -131,12 +131,6 @@ class MemorySageMaker:
     def describe_execution(self, arn: str) -> PipelineExecution:
         return _found(self.executions, arn, "pipeline execution")
 
-    def find_execution(self, pipeline_name: str, display_name: str) -> PipelineExecution | None:
-        for execution in reversed(self.executions.values()):
-            if execution.pipeline_name == pipeline_name and execution.display_name == display_name:
-                return execution
-        return None
-
     def execution_steps(self, arn: str) -> list[ExecutionStep]:
         if arn not in self.steps:
             raise ServiceError("ResourceNotFound", f"pipeline execution {arn}")

@@ -115,15 +115,6 @@ def test_an_execution_runs_until_it_is_finished_with_its_package() -> None:
     assert sagemaker.describe_model_package(package).group == "champions"
 
 
-def test_the_newest_execution_of_a_name_is_found() -> None:
-    sagemaker = _sagemaker()
-    sagemaker.start_pipeline(_request())
-    newest = sagemaker.start_pipeline(_request(ClientRequestToken="b" * 64))
-    sagemaker.start_pipeline(_request(ClientRequestToken="c" * 64, PipelineExecutionDisplayName="decision-2"))
-    found = sagemaker.find_execution("retrain", "decision-1")
-    assert found is not None and found.arn == newest
-
-
 def test_a_failed_execution_says_why() -> None:
     sagemaker = _sagemaker()
     arn = sagemaker.start_pipeline(_request())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any
 
 import boto3
 import pytest
@@ -137,43 +136,6 @@ def test_delete_goes_on_to_the_configuration_when_the_endpoint_is_gone(aws: Aws)
     stubber.add_client_error("delete_endpoint", "ThrottlingException", "later")
     with pytest.raises(ClientError):
         api.delete_endpoint("pool-1")
-
-
-def _summary(number: int, display_name: str) -> dict[str, Any]:
-    return {
-        "PipelineExecutionArn": f"{ARN}pipeline/retrain/execution/{number:012d}",
-        "PipelineExecutionDisplayName": display_name,
-        "PipelineExecutionStatus": "Failed",
-        "PipelineExecutionFailureReason": "Step failed",
-    }
-
-
-def test_an_execution_is_looked_for_from_the_newest_over_all_pages(aws: Aws) -> None:
-    api, stubber = aws
-    newest_first = {"PipelineName": "retrain", "SortBy": "CreationTime", "SortOrder": "Descending"}
-    stubber.add_response(
-        "list_pipeline_executions",
-        {"PipelineExecutionSummaries": [_summary(9, "other")], "NextToken": "more"},
-        newest_first,
-    )
-    stubber.add_response(
-        "list_pipeline_executions",
-        {"PipelineExecutionSummaries": [_summary(8, "mine"), _summary(7, "mine")], "NextToken": "unread"},
-        {**newest_first, "NextToken": "more"},
-    )
-    found = api.find_execution("retrain", "mine")
-    assert found is not None
-    assert found.arn.endswith("000000000008")
-    assert (found.pipeline_name, found.status, found.failure_reason) == ("retrain", "Failed", "Step failed")
-
-
-def test_no_execution_of_an_unknown_pipeline(aws: Aws) -> None:
-    api, stubber = aws
-    stubber.add_client_error("list_pipeline_executions", "ResourceNotFound", "Pipeline does not exist")
-    assert api.find_execution("retrain", "mine") is None
-    stubber.add_client_error("list_pipeline_executions", "AccessDeniedException", "no")
-    with pytest.raises(ClientError):
-        api.find_execution("retrain", "mine")
 
 
 def test_steps_of_all_pages(aws: Aws) -> None:
