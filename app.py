@@ -47,6 +47,10 @@ def work_off(event: SQSEvent, handle: Callable[[str, Services], Any]) -> dict[st
         except PermanentError as error:
             logger.error("permanent failure", error=type(error).__name__, reason=str(error))
             metrics.add_metric(name="PermanentFailures", unit=MetricUnit.Count, value=1)
+        except Exception as error:
+            logger.warning("failed, the queue delivers it again", error=type(error).__name__)
+            metrics.add_metric(name="Failures", unit=MetricUnit.Count, value=1)
+            raise
 
     processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
     response = process_partial_response(

@@ -154,7 +154,10 @@ def _check(definition: Definition) -> None:
         split_s3_uri(getattr(definition, field), field)
     if not definition.monitor_types:
         raise MisconfiguredError("monitor_types", [], "at least one of DataQuality, ModelQuality")
-    check_attributes(definition.attributes)
+    try:
+        check_attributes(definition.attributes)
+    except MisconfiguredError as error:
+        raise MisconfiguredError(f"attributes.{error.field}", error.value, error.expected) from None
     check_length(definition.window_length, "window.length")
     _check_durations(definition)
     check_policy(definition.policy)

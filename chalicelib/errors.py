@@ -24,6 +24,7 @@ class MisconfiguredError(PermanentError):
         self.field = field
         self.value = value
         self.expected = expected
+        self.expected = expected
 
 
 class UnreadableError(PermanentError):

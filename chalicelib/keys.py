@@ -99,7 +99,7 @@ def parse_ids_key(key: str) -> str:
 
 def revision_key(monitor: str, window: Window, digest: str) -> str:
     """All files of a revision, merged records among them: payload."""
-    return f"plumbline/payload/{monitor}/revisions/{window.name}/{digest}.json"
+    return f"plumbline/payload/{monitor}/revisions/{window.name}/{digest}.msgpack"
 
 
 def decision_key(monitor: str, decision_id: str) -> str:

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 Rule = Callable[[str, str], list[str]]
 
 PURE = ("records", "states", "monitors", "decisions")
-PURE_PACKAGES = {"numpy", "msgspec", "datasketches", "jmespath"}
+PURE_PACKAGES = {"numpy", "msgspec", "jmespath"}
 # The part of the standard library that reaches out of the process, or gives another answer each time.
 IMPURE_STDLIB = {
     *("os", "time", "random", "logging", "secrets", "uuid", "socket", "ssl", "http", "urllib", "subprocess"),

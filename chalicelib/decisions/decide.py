@@ -26,7 +26,7 @@ class Action(StrEnum):
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a decision may depend on, gathered.
 
-    losses_since_start   served losses of settled, unmixed windows since the last start, oldest first, this one last
+    losses_since_start   served losses of settled windows since the last start, oldest first, this one last
     candidate_losses     per candidate (the champion too): paired losses on windows it was not trained on
     retrain_in_flight    what is under way, in words; "" when nothing is
     windows_since_start  windows between the evidence of the last start and this one; None when there was none

@@ -1,6 +1,6 @@
 """How much has staying cost: the excess loss since the last start.
 
-The rule, from methods on "when to retrain" (Mahadevan & Mathioudakis, CARA, arXiv 2310.04216; Florence et al., UPF,
+The rule, from methods on "when to retrain" (Mahadevan & Mathioudakis, CARA, arXiv 2310.04216; Regol et al., UPF,
 arXiv 2505.14903) in its simplest robust form: a ski rental on the loss above what the model showed at first.
 """
 

@@ -43,11 +43,14 @@ class Reign(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Champion(msgspec.Struct, frozen=True, kw_only=True):
+    """`retired` did not fit in the pool at the last change: their endpoints are to be deleted."""
+
     generation: int
     candidate: Candidate
     config_name: str
     pool: tuple[Candidate, ...]
     reigns: tuple[Reign, ...]
+    retired: tuple[Candidate, ...] = ()
 
     def find(self, name: str) -> Candidate | None:
         """The champion or a pool member by name."""
@@ -91,16 +94,14 @@ def crown(
     since: str,
     cause: str,
     pool_size: int,
-) -> tuple[Champion, list[Candidate]]:
+) -> Champion:
     """Make a candidate the champion if generation `expected` still reigns; the outgoing one joins the pool.
 
-    Returns what reigns now and the candidates that no longer fit in the pool (oldest first). When another generation
-    reigns already, nothing is written and nobody leaves.
+    The past champions that no longer fit in the pool (who served longest ago first) are `retired`. Returns what reigns
+    now; when another generation reigns already, nothing is written.
     """
-    left: list[Candidate] = []
 
     def think(stored: Champion | None) -> Champion | None:
-        left.clear()
         if stored is None or stored.generation != expected:
             return None
         reign = Reign(
@@ -113,15 +114,16 @@ def crown(
         )
         others = [known for known in stored.pool if known.name not in (candidate.name, outgoing.name)]
         pool = [*others, outgoing]
-        left.extend(pool[: max(0, len(pool) - pool_size)])
+        excess = max(0, len(pool) - pool_size)
         return Champion(
             generation=expected + 1,
             candidate=candidate,
             config_name=config_name,
-            pool=tuple(pool[max(0, len(pool) - pool_size) :]),
+            pool=tuple(pool[excess:]),
+            retired=tuple(pool[:excess]),
             reigns=(*stored.reigns, reign)[-HISTORY:],
         )
 
     champion, _ = change(ledger, monitor_partition(monitor), "CHAMPION", Champion, think)
     assert champion is not None, f"{monitor}: no champion was crowned when the monitor was added"
-    return champion, left
+    return champion

@@ -52,7 +52,7 @@ class Reference(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What a decision led to: `kind` is started, promoted, rolled_back, refused, failed or superseded."""
+    """What a decision led to: `kind` is started, promoted, refused, failed, rolled_back or roll_back_failed."""
 
     decision_id: str
     window: str

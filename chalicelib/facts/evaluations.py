@@ -1,6 +1,7 @@
 """What was found in each window, and how each candidate did on its rows.
 
-Keys: MONITOR#{monitor} / EVALUATION#{window} -> Evaluation; MONITOR#{monitor} / LOSS#{window}#{candidate} -> Loss.
+Keys: MONITOR#{monitor} / EVALUATION#{window} -> Evaluation; MONITOR#{monitor} / LOSS#{window}#{candidate} -> Loss;
+MONITOR#{monitor} / EXECUTION#{job} -> Execution.
 "3 of the last 5 windows" is a query over these, never a counter.
 """
 

@@ -21,6 +21,7 @@ _TITLES = {
     "PROMOTED": "a challenger was promoted",
     "REFUSED": "a challenger was refused",
     "FAILED": "a retraining failed",
+    "ROLL_BACK_FAILED": "a past champion could not be brought back",
     "ROLLED_BACK": "a past champion serves again",
 }
 
@@ -79,7 +80,7 @@ def tell(
     definition: Definition,
     decision_id: str,
     window: str,
-    state: Literal["STARTED", "PROMOTED", "REFUSED", "FAILED", "ROLLED_BACK"],
+    state: Literal["STARTED", "PROMOTED", "REFUSED", "FAILED", "ROLLED_BACK", "ROLL_BACK_FAILED"],
     reason: str,
 ) -> None:
     """Write an outcome of a decision down and publish the notice of it."""
@@ -95,7 +96,7 @@ def tell(
         definition,
         kind,
         f"{decision_id}-{state}",
-        "error" if state == "FAILED" else "info",
+        "error" if state.endswith("FAILED") else "info",
         _TITLES[state],
         [reason],
         window=window,

@@ -18,7 +18,7 @@ import numpy as np
 from chalicelib import keys
 from chalicelib.decisions.challenger import challenge
 from chalicelib.definition import Definition, split_s3_uri
-from chalicelib.errors import ConflictError, MisconfiguredError, NotFoundError
+from chalicelib.errors import ConflictError, MisconfiguredError, NotFoundError, PlumblineError
 from chalicelib.events import claim_message
 from chalicelib.facts import champions, claims, deployments, due, evaluations
 from chalicelib.facts import monitors as index
@@ -62,7 +62,7 @@ def handle(body: str, services: Services) -> None:
     if champion.generation != claim.generation:
         crowned = champion.generation == claim.generation + 1 and champion.candidate.name == claim.candidate
         if crowned:  # the mark was lost after the crown
-            _finish(services, definition, claim, champion, [])
+            _finish(services, definition, claim, champion)
         else:
             _end(services, definition, claim, "SUPERSEDED", f"generation {champion.generation} reigns already")
     elif claim.state == "APPLYING":
@@ -76,10 +76,10 @@ def _apply(services: Services, definition: Definition, claim: PromotionClaim, ch
     if candidate is None:
         _end(services, definition, claim, "SUPERSEDED", f"{claim.candidate} is no longer in the pool")
         return
-    ready = [_own_endpoint(services, definition, each) for each in (candidate, champion.candidate)]
-    if not all(ready):
-        return  # the endpoints' events, or the clock, come back
+    champion_ready = _own_endpoint(services, definition, champion.candidate)
     if claim.kind == "promote":
+        if not (_own_endpoint(services, definition, candidate) and champion_ready):
+            return  # the endpoints' events, or the clock, come back
         passed, reason = _gate(services, definition, claim, champion, candidate)
         if not passed:
             services.sagemaker.set_approval(claim.package_arn, "Rejected", reason)
@@ -92,12 +92,12 @@ def _apply(services: Services, definition: Definition, claim: PromotionClaim, ch
     config = _serving_config(services, definition, champion, candidate)
     services.sagemaker.ensure_endpoint_config(config)
     now, name = services.now(), config["EndpointConfigName"]
-    deployments.mark_updating(services.ledger, definition.endpoint, now)
     if services.sagemaker.describe_endpoint(definition.endpoint).config_name != name:
         try:
             services.sagemaker.update_endpoint(definition.endpoint, name)
         except ConflictError:
             return  # another update runs; its end is an event, and the clock comes back too
+    deployments.mark_updating(services.ledger, definition.endpoint, now)
     claims.amend_promotion(
         services.ledger, definition.name, claim.claim_id, now, state="DEPLOYING", config_name=name, outcome=reason
     )
@@ -120,7 +120,7 @@ def _deploy(services: Services, definition: Definition, claim: PromotionClaim, c
     endpoint_name = _endpoint_name(definition, candidate)
     outgoing = msgspec.structs.replace(champion.candidate, endpoint=_endpoint_name(definition, champion.candidate))
     since = endpoint.last_modified.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    crowned, left = champions.crown(
+    crowned = champions.crown(
         services.ledger,
         definition.name,
         claim.generation,
@@ -131,19 +131,20 @@ def _deploy(services: Services, definition: Definition, claim: PromotionClaim, c
         f"{claim.kind} {claim.decision_id}",
         definition.policy.pool_size,
     )
-    _finish(services, definition, claim, crowned, left)
+    if crowned.candidate.name != candidate.name:
+        _end(services, definition, claim, "SUPERSEDED", f"generation {crowned.generation} reigns already")
+        return
+    _finish(services, definition, claim, crowned)
 
 
-def _finish(
-    services: Services, definition: Definition, claim: PromotionClaim, champion: Champion, left: list[Candidate]
-) -> None:
-    """Tell, clean up, mark. `left` no longer fits in the pool; its endpoints are paid for no longer.
+def _finish(services: Services, definition: Definition, claim: PromotionClaim, champion: Champion) -> None:
+    """Tell, clean up, mark. Endpoints of candidates that left the pool are paid for no longer.
 
     Windows that settled while the challenger was on its way are due again: it is to answer their samples too.
     """
     for window in _windows_since(services, definition, claim):
         due.mark(services.ledger, definition.name, window, definition.grace, services.now())
-    for candidate in left:
+    for candidate in champion.retired:
         services.sagemaker.delete_endpoint(_endpoint_name(definition, candidate))
     reason = f"{champion.candidate.name} serves as generation {champion.generation}: {claim.outcome}"
     if claim.kind == "promote":
@@ -167,7 +168,7 @@ def _end(services: Services, definition: Definition, claim: PromotionClaim, stat
         ended = "FAILED" if state == "FAILED" else "REFUSED"
         end_retrain(services, definition, claim.decision_id, claim.window, ended, reason)  # type: ignore[arg-type]
     elif state == "FAILED":
-        tell(services, definition, claim.decision_id, claim.window, "FAILED", reason)
+        tell(services, definition, claim.decision_id, claim.window, "ROLL_BACK_FAILED", reason)
     claims.amend_promotion(
         services.ledger, definition.name, claim.claim_id, services.now(), state=state, outcome=reason
     )
@@ -202,10 +203,10 @@ def _candidate(
 
 
 def _own_endpoint(services: Services, definition: Definition, candidate: Candidate) -> bool:
-    """See that a candidate has its own serverless endpoint; True when it answers."""
+    """See that a candidate has its own serverless endpoint; False while it is being made."""
     name = _endpoint_name(definition, candidate)
     try:
-        return services.sagemaker.describe_endpoint(name).status == "InService"
+        return services.sagemaker.describe_endpoint(name).status not in ("Creating", "Updating")
     except NotFoundError:
         pass
     variant = {"VariantName": "AllTraffic", "ModelName": candidate.model_name, "ServerlessConfig": SERVERLESS}
@@ -220,13 +221,15 @@ def _gate(
 ) -> tuple[bool, str]:
     """Challenger, champion and pool on the same held-back rows; the winner's answers are the new baseline."""
     held_back, kms_key_id = _held_back(services, claim)
-    challenger = score(services, definition, _endpoint_name(definition, candidate), held_back)
-    _save_losses(services, definition, candidate, challenger)
-    incumbents = {}
-    for incumbent in (champion.candidate, *champion.pool):
-        scored = score(services, definition, _endpoint_name(definition, incumbent), held_back)
-        incumbents[incumbent.name] = error_rate(scored.predictions, scored.captured.labels)
-        _save_losses(services, definition, incumbent, scored)
+    challenger = _answers(services, definition, candidate, held_back)
+    champions_own = _answers(services, definition, champion.candidate, held_back)
+    if challenger is None or champions_own is None:
+        silent = candidate.name if challenger is None else champion.candidate.name
+        return False, f"{silent} does not answer every held-back row, so there is nothing to compare"
+    incumbents = {champion.candidate.name: error_rate(champions_own.predictions, champions_own.captured.labels)}
+    for member in champion.pool:
+        if scored := _answers(services, definition, member, held_back):
+            incumbents[member.name] = error_rate(scored.predictions, scored.captured.labels)
     gate = challenge(error_rate(challenger.predictions, challenger.captured.labels), incumbents)
     if gate.passed:
         bucket, folder = split_s3_uri(candidate.baseline)
@@ -234,6 +237,21 @@ def _gate(
         for name, document in documents.items():
             services.objects.put(bucket, f"{folder}/{name}", document, kms_key_id=kms_key_id)
     return gate.passed, gate.reason
+
+
+def _answers(
+    services: Services, definition: Definition, candidate: Candidate, held_back: list[MergedRequest]
+) -> Scored | None:
+    """A candidate's answers to the held-back rows, its losses noted; None when it does not answer them all."""
+    name = _endpoint_name(definition, candidate)
+    try:
+        if services.sagemaker.describe_endpoint(name).status != "InService":
+            return None
+        scored = score(services, definition, name, held_back)
+    except PlumblineError:
+        return None  # no such endpoint, a failed model, an answer that cannot be read
+    _save_losses(services, definition, candidate, scored)
+    return scored
 
 
 def _save_losses(services: Services, definition: Definition, candidate: Candidate, scored: Scored) -> None:

@@ -5,11 +5,13 @@ Events are hints and SageMaker's are best effort: everything that should have en
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
 
 from chalicelib.definition import Definition
+from chalicelib.errors import PlumblineError
 from chalicelib.events import ClaimMessage, WindowMessage, execution_changed_body, package_changed_body
 from chalicelib.facts import claims, cursor, due
 from chalicelib.facts import monitors as index
@@ -21,16 +23,29 @@ from chalicelib.wiring import Services
 CATCH_UP = 500
 
 
+class TickError(PlumblineError):
+    """Something went wrong with some monitors; the others had their tick."""
+
+    def __init__(self, failures: Mapping[str, Exception]) -> None:
+        super().__init__("; ".join(f"{name}: {type(error).__name__}" for name, error in failures.items()))
+
+
 def handle(services: Services) -> None:
-    """One tick."""
+    """One tick. One monitor's trouble does not keep the others waiting: it is raised at the end as a TickError."""
     now = services.now()
+    failures: dict[str, Exception] = {}
     for entry in index.all_entries(services.ledger):
-        definition = services.definitions.of(entry)
-        _owe_closed_windows(services, definition, entry.since, now)
-        _reconcile_retrain(services, definition, now)
-        _reconcile_promotion(services, definition, now)
+        try:
+            definition = services.definitions.of(entry)
+            _owe_closed_windows(services, definition, entry.since, now)
+            _reconcile_retrain(services, definition, now)
+            _reconcile_promotion(services, definition, now)
+        except Exception as error:  # told below, with the monitor's name
+            failures[entry.name] = error
     ready = due.take_ready(services.ledger, now)
     services.queues.send("windows", [msgspec.json.encode(WindowMessage(each.monitor, each.window)) for each in ready])
+    if failures:
+        raise TickError(failures)
 
 
 def _owe_closed_windows(services: Services, definition: Definition, since: str, now: datetime) -> None:
@@ -75,12 +90,8 @@ def _reconcile_retrain(services: Services, definition: Definition, now: datetime
 
 
 def _reconcile_promotion(services: Services, definition: Definition, now: datetime) -> None:
+    """A lease ran out, or the event that the endpoint is in service was lost: the claim goes on from where it is."""
     claim = claims.load_promotion(services.ledger, definition.name)
-    if claim is None or not claim.in_flight:
-        return
-    if claim.lease_until <= now:
+    if claim and claim.in_flight and claim.lease_until <= now:
+        claims.amend_promotion(services.ledger, definition.name, claim.claim_id, now)
         send_promotion(services, definition.name, claim.claim_id)
-    elif claim.state == "DEPLOYING":
-        endpoint = services.sagemaker.describe_endpoint(definition.endpoint)
-        if endpoint.status == "InService" and endpoint.config_name == claim.config_name:
-            send_promotion(services, definition.name, claim.claim_id)
