@@ -75,8 +75,8 @@ def object_created(body: str) -> ObjectCreated:
     detail, time = _detail(body, "an S3 Object Created event")
     try:
         thing = detail["object"]
-        size = int(thing.get("size", 0))
-        return ObjectCreated(_text(detail["bucket"]["name"]), _text(thing["key"]), _text(thing["etag"]), size, time)
+        bucket, key, etag = _text(detail["bucket"]["name"]), _text(thing["key"]), _text(thing["etag"])
+        return ObjectCreated(bucket, key, etag, int(thing.get("size", 0)), time)
     except (KeyError, TypeError, ValueError) as error:
         raise _unlike("an S3 Object Created event", error) from None
 

@@ -78,9 +78,13 @@ def definition_key(monitor: str, version: str) -> str:
     return f"plumbline/facts/{monitor}/definitions/{version}.json"
 
 
-def segment_key(monitor: str, window: Window) -> str:
-    """The window's captures as read, with their manifest: what a lifecycle rule deletes later stays counted."""
-    return f"plumbline/payload/{monitor}/segments/{window.name}.msgpack"
+def segment_key(monitor: str, window: Window, digest: str) -> str:
+    """The window's captures as read, with their manifest: what a lifecycle rule deletes later stays counted.
+
+    Named by its content and referred to by the evaluation fact, so that a slower worker's older segment cannot take
+    the place of a newer one.
+    """
+    return f"plumbline/payload/{monitor}/segments/{window.name}/{digest}.msgpack"
 
 
 def ids_prefix(monitor: str) -> str:

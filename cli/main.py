@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from chalicelib import wiring
 from chalicelib.errors import PlumblineError
 from cli.add import add_monitor, read_definition
@@ -20,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(options.run(options))
     except PlumblineError as error:
         print(f"plumbline: {error}", file=sys.stderr)
+        return 2
+    except (BotoCoreError, ClientError) as error:  # no credentials, an expired token, no such bucket
+        print(f"plumbline: AWS: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
 

@@ -1,11 +1,12 @@
-"""The last known state of each declared alarm, and which window a trigger asked about.
+"""The last known state of each declared alarm, and which triggers wait for a decision.
 
-Keys: MONITOR#{monitor} / ALARM#{name} -> AlarmState; MONITOR#{monitor} / TRIGGER#{window}#{name}#{at} -> Trigger.
+Keys: MONITOR#{monitor} / ALARM#{name} -> AlarmState; MONITOR#{monitor} / TRIGGER#{at}#{name} -> Trigger.
 CloudWatch sends an event per transition, in any order: the newest by its own time counts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 import msgspec
@@ -21,23 +22,26 @@ class AlarmState(msgspec.Struct, frozen=True):
 
 
 class Trigger(msgspec.Struct, frozen=True):
-    """A trigger alarm went to ALARM at `at`; the newest settled window then was `window`."""
+    """A trigger alarm went to ALARM at `at`; `answered` names the window that was decided with it ("": none yet)."""
 
-    window: str
     alarm: str
     at: datetime
+    answered: str = ""
 
 
 def record(ledger: Ledger, monitor: str, state: AlarmState) -> bool:
-    """Keep the newest state; False for a repeat or an older event."""
-    _, written = change(
+    """Keep the newest state; False for an older event.
+
+    True for a repeat of the newest: it is worked off again, for a crash may have come before the end of its work.
+    """
+    newest, _ = change(
         ledger,
         monitor_partition(monitor),
         f"ALARM#{state.name}",
         AlarmState,
         lambda stored: state if stored is None or stored.changed_at < state.changed_at else None,
     )
-    return written
+    return newest == state
 
 
 def states(ledger: Ledger, monitor: str) -> dict[str, AlarmState]:
@@ -45,11 +49,26 @@ def states(ledger: Ledger, monitor: str) -> dict[str, AlarmState]:
     return {state.name: state for state in found}
 
 
-def attach(ledger: Ledger, monitor: str, trigger: Trigger) -> None:
-    """Tie a trigger to the window whose evidence it asks to decide on."""
-    sk = f"TRIGGER#{trigger.window}#{trigger.alarm}#{trigger.at.isoformat()}"
-    put_if_absent(ledger, monitor_partition(monitor), sk, trigger)
+def ask(ledger: Ledger, monitor: str, alarm: str, at: datetime) -> None:
+    """Note that a trigger asks for a decision; the same transition asks once."""
+    put_if_absent(ledger, monitor_partition(monitor), _sort_key(alarm, at), Trigger(alarm, at))
 
 
-def attached(ledger: Ledger, monitor: str, window: str) -> list[Trigger]:
-    return load_all(ledger, monitor_partition(monitor), Trigger, begins_with=f"TRIGGER#{window}#")
+def asking(ledger: Ledger, monitor: str, window: str, newest: bool) -> list[Trigger]:
+    """The triggers that a window is decided with: its own, and for the newest window those that nobody answered."""
+    found = load_all(ledger, monitor_partition(monitor), Trigger, begins_with="TRIGGER#")
+    return [trigger for trigger in found if trigger.answered == window or (newest and not trigger.answered)]
+
+
+def answered(ledger: Ledger, monitor: str, triggers: Iterable[Trigger], window: str) -> None:
+    """Note that a window was decided with these triggers: no other window will be."""
+
+    def think(stored: Trigger | None) -> Trigger | None:
+        return None if stored is None or stored.answered else msgspec.structs.replace(stored, answered=window)
+
+    for trigger in triggers:
+        change(ledger, monitor_partition(monitor), _sort_key(trigger.alarm, trigger.at), Trigger, think)
+
+
+def _sort_key(alarm: str, at: datetime) -> str:
+    return f"TRIGGER#{at.isoformat()}#{alarm}"

@@ -19,8 +19,8 @@ class Evaluation(msgspec.Struct, frozen=True):
     """The evidence of one window, small enough to query a hundred of them.
 
     `digest` identifies the revision of the report. `loss` is the served error rate over the labelled rows outside
-    deployments, None when there is none. `settled`: enough labels by the policy in force. `mixed`: more than one
-    model answered. `sample` identifies the labelled row sample that candidates are scored on.
+    deployments, None when there is none. `settled`: enough labels by the policy in force. `mixed`: more than one model
+    answered. `sample` identifies the labelled row sample that candidates are scored on, `segment` the stored inputs.
     """
 
     window: str
@@ -35,6 +35,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     broken: tuple[str, ...]
     sample: str
     model: str
+    segment: str
 
 
 class Loss(msgspec.Struct, frozen=True):

@@ -12,20 +12,22 @@ from chalicelib.wiring import Services
 
 
 def handle(body: str, services: Services) -> None:
-    """Record the newest state; a trigger in ALARM is tied to the newest settled window, which is decided again."""
+    """Record the newest state; a trigger in ALARM and any change of a veto make the newest settled window due again.
+
+    A trigger that comes before any window has settled is answered by the first that does.
+    """
     event = alarm_changed(body)
     for definition in services.definitions.find("alarm", event.name):
         state = alarms.AlarmState(event.name, event.state, event.changed_at)
         if not alarms.record(services.ledger, definition.name, state):
             continue
-        window = evaluations.newest_settled(services.ledger, definition.name)
-        if not window:
-            continue
         role = next(alarm.role for alarm in definition.alarms if alarm.name == event.name)
         if role == "trigger" and event.state == "ALARM":
-            trigger = alarms.Trigger(window, event.name, event.changed_at)
-            alarms.attach(services.ledger, definition.name, trigger)
+            alarms.ask(services.ledger, definition.name, event.name, event.changed_at)
         elif role != "veto":
+            continue
+        window = evaluations.newest_settled(services.ledger, definition.name)
+        if not window:
             continue
         due.mark(
             services.ledger,

@@ -15,6 +15,7 @@ from chalicelib.errors import NotFoundError, UnreadableError
 from chalicelib.events import ObjectCreated, object_created
 from chalicelib.facts import due, incidents
 from chalicelib.handlers.incident_alerts import Finding, publish_pending
+from chalicelib.handlers.window_inputs import data_constraints
 from chalicelib.monitors.broken import broken_rows
 from chalicelib.ports import StoredObject
 from chalicelib.records.capture import CapturedRequest, read_captures
@@ -59,13 +60,13 @@ def _mark_due(services: Services, definition: Definition, window: Window) -> Non
 def _check_schema(
     services: Services, definition: Definition, event: ObjectCreated, requests: list[CapturedRequest]
 ) -> None:
-    """A break alerts within the minute instead of at the window's end."""
+    """A break, of the shape or against the baseline, alerts within the minute instead of at the window's end."""
     if not requests:
         return
-    reasons = broken_rows(requests, definition.attributes)
+    window = Window.of(requests[0].inference_time, definition.window_length)
+    reasons = broken_rows(requests, definition.attributes, data_constraints(services, definition, window))
     if not reasons:
         return
-    window = Window.of(requests[0].inference_time, definition.window_length)
     incidents.open_incident(services.ledger, definition.name, "broken-data", window.name, services.now(), "error")
     finding = Finding(window=window.name, reasons=reasons, report=keys.s3_uri(event.bucket, event.key))
     publish_pending(services, definition, {"broken-data": finding})

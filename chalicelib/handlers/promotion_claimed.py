@@ -83,7 +83,6 @@ def _apply(services: Services, definition: Definition, claim: PromotionClaim, ch
         passed, reason = _gate(services, definition, claim, champion, candidate)
         if not passed:
             services.sagemaker.set_approval(claim.package_arn, "Rejected", reason)
-            services.sagemaker.delete_endpoint(_endpoint_name(definition, candidate))
             _end(services, definition, claim, "REFUSED", reason)
             return
         services.sagemaker.set_approval(claim.package_arn, "Approved", reason)
@@ -97,7 +96,8 @@ def _apply(services: Services, definition: Definition, claim: PromotionClaim, ch
             services.sagemaker.update_endpoint(definition.endpoint, name)
         except ConflictError:
             return  # another update runs; its end is an event, and the clock comes back too
-    deployments.mark_updating(services.ledger, definition.endpoint, now)
+        # Not when the endpoint serves it already: a transition noted after its end would never end.
+        deployments.mark_updating(services.ledger, definition.endpoint, now)
     claims.amend_promotion(
         services.ledger, definition.name, claim.claim_id, now, state="DEPLOYING", config_name=name, outcome=reason
     )
@@ -164,7 +164,9 @@ def _windows_since(services: Services, definition: Definition, claim: PromotionC
 
 
 def _end(services: Services, definition: Definition, claim: PromotionClaim, state: str, reason: str) -> None:
+    """Clean up, tell, mark: a challenger that will not serve needs no endpoint."""
     if claim.kind == "promote":
+        services.sagemaker.delete_endpoint(_name(definition, "pool", claim.candidate))
         ended = "FAILED" if state == "FAILED" else "REFUSED"
         end_retrain(services, definition, claim.decision_id, claim.window, ended, reason)  # type: ignore[arg-type]
     elif state == "FAILED":
@@ -206,7 +208,10 @@ def _own_endpoint(services: Services, definition: Definition, candidate: Candida
     """See that a candidate has its own serverless endpoint; False while it is being made."""
     name = _endpoint_name(definition, candidate)
     try:
-        return services.sagemaker.describe_endpoint(name).status not in ("Creating", "Updating")
+        status = services.sagemaker.describe_endpoint(name).status
+        if status == "Failed":  # it answers nobody now; the next attempt makes it anew
+            services.sagemaker.delete_endpoint(name)
+        return status not in ("Creating", "Updating")
     except NotFoundError:
         pass
     variant = {"VariantName": "AllTraffic", "ModelName": candidate.model_name, "ServerlessConfig": SERVERLESS}

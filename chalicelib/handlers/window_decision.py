@@ -18,7 +18,7 @@ from chalicelib.decisions.challenger import PairedLoss
 from chalicelib.decisions.decide import Action, Situation, Verdict, decide
 from chalicelib.decisions.retrain import DISPLAY_NAME
 from chalicelib.definition import Definition, split_s3_uri, version_of
-from chalicelib.errors import NotFoundError, UnreadableError
+from chalicelib.errors import PlumblineError
 from chalicelib.events import ClaimMessage
 from chalicelib.facts import alarms, champions, claims, decisions, evaluations, incidents
 from chalicelib.facts.champions import Candidate, Champion
@@ -82,7 +82,8 @@ def _decide(
     policy = definition.policy
     claim = claims.load_retrain(services.ledger, definition.name)
     promotion = claims.load_promotion(services.ledger, definition.name)
-    states = _alarms(services, definition, window)
+    triggers = alarms.asking(services.ledger, definition.name, window.name, newest=not newer)
+    states = _alarms(services, definition, triggers)
     losses = _losses_since_start(services, definition, window, evaluation, claim)
     situation = Situation(
         window=window.name,
@@ -135,6 +136,8 @@ def _decide(
     if verdict.action is Action.RETRAIN:
         record = _with_manifest(services, definition, window, record, champion, verdict)
     stored = decisions.save(services.ledger, record)
+    if evaluation.settled and not newer and not states.vetoes:
+        alarms.answered(services.ledger, definition.name, triggers, window.name)
     body = msgspec.json.encode(stored, order="sorted")
     services.objects.put_if_absent(
         services.settings.bucket, keys.decision_key(definition.name, stored.decision_id), body
@@ -217,7 +220,7 @@ def _score_candidates(
             continue
         try:
             scored = score(services, definition, candidate.endpoint, findings.sample)
-        except (NotFoundError, UnreadableError):
+        except PlumblineError:
             continue  # a candidate that does not answer is no candidate for this window
         if not scored.captured.labels.size or np.isnan(scored.captured.labels).all():
             continue
@@ -264,9 +267,9 @@ def _losses_since_start(
     return [each.loss for each in found if each.settled and each.loss is not None]
 
 
-def _alarms(services: Services, definition: Definition, window: Window) -> _Alarms:
+def _alarms(services: Services, definition: Definition, triggers: Sequence[alarms.Trigger]) -> _Alarms:
     states = alarms.states(services.ledger, definition.name)
-    asked = {trigger.alarm for trigger in alarms.attached(services.ledger, definition.name, window.name)}
+    asked = {trigger.alarm for trigger in triggers}
     in_alarm = {name for name, state in states.items() if state.state == "ALARM"}
     by_role: dict[str, list[str]] = {"trigger": [], "veto": [], "evidence": []}
     for alarm in definition.alarms:
@@ -372,8 +375,8 @@ def _with_manifest(
         "decision_id": record.decision_id,
         "attributes": definition.attributes,
         "evidence": record.evidence,
-        "training": [_manifest_window(definition, name) for name in training],
-        "holdback": [_manifest_window(definition, name) for name in held_back],
+        "training": [_manifest_window(services, definition, name) for name in training],
+        "holdback": [_manifest_window(services, definition, name) for name in held_back],
         "champion": _manifest_model(champion.candidate),
         "pool": [_manifest_model(each) for each in champion.pool],
     }
@@ -382,14 +385,16 @@ def _with_manifest(
     return record
 
 
-def _manifest_window(definition: Definition, name: str) -> dict[str, Any]:
+def _manifest_window(services: Services, definition: Definition, name: str) -> dict[str, Any]:
+    """The merge files of a window that exist: an hour without a labelled request has none."""
     bucket, output = split_s3_uri(definition.output_s3_uri)
     window = Window.parse(name, definition.window_length)
-    merged = [
-        keys.s3_uri(bucket, keys.merge_key(output, definition.endpoint, definition.variant, definition.name, hour))
+    paths = [
+        keys.merge_key(output, definition.endpoint, definition.variant, definition.name, hour)
         for hour in window.hours()
     ]
-    return {"window": name, "merged": merged}
+    found = {each.key for path in paths for each in services.objects.list(bucket, path)}
+    return {"window": name, "merged": [keys.s3_uri(bucket, path) for path in paths if path in found]}
 
 
 def _manifest_model(candidate: Candidate) -> dict[str, str]:

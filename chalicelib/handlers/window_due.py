@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from chalicelib.definition import Definition
+from chalicelib.errors import ConflictError
 from chalicelib.events import window_message
 from chalicelib.facts import champions, due, evaluations
 from chalicelib.handlers.window_decision import decide_and_act
@@ -11,12 +13,14 @@ from chalicelib.monitors.evaluation import evaluate
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 
+# Two workers on one window meet now and then; more than this in a row is for the queue's retry.
+ATTEMPTS = 3
+
 
 def handle(body: str, services: Services) -> None:
     """Work off one message. Nothing is owed any more: a repeat. Marked again while this ran: it stays due.
 
-    Raises ConflictError when another worker evaluated the same window meanwhile: the queue delivers again, and the
-    inputs are read again.
+    Raises ConflictError when other workers evaluated the same window again and again meanwhile.
     """
     message = window_message(body)
     owed = due.read(services.ledger, message.monitor, message.window)
@@ -24,15 +28,27 @@ def handle(body: str, services: Services) -> None:
         return
     definition = services.definitions.get(message.monitor)
     window = Window.parse(message.window, definition.window_length)
-    previous = evaluations.load_evaluation(services.ledger, definition.name, window.name)
-    sealed = services.now() >= window.end + definition.horizon
-    if not (sealed and previous):
-        if previous is None and definition.ground_truth_s3_uri:
-            sweep_labels(services, definition, window)
-        gathered = gather(services, definition, window)
-        findings = evaluate(gathered.task)
-        champion = champions.load_champion(services.ledger, definition.name)
-        model = champion.reign_at(window.name).candidate if champion else ""
-        evaluation = store(services, definition, window, findings, model, previous, gathered.kms_key_id)
-        decide_and_act(services, definition, window, evaluation, findings, gathered)
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            _evaluate(services, definition, window)
+            break
+        except ConflictError:  # another worker was faster: read the inputs again and think again
+            if attempt == ATTEMPTS:
+                raise
     due.finish(services.ledger, definition.name, window.name, owed.revision)
+
+
+def _evaluate(services: Services, definition: Definition, window: Window) -> None:
+    previous = evaluations.load_evaluation(services.ledger, definition.name, window.name)
+    if previous and services.now() >= window.end + definition.horizon:
+        return  # sealed
+    if previous is None and definition.ground_truth_s3_uri:
+        sweep_labels(services, definition, window)
+    gathered = gather(services, definition, window, previous.value.segment if previous else "")
+    findings = evaluate(gathered.task)
+    champion = champions.load_champion(services.ledger, definition.name)
+    model = champion.reign_at(window.name).candidate if champion else ""
+    evaluation = store(
+        services, definition, window, findings, model, gathered.segment.digest, previous, gathered.kms_key_id
+    )
+    decide_and_act(services, definition, window, evaluation, findings, gathered)

@@ -12,7 +12,7 @@ import msgspec
 
 from chalicelib import keys
 from chalicelib.definition import Definition, split_s3_uri
-from chalicelib.errors import NotFoundError, UnreadableError
+from chalicelib.errors import ConflictError, NotFoundError, UnreadableError
 from chalicelib.events import object_created_body
 from chalicelib.facts import champions, deployments, labels
 from chalicelib.monitors import baseline
@@ -40,18 +40,22 @@ class Gathered(msgspec.Struct, frozen=True):
     kms_key_id: str | None
 
 
-def gather(services: Services, definition: Definition, window: Window) -> Gathered:
+def gather(services: Services, definition: Definition, window: Window, known: str) -> Gathered:
     """Fold what is new into the window's segment, store it, and lay the inputs out as a task.
+
+    `known` is the digest of the segment that the last evaluation stood on, "" before the first.
 
     The ids of the window are written before unmatched labels are looked for (facts/labels.py says why).
     """
-    bucket, key = services.settings.bucket, keys.segment_key(definition.name, window)
+    bucket = services.settings.bucket
     segment, kms_key_id = Segment(), None
-    try:
-        stored = services.objects.get(bucket, key)
+    if known:
+        key = keys.segment_key(definition.name, window, known)
+        try:
+            stored = services.objects.get(bucket, key)
+        except NotFoundError:
+            raise ConflictError(f"{key}: replaced by another worker") from None
         segment, kms_key_id = segment_from_bytes(stored.body, key), stored.kms_key_id
-    except NotFoundError:
-        pass
     files, found_key = _new_captures(services, definition, window, segment)
     kms_key_id = kms_key_id or found_key
     grown = with_files(segment, files)
@@ -70,8 +74,14 @@ def gather(services: Services, definition: Definition, window: Window) -> Gather
         read = set() if files else set(grown.label_sources)
         new_labels, sources = _new_labels(services, definition, window, read, ids)
         grown = with_labels(grown, new_labels, sources)
-    if grown != segment:
-        services.objects.put(bucket, key, grown.to_bytes(), content_type="application/msgpack", kms_key_id=kms_key_id)
+    if grown.digest != known:
+        services.objects.put_if_absent(
+            bucket,
+            keys.segment_key(definition.name, window, grown.digest),
+            grown.to_bytes(),
+            content_type="application/msgpack",
+            kms_key_id=kms_key_id,
+        )
     champion = champions.load_champion(services.ledger, definition.name)
     task = Task(
         monitor=definition.name,
@@ -128,7 +138,7 @@ def _new_captures(
 def _new_labels(
     services: Services, definition: Definition, window: Window, read: set[tuple[str, str]], ids: set[str]
 ) -> tuple[list[Label], list[tuple[str, str]]]:
-    """Labels of these ids in the objects known to touch the window and in those whose ids were unknown when they landed.
+    """Labels of these ids in the objects known to touch the window, and in those that had unknown ids when they landed.
 
     The objects themselves, with their ETags, are named when they touch the window: whether that was known before the
     window was evaluated or is seen only now makes no difference.
@@ -178,6 +188,17 @@ def _baselines(
         model_quality_constraints=_document(services, given.model_quality_constraints),
         source="definition",
     )
+
+
+def data_constraints(services: Services, definition: Definition, window: Window) -> Document | None:
+    """The data-quality constraints in force in a window; None where none can be had, and its evaluation says why."""
+    champion = champions.load_champion(services.ledger, definition.name)
+    folder = champion.reign_at(window.name).baseline if champion else ""
+    uri = f"{folder}/{baseline.DATA_CONSTRAINTS}" if folder else definition.baseline.data_quality_constraints
+    try:
+        return _document(services, uri)
+    except (NotFoundError, UnreadableError):
+        return None
 
 
 def _document(services: Services, uri: str) -> Document | None:

@@ -42,6 +42,7 @@ def store(
     window: Window,
     findings: Findings,
     model: str,
+    segment: str,
     previous: Stored[Evaluation] | None,
     kms_key_id: str | None,
 ) -> Evaluation:
@@ -59,6 +60,7 @@ def store(
         broken=tuple(findings.broken),
         sample=findings.sample_digest,
         model=model,
+        segment=segment,
     )
     if previous is None or previous.value != evaluation:
         _write_revision(services, definition, window, findings, kms_key_id)
@@ -66,6 +68,10 @@ def store(
         evaluations.save_evaluation(
             services.ledger, definition.name, evaluation, previous.revision if previous else None
         )
+        if previous and previous.value.segment != segment:
+            services.objects.delete(
+                services.settings.bucket, keys.segment_key(definition.name, window, previous.value.segment)
+            )
     # Also when nothing is new: a crash may have come between the fact and its copies.
     copied = ""
     while copied != (current := _current_digest(services, definition, window)):

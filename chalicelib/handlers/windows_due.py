@@ -11,11 +11,11 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.definition import Definition
-from chalicelib.errors import PlumblineError
+from chalicelib.errors import NotFoundError, PlumblineError
 from chalicelib.events import ClaimMessage, WindowMessage, execution_changed_body, package_changed_body
 from chalicelib.facts import claims, cursor, due
 from chalicelib.facts import monitors as index
-from chalicelib.handlers.challenges import send_promotion
+from chalicelib.handlers.challenges import end_retrain, send_promotion
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 
@@ -82,7 +82,12 @@ def _reconcile_retrain(services: Services, definition: Definition, now: datetime
             body = package_changed_body(package.arn, package.approval_status, now)
             services.queues.send("model-packages", [body])
     else:
-        execution = services.sagemaker.describe_execution(claim.execution_arn)
+        try:
+            execution = services.sagemaker.describe_execution(claim.execution_arn)
+        except NotFoundError:
+            reason = f"{claim.execution_arn} does not exist any more"
+            end_retrain(services, definition, claim.decision_id, claim.window, "FAILED", reason)
+            return
         if execution.status in ("Succeeded", "Failed", "Stopped"):
             body = execution_changed_body(execution.arn, execution.status, now)
             services.queues.send("pipelines", [body])

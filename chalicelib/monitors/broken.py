@@ -12,14 +12,26 @@ from typing import Any
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.capture import CapturedRequest
 from chalicelib.records.table import Table, to_table
-from chalicelib.states.profile import Column, Profile
+from chalicelib.states.profile import Column, Profile, profile_of
 
 BROKEN_SHARE = 0.05
 
+# A share says something about the columns of a single file from here on; of fewer rows the window will tell.
+FILE_ROWS = 20
 
-def broken_rows(requests: Sequence[CapturedRequest], attributes: Attributes) -> list[str]:
-    """Reasons why the rows of some requests do not have the declared shape; empty when they do."""
-    return shape_reasons(to_table(requests, {}, attributes))
+
+def broken_rows(
+    requests: Sequence[CapturedRequest], attributes: Attributes, constraints: Mapping[str, Any] | None
+) -> list[str]:
+    """Reasons why the rows of one file are broken, by shape or against the baseline's constraints; empty: they are not.
+
+    Columns are looked at from FILE_ROWS rows on, and where there are constraints.
+    """
+    table = to_table(requests, {}, attributes)
+    reasons = shape_reasons(table)
+    if constraints and int(table.regular.sum()) >= FILE_ROWS:
+        reasons += broken_columns(profile_of(table), constraints)
+    return reasons
 
 
 def shape_reasons(table: Table) -> list[str]:

@@ -82,12 +82,20 @@ class _Line(msgspec.Struct, gc=False, rename="camel"):
 _decoder = msgspec.json.Decoder(_Line)
 
 
+def plausible(time: datetime) -> datetime:
+    """The time in UTC. Raises OverflowError outside 1970 to 2899: no window could be cut or named there."""
+    moved = time.astimezone(UTC)
+    if not 1970 <= moved.year < 2900:
+        raise OverflowError("a time outside 1970 to 2899")
+    return moved
+
+
 def request_of(sides: Sides, metadata: Metadata) -> CapturedRequest:
-    """Put the parts of an envelope together, the time in UTC."""
+    """Put the parts of an envelope together, the time in UTC. Raises OverflowError for a time that no window has."""
     return CapturedRequest(
         metadata.event_id,
         metadata.inference_id,
-        metadata.inference_time.astimezone(UTC),
+        plausible(metadata.inference_time),
         sides.endpoint_input,
         sides.endpoint_output,
     )
@@ -124,7 +132,6 @@ def read_captures(body: bytes, where: str) -> CaptureFile:
         try:
             parsed = _decoder.decode(line)
             requests.append(request_of(parsed.capture_data, parsed.event_metadata))
-        # OverflowError: a time so near year 1 or 9999 that it does not exist in UTC.
         except (msgspec.DecodeError, UnicodeDecodeError, OverflowError) as error:
             bad_lines.append(BadLine(number, reason_of(error)))
     refuse_if_hopeless(where, len(requests), bad_lines, "a capture record")

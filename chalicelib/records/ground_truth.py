@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from chalicelib.records.capture import BadLine, lines_of, reason_of, refuse_if_hopeless
+from chalicelib.records.capture import BadLine, lines_of, plausible, reason_of, refuse_if_hopeless
 
 Conflict = Literal["latest", "first", "reject"]
 
@@ -99,7 +99,7 @@ def read_ground_truth(body: bytes, where: str, arrived: datetime) -> GroundTruth
                     metadata.event_id,
                     data,
                     content.encoding,
-                    arrived if known is None else known.astimezone(UTC),
+                    arrived if known is None else plausible(known),
                     _time_or_none(metadata.inference_time),
                     where,
                 )
@@ -173,6 +173,6 @@ def _value(label: Label) -> str | float:
 def _time_or_none(raw: Any) -> datetime | None:
     try:
         time = msgspec.convert(raw, datetime)
-        return time.astimezone(UTC) if time.tzinfo else None
+        return plausible(time) if time.tzinfo else None
     except (msgspec.ValidationError, OverflowError):
         return None

@@ -48,8 +48,9 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """Identifies the inputs: files by key and ETag, labels by content."""
-        document = [sorted(self.manifest.items()), hashlib.sha256(self.labels).hexdigest()]
+        """Identifies the inputs: files by key and ETag, labels by content and by source."""
+        labels = hashlib.sha256(self.labels).hexdigest()
+        document = [sorted(self.manifest.items()), labels, self.label_sources]
         return hashlib.sha256(msgspec.json.encode(document)).hexdigest()
 
 

@@ -432,7 +432,7 @@ def test_every_s3_key_is_told() -> None:
     end, start = "2026/01/02/04", window.name
     made: dict[str, Callable[[], str]] = {
         "definition_key": lambda: keys.definition_key("{monitor}", "{version}"),
-        "segment_key": lambda: keys.segment_key("{monitor}", window),
+        "segment_key": lambda: keys.segment_key("{monitor}", window, "{digest}"),
         "ids_prefix": lambda: keys.ids_prefix("{monitor}"),
         "ids_key": lambda: keys.ids_key("{monitor}", window),
         "revision_key": lambda: keys.revision_key("{monitor}", window, "{digest}"),

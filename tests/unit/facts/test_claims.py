@@ -1,4 +1,4 @@
-"""Claims: whatever order claims, ends and repeats come in, never two acts in flight and never one within the cool-down."""
+"""Claims: in whatever order claims, ends and repeats come, never two in flight, and never one within the cool-down."""
 
 from __future__ import annotations
 

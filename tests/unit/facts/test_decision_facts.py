@@ -52,7 +52,7 @@ def outcome(decision: str, kind: str = "started", at: str = "2026-01-05T12:00:00
 def test_an_id_names_monitor_window_policy_and_evidence():
     assert decisions.decision_id("churn", "w", "v", "e") == (
         # printf 'churn|w|v|e' | sha256sum
-        "14d2f6a9bdb0c70f2d50ad1b0d0a1e8bb9cba7b3b0cd9f2a3a7e5f6c0c5b9f11"
+        "a2c343c8f599c0d6c204dcfb7d3a464c5900c34813d78f61de6a3fafe7222f74"
     )
 
 
@@ -112,7 +112,7 @@ def test_an_outcome_is_told_once_per_kind():
 
 
 def evaluation(window: str, settled: bool = True) -> Evaluation:
-    return Evaluation(window, "d", 10, 9, 0.9, 0.1, settled, False, 0, (), "s", "m0")
+    return Evaluation(window, "d", 10, 9, 0.9, 0.1, settled, False, 0, (), "s", "m0", "seg")
 
 
 def save(ledger: MemoryLedger, *found: Evaluation) -> None:

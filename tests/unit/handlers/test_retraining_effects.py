@@ -19,6 +19,7 @@ from tests.unit.handlers.world import (
     World,
     definition,
     hour,
+    rows_of,
     window_name,
 )
 
@@ -107,7 +108,7 @@ def test_training_and_held_back_windows_are_disjoint_and_the_newest_are_held_bac
 def test_windows_of_several_hours_name_only_merge_files_that_exist() -> None:
     world = World(definition(window={"length": "PT2H", "grace": "PT5M"}))
     for number in (0, 2, 4, 6):
-        world.live(number, "z" if number == 6 else "x")
+        world.live(number, "not-x" if number == 6 else "x")
         world.clock.time = hour(number + 2)
         world.minutes(8)
     assert world.actions()[-1] == "RETRAIN"
@@ -116,9 +117,10 @@ def test_windows_of_several_hours_name_only_merge_files_that_exist() -> None:
         assert len(each["merged"]) == 1
         for uri in each["merged"]:
             assert world.services.objects.get(DATA, uri.removeprefix(f"s3://{DATA}/")).body
-    world.finish_pipeline("z")
+    world.finish_pipeline("not-x")
     world.minutes(12)
-    assert world.serving == "z"
+    assert world.serving == "x", "it is worse on the older of the two held-back windows"
+    assert world.retraining().outcome.startswith("held-back error 0.5000 is not lower than")
 
 
 def test_without_windows_to_learn_from_nothing_is_started() -> None:
@@ -150,7 +152,7 @@ def test_a_lost_mark_is_found_by_the_clock_which_sends_the_same_request() -> Non
     base.clock.time = hour(4) + 10 * MINUTE
 
     def labels_arrive(world: World) -> None:
-        world.label([*_rows(world)], "z", "labels-3")
+        world.label(rows_of(3, 20), "z", "labels-3")
         world.settle()
         world.minutes(2)
 
@@ -165,18 +167,12 @@ def test_a_lost_mark_is_found_by_the_clock_which_sends_the_same_request() -> Non
     assert lost > 5
 
 
-def _rows(world: World) -> list[Any]:
-    from tests.unit.handlers.world import rows_of
-
-    return rows_of(3, 20)
-
-
 def test_a_claim_whose_message_was_lost_is_taken_up_when_its_lease_is_over() -> None:
     world = World()
     for number in range(3):
         world.live(number)
     world.live(3, "z", labelled=False)
-    world.label(_rows(world), "z", "labels-3")
+    world.label(rows_of(3, 20), "z", "labels-3")
     world.clock.time = hour(4) + 12 * MINUTE
     world.settle()
     world.clock.time += 2 * MINUTE
@@ -360,7 +356,7 @@ def test_the_end_may_come_before_the_mark_of_the_start() -> None:
     for number in range(3):
         base.live(number)
     base.live(3, "z", labelled=False)
-    base.label(_rows(base), "z", "labels-3")
+    base.label(rows_of(3, 20), "z", "labels-3")
     base.clock.time = hour(4) + 12 * MINUTE
     base.settle()
     base.clock.time += 2 * MINUTE

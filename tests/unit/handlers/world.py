@@ -1,4 +1,4 @@
-"""A small world around the handlers: services in memory, one clock, the queues between them, and an endpoint that answers.
+"""A small world around the handlers: services in memory, a clock, the queues between them, an endpoint that answers.
 
 Everything happens in the order in which the test says it, so a run repeats byte for byte. The world plays AWS (S3 and
 endpoint events, SNS, at-least-once queues) and the user (traffic, labels, a pipeline's end); it decides nothing.
@@ -266,6 +266,7 @@ class World:
         self.services.scorer.models = self.deployed
         self.permanent: list[str] = []
         self.failures: list[str] = []
+        self.history: list[tuple[str, bytes]] = []
         self.crashed: tuple[str, bytes] | None = None
         self._faulty: Services | None = None
         self._carried = 0
@@ -459,6 +460,11 @@ class World:
         self._new_objects()
         self.services.queues.take(queue)
 
+    def repeat_events(self) -> None:
+        """Everything that S3 and SNS have ever sent will come again."""
+        self._seen.clear()
+        self._carried = 0
+
     def tick(self) -> None:
         """One tick of the schedule, and everything that it sets off."""
         self.services.queues.send("clock", [b"{}"])
@@ -478,9 +484,9 @@ class World:
                 self.deliver(queue, message)
 
     def disturbed(self, draw: random.Random, moves: int) -> None:
-        """Deliver what waits in random order with random repeats, the clock ticking in between; nothing is lost.
+        """Deliver what waits in random order, the clock ticking in between; nothing is lost.
 
-        Time may pass meanwhile, so what was sent is repeated at any later time, too.
+        A message that was delivered may come again at once or at any later time, be it hours.
         """
         pool: list[tuple[str, bytes]] = []
         for _ in range(moves):
@@ -488,6 +494,8 @@ class World:
             if draw.random() < 0.2:
                 self.clock.time += draw.choice([1, 1, 3]) * MINUTE
                 pool.append(("clock", b"{}"))
+            if self.history and draw.random() < 0.1:
+                self.deliver(*draw.choice(self.history))
             if pool:
                 queue, message = draw.choice(pool)
                 self.deliver(queue, message)
@@ -497,10 +505,14 @@ class World:
             self.deliver(*pool.pop(draw.randrange(len(pool))))
             pool += self.take()
 
+    def die(self, faults: Faults) -> None:
+        """From now on the handlers' calls go through `faults`, until one has died; its message is `crashed` then."""
+        self._faulty = faulty(faults, self.services)
+
     def calls(self, act: Callable[[World], None]) -> int:
         """How many calls of services the handlers make while something happens to a copy of this world."""
         faults, copy = Faults(0, after=False), deepcopy(self)
-        copy._faulty = faulty(faults, copy.services)
+        copy.die(faults)
         act(copy)
         return faults.calls
 
@@ -513,7 +525,7 @@ class World:
         for step in range(1, self.calls(act) + 1):
             for after in (False, True):
                 faults, copy = Faults(step, after), deepcopy(self)
-                copy._faulty = faulty(faults, copy.services)
+                copy.die(faults)
                 act(copy)
                 assert faults.fired, "the calls are counted in the same order"
                 if copy.crashed is None:
@@ -534,6 +546,7 @@ class World:
 
     def deliver(self, queue: str, message: bytes, services: Services | None = None) -> None:
         """Work one message off as the queue and app.py would: permanent errors are noted, others are tried again."""
+        self.history.append((queue, message))
         for attempt in range(1, RECEIVES + 1):
             try:
                 HANDLERS[queue](message.decode(), services or self._faulty or self.services)
@@ -661,15 +674,21 @@ class World:
         return [alert for alert in found if alert.kind == kind or not kind]
 
     def derived(self) -> dict[str, bytes]:
-        """Everything that must be the same whatever the order: reports, merge files, segments, evaluation facts."""
+        """Everything that must be the same whatever the order: reports, merge files, segments, evaluation facts.
+
+        A crash may leave a segment that no fact names: it is nobody's.
+        """
         objects = self.services.objects
         kept = {f"{DATA}/{key}": objects.get(DATA, key).body for key in objects.keys(DATA, "reports/")}
         prefix = f"plumbline/payload/{MONITOR}/"
-        for folder in ("segments/", "ids/", "quarantine/"):
+        for folder in ("ids/", "quarantine/"):
             for key in objects.keys(OWN, prefix + folder):
                 kept[f"{OWN}/{key}"] = objects.get(OWN, key).body
         for item in self.services.ledger.query(f"MONITOR#{MONITOR}", begins_with="EVALUATION#"):
             kept[item.sk] = item.body
+            fact = msgspec.json.decode(item.body, type=Evaluation)
+            segment = f"{prefix}segments/{fact.window}/{fact.segment}.msgpack"
+            kept[f"{OWN}/{segment}"] = objects.get(OWN, segment).body
         return kept
 
     def owed(self) -> Iterator[str]:
