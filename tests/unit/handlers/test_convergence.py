@@ -390,9 +390,13 @@ def test_who_gathered_early_and_stores_late_loses_and_the_files_are_the_newer_on
     assert world.report(0)["inputs"]["labelled_rows"] == 20
 
 
-def test_copies_of_an_older_revision_give_way_to_the_newer_one() -> None:
-    """The worker whose fact came first is overtaken while it copies, at any of its calls."""
-    calm_world = World(definition(policy=QUIET))
+@pytest.mark.parametrize("conflict", ["latest", "reject"])
+def test_copies_of_an_older_revision_give_way_to_the_newer_one(conflict: str) -> None:
+    """The worker whose fact came first is overtaken while it copies, at any of its calls.
+
+    Where contradicting labels are rejected, the newer revision has fewer files than the older one.
+    """
+    calm_world = World(definition(policy=QUIET, labels={"horizon": "P2D", "conflict": conflict}))
     rows = rows_of(0, 20)
     calm_world.capture(0, rows)
     calm_world.label(rows, "x", "labels")
@@ -407,7 +411,7 @@ def test_copies_of_an_older_revision_give_way_to_the_newer_one() -> None:
     expected = deepcopy(calm_world)
     work(expected, 0).store()
     newer(expected)
-    assert expected.evaluation(0).loss == 1.0
+    assert expected.evaluation(0).labelled == (20 if conflict == "latest" else 0)
 
     overtaken = 0
     for step in range(1, 60):
@@ -421,7 +425,7 @@ def test_copies_of_an_older_revision_give_way_to_the_newer_one() -> None:
             assert interrupted.done, "overtaken before its fact"
         if not interrupted.done:
             break
-        if world.evaluation(0).loss == 1.0:
+        if world.evaluation(0) == expected.evaluation(0):
             overtaken += 1
             assert world.derived() == expected.derived(), f"call {step} of the object store"
     assert overtaken > 5

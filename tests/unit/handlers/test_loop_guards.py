@@ -232,6 +232,22 @@ def test_a_trigger_whose_window_is_overtaken_is_answered_by_the_newer_one() -> N
     assert execution.display_name.endswith(world.retraining().decision_id)
 
 
+def test_a_trigger_under_a_veto_is_answered_when_the_veto_ends_be_it_by_a_newer_window() -> None:
+    world = triggered()
+    world.alarm("deploying", "ALARM")
+    world.settle()
+    world.alarm("accuracy-low", "ALARM")
+    world.minutes(4)
+    assert "is declared a veto" in world.decisions(2)[-1].reasons[-1]
+    world.live(3)
+    assert world.services.sagemaker.executions == {}
+    world.clock.time += 5 * MINUTE
+    world.alarm("deploying", "OK")
+    world.minutes(4)
+    assert world.retraining().window == window_name(3)
+    assert len(world.running()) == 1
+
+
 def test_an_older_event_of_an_alarm_changes_nothing() -> None:
     world = triggered()
     world.alarm("accuracy-low", "OK")

@@ -357,6 +357,27 @@ def test_a_challenger_that_does_not_come_up_is_refused_and_the_next_one_is_not_h
     promote(world, 3, "z")
 
 
+def test_a_champion_whose_own_endpoint_failed_gets_another_one_for_the_next_challenge() -> None:
+    world = patient(endpoint_takes=5 * MINUTE)
+    world.live(0)
+    start(world, 1, "z")
+    world.finish_pipeline("z")
+    world.minutes(1)
+    [own] = [
+        name
+        for name in world.pool_endpoints()
+        if world.services.sagemaker.describe_endpoint_config(name)["ProductionVariants"][0]["ModelName"] == "first"
+    ]
+    world.services.sagemaker.fail_endpoint(own)
+    world.minutes(25)
+    assert world.retraining().state == "REFUSED"
+    start(world, 3, "z")
+    world.finish_pipeline("z")
+    world.minutes(30)
+    assert world.serving == "z"
+    assert own in world.endpoints()
+
+
 def test_a_challenger_that_does_not_answer_is_refused() -> None:
     world = challenged()
     world.finish_pipeline("z")
