@@ -30,6 +30,9 @@ from local.world import world
 
 WEEKS = 134 - TRAINING_WEEKS
 
+# What marks a folder as ours to empty.
+MARK = "README-demo.txt"
+
 
 class Progress:
     """What happens, as it happens: a line per outcome, and below it where the replay is (live on a terminal)."""
@@ -84,9 +87,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     out = sys.stdout
     folder: Path = options.out
+    try:
+        _empty(folder)
+    except OSError as error:
+        print(f"--out {folder}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    try:
+        return _run(folder, options.windows, out)
+    except KeyboardInterrupt:
+        print("\ninterrupted; the stand-in has been stopped", file=out)
+        return 130
+
+
+def _empty(folder: Path) -> None:
+    """Make the folder, or empty the one of an earlier demo. Raises OSError for any other folder that holds something."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file():
+        raise OSError(f"holds other files than a demo's; expected an empty folder or one with {MARK}")
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
+    (folder / MARK).write_text("The output of Plumbline's demo; the next run with this folder deletes all of it.\n")
+
+
+def _run(folder: Path, windows: int, out: TextIO) -> int:
     progress = Progress(out)
     print("starting the stand-in, training the first model on 26 weeks …", file=out, flush=True)
     # The functions log to standard output, as on Lambda; here that is a file beside the reports.
@@ -97,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         world(Path(state), progress=progress) as replay,
     ):
         progress.replay = replay
-        replay.run(options.windows)
+        replay.run(windows)
         print("reading the reports, simulating the neighbouring policies …", file=out, flush=True)
         summary = _finish(replay, folder)
     print(summary.text, file=out)
