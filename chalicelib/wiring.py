@@ -147,3 +147,10 @@ def use(replacement: Services | None) -> None:
     """Let `services()` return these from now on (say, services in memory); None: build them from the environment."""
     global _services
     _services = replacement
+
+
+def is_aws_error(error: Exception) -> bool:
+    """Whether an exception is a client's own: no credentials, no permission, no network, a refused request."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return isinstance(error, BotoCoreError | ClientError)

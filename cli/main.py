@@ -7,8 +7,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from chalicelib import wiring
 from chalicelib.errors import PlumblineError
 from cli.add import add_monitor, read_definition
@@ -23,7 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PlumblineError as error:
         print(f"plumbline: {error}", file=sys.stderr)
         return 2
-    except (BotoCoreError, ClientError) as error:  # no credentials, an expired token, no such bucket
+    except Exception as error:
+        if not wiring.is_aws_error(error):  # no credentials, an expired token, no such bucket
+            raise
         print(f"plumbline: AWS: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0

@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _empty(folder: Path) -> None:
-    """Make the folder, or empty the one of an earlier demo. Raises OSError for any other folder that holds something."""
+    """Make the folder, or empty the one of an earlier demo. Raises OSError for one that holds anything else."""
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file():
         raise OSError(f"holds other files than a demo's; expected an empty folder or one with {MARK}")
     if folder.exists():

@@ -49,14 +49,22 @@ COPIED = (
 # A past champion answers a window's sample now and then: the smallest memory that the common containers start in.
 SERVERLESS = {"MemorySizeInMB": 2048, "MaxConcurrency": 2}
 
+SCORING_ATTEMPTS = 3
+
 
 def handle(body: str, services: Services) -> None:
     """Take the claim that a message names as far as it goes; a claim that has ended is a repeat."""
     message = claim_message(body)
     claim = claims.load_promotion(services.ledger, message.monitor)
-    if claim is None or claim.claim_id != message.claim_id or not claim.in_flight:
+    if claim is None or claim.claim_id != message.claim_id:
         return
     definition = services.definitions.get(message.monitor)
+    if claim.in_flight:
+        _advance(services, definition, claim)
+    _tidy(services, definition, claim)
+
+
+def _advance(services: Services, definition: Definition, claim: PromotionClaim) -> None:
     champion = champions.load_champion(services.ledger, definition.name)
     assert champion is not None, f"{definition.name}: no champion was crowned when the monitor was added"
     if champion.generation != claim.generation:
@@ -65,10 +73,30 @@ def handle(body: str, services: Services) -> None:
             _finish(services, definition, claim, champion)
         else:
             _end(services, definition, claim, "SUPERSEDED", f"generation {champion.generation} reigns already")
+    elif not _exists(services, definition.endpoint):
+        _end(services, definition, claim, "FAILED", f"the endpoint {definition.endpoint} does not exist any more")
     elif claim.state == "APPLYING":
         _apply(services, definition, claim, champion)
     else:
         _deploy(services, definition, claim, champion)
+
+
+def _exists(services: Services, endpoint: str) -> bool:
+    try:
+        services.sagemaker.describe_endpoint(endpoint)
+    except NotFoundError:
+        return False
+    return True
+
+
+def _tidy(services: Services, definition: Definition, claim: PromotionClaim) -> None:
+    """A worker that was overtaken may have made the challenger's endpoint after the claim had ended: delete it again."""
+    current = claims.load_promotion(services.ledger, definition.name)
+    if claim.kind != "promote" or (current and current.claim_id == claim.claim_id and current.in_flight):
+        return
+    champion = champions.load_champion(services.ledger, definition.name)
+    if champion and champion.find(claim.candidate) is None:
+        services.sagemaker.delete_endpoint(_name(definition, "pool", claim.candidate))
 
 
 def _apply(services: Services, definition: Definition, claim: PromotionClaim, champion: Champion) -> None:
@@ -247,16 +275,21 @@ def _gate(
 def _answers(
     services: Services, definition: Definition, candidate: Candidate, held_back: list[MergedRequest]
 ) -> Scored | None:
-    """A candidate's answers to the held-back rows, its losses noted; None when it does not answer them all."""
+    """A candidate's answers to the held-back rows, its losses noted; None when it does not answer them all.
+
+    A refusal costs a whole retraining, so a container's error is not believed at once.
+    """
     name = _endpoint_name(definition, candidate)
-    try:
-        if services.sagemaker.describe_endpoint(name).status != "InService":
-            return None
-        scored = score(services, definition, name, held_back)
-    except PlumblineError:
-        return None  # no such endpoint, a failed model, an answer that cannot be read
-    _save_losses(services, definition, candidate, scored)
-    return scored
+    for _ in range(SCORING_ATTEMPTS):
+        try:
+            if services.sagemaker.describe_endpoint(name).status != "InService":
+                return None
+            scored = score(services, definition, name, held_back)
+        except PlumblineError:
+            continue  # no such endpoint, a failed model, an answer that cannot be read
+        _save_losses(services, definition, candidate, scored)
+        return scored
+    return None
 
 
 def _save_losses(services: Services, definition: Definition, candidate: Candidate, scored: Scored) -> None:

@@ -6,7 +6,7 @@ Events are hints and SageMaker's are best effort: everything that should have en
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -18,6 +18,10 @@ from chalicelib.facts import monitors as index
 from chalicelib.handlers.challenges import end_retrain, send_promotion
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
+
+# A closed window is looked at again this long after, or half a horizon, whichever is shorter: a capture file that came
+# late and whose event was lost would not be found otherwise.
+SECOND_LOOK = timedelta(days=1)
 
 # One tick catches up at most this many windows of a monitor that was away; the next tick goes on.
 CATCH_UP = 500
@@ -49,8 +53,9 @@ def handle(services: Services) -> None:
 
 
 def _owe_closed_windows(services: Services, definition: Definition, since: str, now: datetime) -> None:
-    """Every closed window is owed one evaluation, traffic or not: silence is a finding too."""
+    """Every closed window is owed one evaluation, traffic or not (silence is a finding too), and later a second one."""
     length = definition.window_length
+    back = max(min(SECOND_LOOK, definition.horizon / 2) // length, 1) * length
     first = (
         Window.parse(since, length)
         if (done := cursor.read(services.ledger, definition.name)) is None
@@ -62,6 +67,9 @@ def _owe_closed_windows(services: Services, definition: Definition, since: str, 
         if now < window.end + definition.grace:
             break
         due.mark(services.ledger, definition.name, window, definition.grace, now)
+        earlier = Window(window.start - back, length)
+        if earlier.name >= since:
+            due.mark(services.ledger, definition.name, earlier, definition.grace, now)
         last = window
         window = window.next()
     if last is not None:

@@ -262,3 +262,18 @@ def test_bad_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2 and "usage: plumbline" in capsys.readouterr().err
+
+
+def test_an_error_of_aws_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class NoCredentials:
+        def __getattr__(self, name: str) -> object:
+            from botocore.exceptions import NoCredentialsError
+
+            raise NoCredentialsError
+
+    wiring.use(NoCredentials())  # type: ignore[arg-type]
+    try:
+        assert main(["add", "examples/electricity/monitor.yaml"]) == 2
+    finally:
+        wiring.use(None)
+    assert capsys.readouterr().err == "plumbline: AWS: Unable to locate credentials\n"
