@@ -44,7 +44,7 @@ EVENT_SOURCES = {source.function for source in SOURCES} | {"ground_truth_posted"
 # Not event sources: what several handlers share, and the three thirds of window_due.
 SHARED_HANDLERS = {
     *("challenges", "incident_alerts", "scoring"),
-    *("window_inputs", "window_reports", "window_decision"),
+    *("window_inputs", "window_reports", "window_decision", "retrain_request", "landed_objects"),
 }
 
 # What cannot be taken back is called in one place only.

@@ -5,15 +5,11 @@ Writes UNMATCHED before it looks (see facts/labels.py): a label and its capture 
 
 from __future__ import annotations
 
-import hashlib
-
-import msgspec
-
 from chalicelib import keys
 from chalicelib.definition import Definition
-from chalicelib.errors import NotFoundError, UnreadableError
-from chalicelib.events import ObjectCreated, object_created
+from chalicelib.errors import UnreadableError
 from chalicelib.facts import due, labels
+from chalicelib.handlers.landed_objects import landed, quarantine
 from chalicelib.records.ground_truth import Label, read_ground_truth
 from chalicelib.records.segment import ids_among
 from chalicelib.records.window import Window
@@ -22,30 +18,22 @@ from chalicelib.wiring import Services
 
 def handle(body: str, services: Services) -> None:
     """Work off one S3 event of a ground-truth place."""
-    event = object_created(body)
-    hourly = keys.parse_hourly(event.key)
-    if hourly is None:
+    found = landed(body, services, "ground-truth")
+    if found is None:
         return
-    definitions = services.definitions.find("ground-truth", f"{event.bucket}/{hourly.prefix}")
-    if not definitions:
-        return
+    event, stored = found.event, found.stored
     try:
-        stored = services.objects.get(event.bucket, event.key)
-    except NotFoundError:
-        return
-    horizon = max(definition.horizon for definition in definitions)
-    try:
-        found = read_ground_truth(stored.body, event.key, stored.last_modified).labels
+        read = read_ground_truth(stored.body, event.key, stored.last_modified).labels
     except UnreadableError as error:
-        for definition in definitions:
-            _quarantine(services, definition, event, error.reason, stored.kms_key_id)
-        found = []
-    source = labels.Source(event.bucket, event.key, event.etag, hourly.hour.strftime("%Y-%m-%dT%H:%M:%SZ"))
-    for definition in definitions:
-        if found:
-            _mark_windows(services, definition, source, found)
-    folder_expiry = services.now() + horizon
-    labels.mark_landed(services.ledger, event.bucket, event.key, event.etag, folder_expiry)
+        for definition in found.definitions:
+            quarantine(services, definition, found, error.reason)
+        read = []
+    source = labels.Source(event.bucket, event.key, event.etag, found.hourly.hour.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    for definition in found.definitions:
+        if read:
+            _mark_windows(services, definition, source, read)
+    horizon = max(definition.horizon for definition in found.definitions)
+    labels.mark_landed(services.ledger, event.bucket, event.key, event.etag, services.now() + horizon)
 
 
 def _mark_windows(services: Services, definition: Definition, source: labels.Source, found: list[Label]) -> None:
@@ -84,16 +72,3 @@ def _windows_with_ids(services: Services, definition: Definition, unknown: set[s
             unknown -= matched
             touched.append(window)
     return touched
-
-
-def _quarantine(
-    services: Services, definition: Definition, event: ObjectCreated, reason: str, kms_key_id: str | None
-) -> None:
-    record = {"bucket": event.bucket, "etag": event.etag, "key": event.key, "reason": reason, "size": event.size}
-    digest = hashlib.sha256(f"{event.bucket}/{event.key}/{event.etag}".encode()).hexdigest()
-    services.objects.put_if_absent(
-        services.settings.bucket,
-        keys.quarantine_key(definition.name, digest),
-        msgspec.json.encode(record, order="sorted"),
-        kms_key_id=kms_key_id,
-    )

@@ -90,7 +90,7 @@ def _exists(services: Services, endpoint: str) -> bool:
 
 
 def _tidy(services: Services, definition: Definition, claim: PromotionClaim) -> None:
-    """A worker that was overtaken may have made the challenger's endpoint after the claim had ended: delete it again."""
+    """A worker that was overtaken may have made the challenger's endpoint after the claim had ended: delete it."""
     current = claims.load_promotion(services.ledger, definition.name)
     if claim.kind != "promote" or (current and current.claim_id == claim.claim_id and current.in_flight):
         return

@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
 import numpy as np
 
 from chalicelib import keys
 from chalicelib.decisions.challenger import PairedLoss
-from chalicelib.decisions.decide import Action, Situation, Verdict, decide
-from chalicelib.decisions.retrain import DISPLAY_NAME
+from chalicelib.decisions.decide import Action, Situation, decide
 from chalicelib.definition import Definition, split_s3_uri, version_of
 from chalicelib.errors import PlumblineError
 from chalicelib.events import ClaimMessage
 from chalicelib.facts import alarms, champions, claims, decisions, evaluations, incidents
-from chalicelib.facts.champions import Candidate, Champion
+from chalicelib.facts.champions import Champion
 from chalicelib.facts.decisions import Evidence, Record
 from chalicelib.facts.evaluations import Evaluation, Loss
 from chalicelib.handlers.challenges import send_promotion
 from chalicelib.handlers.incident_alerts import Finding, publish_pending
+from chalicelib.handlers.retrain_request import ordinal, retrain_claim, with_manifest
 from chalicelib.handlers.scoring import score
 from chalicelib.handlers.window_inputs import Gathered
 from chalicelib.monitors.evaluation import Findings
@@ -103,7 +102,7 @@ def _decide(
             if promotion and promotion.in_flight
             else ""
         ),
-        windows_since_start=_ordinal(window) - claim.window_number if claim else None,
+        windows_since_start=ordinal(window) - claim.window_number if claim else None,
         broken=evaluation.broken,
         violations=findings.violations,
         triggers=states.triggers,
@@ -134,7 +133,7 @@ def _decide(
         made_at=_iso(services),
     )
     if verdict.action is Action.RETRAIN:
-        record = _with_manifest(services, definition, window, record, champion, verdict)
+        record = with_manifest(services, definition, window, record, champion)
     stored = decisions.save(services.ledger, record)
     if evaluation.settled and not newer and not states.vetoes:
         alarms.answered(services.ledger, definition.name, triggers, window.name)
@@ -148,7 +147,7 @@ def _decide(
 def _act(services: Services, definition: Definition, window: Window, record: Record) -> None:
     champion = champions.load_champion(services.ledger, definition.name)
     if record.action == Action.RETRAIN.value:
-        claim = _retrain_claim(services, definition, window, record)
+        claim = retrain_claim(services, definition, window, record)
         if claims.claim_retrain(services.ledger, definition.name, claim, definition.policy.cool_down_windows):
             message = msgspec.json.encode(ClaimMessage(definition.name, record.decision_id))
             services.queues.send("retrain-claims", [message])
@@ -248,7 +247,7 @@ def _candidate_losses(
     paired: dict[str, list[PairedLoss]] = {each.name: [] for each in (champion.candidate, *champion.pool)}
     for loss in evaluations.losses(services.ledger, definition.name, since.name):
         if loss.candidate in paired and loss.window <= window.name:
-            age = _ordinal(window) - _ordinal(Window.parse(loss.window, definition.window_length))
+            age = ordinal(window) - ordinal(Window.parse(loss.window, definition.window_length))
             paired[loss.candidate].append(PairedLoss(age, loss.loss, loss.served_loss))
     return paired
 
@@ -260,11 +259,11 @@ def _losses_since_start(
     evaluation: Evaluation,
     claim: claims.RetrainClaim | None,
 ) -> list[float]:
-    """Served losses of settled windows that began after the last start, this one last."""
+    """Served losses of settled, unbroken windows that began after the last start, this one last."""
     since = claim.started_at.strftime("%Y-%m-%dT%H:%M:%SZ") if claim else ""
     before = evaluations.evaluations(services.ledger, definition.name, since, window.name)
     found = [*before, *([evaluation] if evaluation.window >= since else [])]
-    return [each.loss for each in found if each.settled and each.loss is not None]
+    return [each.loss for each in found if each.settled and not each.broken and each.loss is not None]
 
 
 def _alarms(services: Services, definition: Definition, triggers: Sequence[alarms.Trigger]) -> _Alarms:
@@ -300,110 +299,6 @@ def _evidence(
         )
     )
     return read
-
-
-def _retrain_claim(services: Services, definition: Definition, window: Window, record: Record) -> claims.RetrainClaim:
-    retraining = definition.retraining
-    assert retraining is not None, "a decision to retrain needs a pipeline"
-    now = services.now()
-    manifest_uri = keys.s3_uri(
-        services.settings.bucket, keys.training_manifest_key(definition.name, record.decision_id)
-    )
-    output_uri = f"{retraining.output_uri.rstrip('/')}/{record.decision_id}"
-    values = {
-        "manifest_uri": manifest_uri,
-        "output_uri": output_uri,
-        "decision_id": record.decision_id,
-        "monitor": definition.name,
-        "endpoint": definition.endpoint,
-    }
-    parameters = [
-        {"Name": name, "Value": _filled(text, values)} for name, text in sorted(retraining.parameters.items())
-    ]
-    request: dict[str, object] = {
-        "PipelineName": retraining.pipeline_name,
-        "PipelineExecutionDisplayName": f"{DISPLAY_NAME}{record.decision_id}",
-        "PipelineExecutionDescription": f"{definition.name}: window {record.window}",
-        "PipelineParameters": parameters,
-        "ClientRequestToken": record.decision_id,
-    }
-    manifest = msgspec.json.decode(services.objects.get(*split_s3_uri(manifest_uri)).body)
-    return claims.RetrainClaim(
-        decision_id=record.decision_id,
-        window=window.name,
-        window_number=_ordinal(window),
-        state="STARTING",
-        started_at=now,
-        lease_until=now + claims.LEASE,
-        request=request,
-        manifest_uri=manifest_uri,
-        output_uri=output_uri,
-        fair_from=manifest["holdback"][0]["window"],
-    )
-
-
-def _filled(text: str, values: Mapping[str, str]) -> str:
-    for name, value in values.items():
-        text = text.replace(f"{{{name}}}", value)
-    return text
-
-
-def _with_manifest(
-    services: Services,
-    definition: Definition,
-    window: Window,
-    record: Record,
-    champion: Champion | None,
-    verdict: Verdict,
-) -> Record:
-    """Write the training manifest; without enough labelled windows to learn from, the decision is not to retrain."""
-    assert champion is not None and definition.retraining is not None
-    policy = definition.policy
-    settled = [
-        each.window
-        for each in evaluations.evaluations(services.ledger, definition.name, "", window.next().name)
-        if each.settled
-    ]
-    held_back = settled[-policy.holdback_windows :]
-    training = settled[: -policy.holdback_windows][-policy.training_windows :]
-    if len(held_back) < policy.holdback_windows or not training:
-        reason = f"no retrain: {len(settled)} labelled windows are too few to train on and hold back"
-        return msgspec.structs.replace(record, action=Action.ALERT.value, reasons=(*verdict.reasons, reason))
-    manifest = {
-        "version": 1,
-        "monitor": definition.name,
-        "decision_id": record.decision_id,
-        "attributes": definition.attributes,
-        "evidence": record.evidence,
-        "training": [_manifest_window(services, definition, name) for name in training],
-        "holdback": [_manifest_window(services, definition, name) for name in held_back],
-        "champion": _manifest_model(champion.candidate),
-        "pool": [_manifest_model(each) for each in champion.pool],
-    }
-    key = keys.training_manifest_key(definition.name, record.decision_id)
-    services.objects.put_if_absent(services.settings.bucket, key, msgspec.json.encode(manifest, order="sorted"))
-    return record
-
-
-def _manifest_window(services: Services, definition: Definition, name: str) -> dict[str, Any]:
-    """The merge files of a window that exist: an hour without a labelled request has none."""
-    bucket, output = split_s3_uri(definition.output_s3_uri)
-    window = Window.parse(name, definition.window_length)
-    paths = [
-        keys.merge_key(output, definition.endpoint, definition.variant, definition.name, hour)
-        for hour in window.hours()
-    ]
-    found = {each.key for path in paths for each in services.objects.list(bucket, path)}
-    return {"window": name, "merged": [keys.s3_uri(bucket, path) for path in paths if path in found]}
-
-
-def _manifest_model(candidate: Candidate) -> dict[str, str]:
-    return {"name": candidate.name, "model_data": candidate.model_data}
-
-
-def _ordinal(window: Window) -> int:
-    """Windows since 1970, so that windows can be subtracted."""
-    return int(window.start.timestamp() // window.length.total_seconds())
 
 
 def _iso(services: Services) -> str:

@@ -1,0 +1,67 @@
+"""An object that landed under a watched prefix: whose is it, and what if it cannot be read? Not an event source:
+capture_landed and ground_truth_landed share it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from chalicelib import keys
+from chalicelib.definition import Definition
+from chalicelib.errors import NotFoundError
+from chalicelib.events import ObjectCreated, object_created
+from chalicelib.keys import HourlyKey
+from chalicelib.ports import StoredObject
+from chalicelib.wiring import Services
+
+# A quarantine record shows enough to recognise a file, not to keep it.
+FIRST_BYTES = 256
+
+
+class Landed(msgspec.Struct, frozen=True):
+    """An object, and the monitors that it is input of."""
+
+    event: ObjectCreated
+    hourly: HourlyKey
+    stored: StoredObject
+    definitions: list[Definition]
+
+
+def landed(body: str, services: Services, kind: str) -> Landed | None:
+    """Read the object of an S3 event; None for one under nobody's prefix or one that is gone already.
+
+    `kind` of the prefix: "capture" or "ground-truth".
+    """
+    event = object_created(body)
+    hourly = keys.parse_hourly(event.key)
+    if hourly is None:
+        return None
+    definitions = services.definitions.find(kind, f"{event.bucket}/{hourly.prefix}")
+    if not definitions:
+        return None
+    try:
+        return Landed(event, hourly, services.objects.get(event.bucket, event.key), definitions)
+    except NotFoundError:
+        return None
+
+
+def quarantine(services: Services, definition: Definition, found: Landed, reason: str) -> None:
+    """Record a file that cannot be read: key, reason, first bytes (payload: it inherits the file's KMS key)."""
+    event, stored = found.event, found.stored
+    record = {
+        "bucket": event.bucket,
+        "etag": stored.etag,
+        "first_bytes_hex": stored.body[:FIRST_BYTES].hex(),
+        "key": event.key,
+        "reason": reason,
+        "size": len(stored.body),
+    }
+    digest = hashlib.sha256(f"{event.bucket}/{event.key}/{stored.etag}".encode()).hexdigest()
+    services.objects.put_if_absent(
+        services.settings.bucket,
+        keys.quarantine_key(definition.name, digest),
+        msgspec.json.encode(record, order="sorted"),
+        kms_key_id=stored.kms_key_id,
+    )
