@@ -154,11 +154,16 @@ def _check(definition: Definition) -> None:
         split_s3_uri(getattr(definition, field), field)
     if not definition.monitor_types:
         raise MisconfiguredError("monitor_types", [], "at least one of DataQuality, ModelQuality")
+    if len(set(definition.monitor_types)) < len(definition.monitor_types):
+        raise MisconfiguredError("monitor_types", list(definition.monitor_types), "each type once")
     try:
         check_attributes(definition.attributes)
     except MisconfiguredError as error:
         raise MisconfiguredError(f"attributes.{error.field}", error.value, error.expected) from None
-    check_length(definition.window_length, "window.length")
+    try:
+        check_length(definition.window_length, "window.length")
+    except MisconfiguredError as error:  # what the user wrote, not how Python prints it
+        raise MisconfiguredError(error.field, definition.window.length, error.expected) from None
     _check_durations(definition)
     check_policy(definition.policy)
     if "ModelQuality" in definition.monitor_types:
@@ -187,10 +192,18 @@ def _check_durations(definition: Definition) -> None:
 
 def _check_prefixes(definition: Definition) -> None:
     """Derived output must never match a prefix that we listen to, or each report would be an event for us."""
-    output = f"{definition.output_s3_uri.rstrip('/')}/"
-    for field in ("capture_s3_uri", "ground_truth_s3_uri"):
-        if (source := getattr(definition, field)) and output.startswith(f"{source.rstrip('/')}/"):
-            raise MisconfiguredError("output_s3_uri", definition.output_s3_uri, f"a place outside {field}")
+    written = {"output_s3_uri": definition.output_s3_uri}
+    if definition.retraining:
+        written["retraining.output_uri"] = definition.retraining.output_uri
+    for name, uri in written.items():
+        for field in ("capture_s3_uri", "ground_truth_s3_uri"):
+            source = getattr(definition, field)
+            if source and f"{uri.rstrip('/')}/".startswith(f"{source.rstrip('/')}/"):
+                raise MisconfiguredError(name, uri, f"a place outside {field}")
+    if definition.ground_truth_s3_uri.rstrip("/") == definition.capture_s3_uri.rstrip("/"):
+        raise MisconfiguredError(
+            "ground_truth_s3_uri", definition.ground_truth_s3_uri, "another place than the captures"
+        )
 
 
 def _check_retraining(retraining: Retraining) -> None:

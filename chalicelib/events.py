@@ -146,6 +146,12 @@ def package_changed_body(arn: str, approval_status: str, time: datetime) -> byte
     return _event("SageMaker Model Package State Change", "aws.sagemaker", time, detail)
 
 
+def endpoint_changed_body(name: str, config_name: str, time: datetime) -> bytes:
+    """The event that SageMaker would have sent when an endpoint came into service."""
+    detail = {"EndpointName": name, "EndpointStatus": "IN_SERVICE", "EndpointConfigName": config_name}
+    return _event("SageMaker Endpoint State Change", "aws.sagemaker", time, detail)
+
+
 def _event(detail_type: str, source: str, time: datetime, detail: dict[str, Any]) -> bytes:
     stamp = time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return msgspec.json.encode(

@@ -22,15 +22,31 @@ def read_definition(path: Path) -> Definition:
     try:
         text = path.read_text(encoding="utf-8")
         # Nearly all JSON is YAML, but not JSON that is indented with tabs.
-        document = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        document = json.loads(text) if path.suffix.lower() == ".json" else yaml.load(text, _Loader)
     except OSError as error:
         raise MisconfiguredError("file", str(path), f"a file that can be read ({error.strerror})") from None
     # ValueError: text that is not UTF-8, JSON that is none, and what YAML takes for a date and is none.
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         line = error.lineno if isinstance(error, json.JSONDecodeError) else _line_of(error)
         where = f"{path}, line {line}" if line else str(path)
-        raise MisconfiguredError("file", where, "YAML or JSON") from None
+        problem = f" ({error.problem})" if isinstance(error, yaml.MarkedYAMLError) and error.problem else ""
+        raise MisconfiguredError("file", where, f"YAML or JSON{problem}") from None
+    if document is None:
+        raise MisconfiguredError("file", str(path), "a monitor definition; the file is empty")
     return parse_definition(document)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as it is, but a key that comes twice is an error: of two policies only the last would count."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value} comes twice", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def _line_of(error: Exception) -> int:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -92,10 +94,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"--out {folder}: {error.strerror or error}", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped demo cleans up like an interrupted one
     try:
         return _run(folder, options.windows, out)
     except KeyboardInterrupt:
-        print("\ninterrupted; the stand-in has been stopped", file=out)
+        print(f"\ninterrupted; the stand-in has been stopped, {folder}/ holds no whole result", file=out)
         return 130
 
 
@@ -127,7 +130,10 @@ def _run(folder: Path, windows: int, out: TextIO) -> int:
     print(f"\nreports and picture: {folder}/  (picture: {folder}/error-over-time.png)", file=out)
     first = next((record for record in _records(folder) if record.action == "RETRAIN"), None)
     if first:
-        print(f"why a retrain was started: plumbline explain {first.decision_id[:12]} --from {folder}", file=out)
+        command = os.path.relpath(Path(sys.executable).with_name("plumbline"))
+        print(f"why a retrain was started: {command} explain {first.decision_id[:12]} --from {folder}", file=out)
+    if summary.faults and windows < WEEKS:
+        print(f"a run of {windows} windows may be too short to close the loop; the whole demo has {WEEKS}", file=out)
     for fault in summary.faults:
         print(f"the loop did not close: {fault}", file=out)
     return 1 if summary.faults else 0
@@ -159,10 +165,16 @@ def _records(folder: Path) -> list[decisions.Record]:
     return sorted(found, key=lambda record: record.window)
 
 
+def _windows(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= WEEKS:
+        raise argparse.ArgumentTypeError(f"got {text}; expected a whole number from 1 to {WEEKS}")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local.demo", description="Plumbline's main job on real data.")
     parser.add_argument("--out", type=Path, default=Path("demo-output"), help="folder for the reports (emptied first)")
-    parser.add_argument("--windows", type=int, default=WEEKS, choices=range(1, WEEKS + 1), metavar=f"1..{WEEKS}",
+    parser.add_argument("--windows", type=_windows, default=WEEKS, metavar=f"1..{WEEKS}",
                         help="how many windows to stream")  # fmt: skip
     return parser
 

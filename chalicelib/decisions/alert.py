@@ -20,6 +20,9 @@ from chalicelib.errors import UnreadableError
 State = Literal["opened", "resolved", "notice"]
 Severity = Literal["critical", "error", "warning", "info"]
 
+# What an alert may be about; routes choose among these.
+Kind = Literal["broken-data", "data-quality", "model-quality", "model-monitor", "retraining", "promotion"]
+
 PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
 
 # Limits of the receivers, in characters: a longer text is refused by them, so it is cut by us.
@@ -70,7 +73,7 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: str = ""
     secret: str = ""
     severities: tuple[Severity, ...] = ()
-    kinds: tuple[str, ...] = ()
+    kinds: tuple[Kind, ...] = ()
 
     def __post_init__(self) -> None:
         # ValueError, because msgspec turns it into its ValidationError with the place in the document. Each text says
@@ -82,6 +85,8 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("in a pagerduty route `secret` (the name of a secret that holds the routing key)")
         if self.kind == "webhook" and not (self.url and self.secret):
             raise ValueError("in a webhook route `url` and `secret` (the name of a secret that holds whsec_…)")
+        if self.secret.startswith(("whsec_", "https://")):
+            raise ValueError("`secret` is the name of a secret in SSM or Secrets Manager, never the secret itself")
         if self.url and not self.url.startswith(("https://", "http://")):
             raise ValueError("a `url` that begins with https://")
 
@@ -139,7 +144,8 @@ def route_accepts(route: Route, alert: Alert) -> bool:
 def slack_message(alert: Alert) -> dict[str, Any]:
     """The alert for a Slack-compatible incoming webhook: `text` for notifications, `blocks` for the channel."""
     sign = ":white_check_mark:" if alert.state == "resolved" else _SIGN[alert.severity]
-    blocks = [_section(f"{sign} *{_escape(_headline(alert))}*\n{_escape(alert.summary)}")]
+    more = f"\n{_escape(alert.summary)}" if alert.summary not in alert.title else ""
+    blocks = [_section(f"{sign} *{_escape(_headline(alert))}*{more}")]
     if alert.reasons:
         blocks.append(_section("\n".join(f"• {_escape(_one_line(reason))}" for reason in alert.reasons)))
     facts = {
@@ -152,7 +158,7 @@ def slack_message(alert: Alert) -> dict[str, Any]:
     }
     line = " · ".join(f"{name} {_escape(value)}" for name, value in facts.items() if value)
     blocks.append({"type": "context", "elements": [_mrkdwn(line)]})
-    return {"text": _cut(_escape(f"{_headline(alert)}: {_one_line(alert.summary)}"), _SLACK_TEXT), "blocks": blocks}
+    return {"text": _cut(_escape(_with_summary(_headline(alert), alert)), _SLACK_TEXT), "blocks": blocks}
 
 
 def pagerduty_event(alert: Alert, routing_key: str) -> dict[str, Any]:
@@ -169,7 +175,7 @@ def pagerduty_event(alert: Alert, routing_key: str) -> dict[str, Any]:
         return event
     event["client"] = "Plumbline"
     event["payload"] = {
-        "summary": _cut(f"{_one_line(alert.title)}: {_one_line(alert.summary)}", _PAGERDUTY_SUMMARY),
+        "summary": _cut(_with_summary(_one_line(alert.title), alert), _PAGERDUTY_SUMMARY),
         "source": alert.endpoint or alert.monitor,
         "severity": alert.severity,
         "timestamp": alert.occurred_at,
@@ -196,6 +202,11 @@ def _headline(alert: Alert) -> str:
     """What happened and how bad it is, on one line."""
     word = alert.state if alert.state == "resolved" else alert.severity
     return f"[{word}] {_one_line(alert.title)}"
+
+
+def _with_summary(line: str, alert: Alert) -> str:
+    """A line with the summary behind it, unless the title says it already."""
+    return line if alert.summary in alert.title else f"{line}: {_one_line(alert.summary)}"
 
 
 def _section(text: str) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def claim_retrain(ledger: Ledger, monitor: str, claim: RetrainClaim, cool_down_w
     """True when this claim stands (also when it was made by an earlier delivery and has not started yet).
 
     Granted when there is no claim, or the stored one has ended *and* its cool-down is over *and* its window is older.
-    Without the last condition late repeats of old windows start again what was done (5 of 89 in a prototype).
+    Without the last condition late repeats of old windows start again what was done.
     """
 
     def think(stored: RetrainClaim | None) -> RetrainClaim | None:

@@ -255,7 +255,7 @@ def _label_of_short(entry: dict[str, Any], binary: bool) -> Label:
     inference_time = _time(entry.get("inferenceTime"), "inferenceTime", faults)
     values = label if isinstance(label, list) else [label]
     if not values or not all(_is_value(value, binary) for value in values):
-        one = "a number, a boolean or a text with a number in it" if binary else "a number, a boolean or a text"
+        one = "0, 1, a boolean, or a text with one of them in it" if binary else "a number, a boolean or a text"
         faults.append(("label", f"{one}, or a list of those (one per record)"))
     if faults:
         raise _BadEntry(faults)
@@ -296,14 +296,18 @@ def _fault_of_data(data: str, encoding: str, binary: bool) -> str:
             return "CSV text"
     if all(_is_value(value, binary) for value in values):
         return ""
-    return "a number or a boolean, or several (one per record)" if binary else "a label, or several (one per record)"
+    return "0, 1 or a boolean, or several (one per record)" if binary else "a label, or several (one per record)"
 
 
 def _is_value(value: Any, binary: bool) -> bool:
     if isinstance(value, str):
         if not binary:
             return bool(value.strip())
-        return value.strip().lower() in ("true", "false") or bool(_NUMBER.fullmatch(value))
+        return value.strip().lower() in ("true", "false") or (
+            bool(_NUMBER.fullmatch(value)) and float(value) in (0.0, 1.0)
+        )
+    if binary:
+        return isinstance(value, bool | int | float) and value in (0, 1)
     return isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value))
 
 

@@ -35,6 +35,9 @@ from chalicelib.wiring import Services
 # Older windows weigh less than 0.5 ** 16 in a decayed loss: nothing that could tip a decision.
 HALF_LIVES_LOOKED_BACK = 16
 
+# A chat message is no report: the report has them all.
+VIOLATIONS_SHOWN = 8
+
 # Alarms in these roles ask for a decision or hold it back, so a change of theirs makes new evidence.
 DECIDING_ROLES = ("trigger", "veto")
 
@@ -104,7 +107,7 @@ def _decide(
         ),
         windows_since_start=ordinal(window) - claim.window_number if claim else None,
         broken=evaluation.broken,
-        violations=findings.violations,
+        violations={kind: len(named) for kind, named in findings.violations.items()},
         triggers=states.triggers,
         vetoes=states.vetoes,
         evidence_alarms=states.evidence,
@@ -185,8 +188,8 @@ def _tell(
     for monitor_type, kind in (("DataQuality", "data-quality"), ("ModelQuality", "model-quality")):
         judged = evaluation.rows if monitor_type == "DataQuality" else evaluation.settled
         if monitor_type in findings.violations and judged:
-            count = findings.violations[monitor_type]
-            verdicts[kind] = (count > 0, monitor_type, [f"{count} violations of the baseline's constraints"])
+            named = findings.violations[monitor_type]
+            verdicts[kind] = (bool(named), monitor_type, _shown(named))
     told = {}
     for kind, (bad, monitor_type, reasons) in verdicts.items():
         severity = "error" if kind == "broken-data" else "warning"
@@ -202,6 +205,12 @@ def _tell(
             decision_id=record.decision_id if record else "",
         )
     publish_pending(services, definition, told)
+
+
+def _shown(violations: Sequence[str]) -> list[str]:
+    """The first few violations by name, and how many more there are."""
+    rest = len(violations) - VIOLATIONS_SHOWN
+    return [*violations[:VIOLATIONS_SHOWN], *([f"and {rest} more"] if rest > 0 else [])]
 
 
 def _score_candidates(

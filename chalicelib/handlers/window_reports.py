@@ -56,7 +56,7 @@ def store(
         loss=findings.loss,
         settled=findings.settled,
         mixed=findings.mixed,
-        violations=sum(findings.violations.values()),
+        violations=sum(map(len, findings.violations.values())),
         broken=tuple(findings.broken),
         sample=findings.sample_digest,
         model=model,

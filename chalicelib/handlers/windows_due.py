@@ -12,8 +12,14 @@ import msgspec
 
 from chalicelib.definition import Definition
 from chalicelib.errors import NotFoundError, PlumblineError
-from chalicelib.events import ClaimMessage, WindowMessage, execution_changed_body, package_changed_body
-from chalicelib.facts import claims, cursor, due
+from chalicelib.events import (
+    ClaimMessage,
+    WindowMessage,
+    endpoint_changed_body,
+    execution_changed_body,
+    package_changed_body,
+)
+from chalicelib.facts import champions, claims, cursor, deployments, due
 from chalicelib.facts import monitors as index
 from chalicelib.handlers.challenges import end_retrain, send_promotion
 from chalicelib.records.window import Window
@@ -41,7 +47,8 @@ def handle(services: Services) -> None:
     for entry in index.all_entries(services.ledger):
         try:
             definition = services.definitions.of(entry)
-            _owe_closed_windows(services, definition, entry.since, now)
+            closed = _owe_closed_windows(services, definition, entry.since, now)
+            _reconcile_deployment(services, definition, closed)
             _reconcile_retrain(services, definition, now)
             _reconcile_promotion(services, definition, now)
         except Exception as error:  # told below, with the monitor's name
@@ -52,8 +59,11 @@ def handle(services: Services) -> None:
         raise TickError(failures)
 
 
-def _owe_closed_windows(services: Services, definition: Definition, since: str, now: datetime) -> None:
-    """Every closed window is owed one evaluation, traffic or not (silence is a finding too), and later a second one."""
+def _owe_closed_windows(services: Services, definition: Definition, since: str, now: datetime) -> bool:
+    """Every closed window is owed one evaluation, traffic or not (silence is a finding too), and later a second one.
+
+    Returns whether any has closed since the last tick.
+    """
     length = definition.window_length
     back = max(min(SECOND_LOOK, definition.horizon / 2) // length, 1) * length
     first = (
@@ -74,6 +84,26 @@ def _owe_closed_windows(services: Services, definition: Definition, since: str, 
         window = window.next()
     if last is not None:
         cursor.advance(services.ledger, definition.name, last.name)
+    return last is not None
+
+
+def _reconcile_deployment(services: Services, definition: Definition, closed: bool) -> None:
+    """An update whose end nobody told would keep every later row in transition: ask, and say what SageMaker would have.
+
+    The endpoint is asked while an update is open, and as each window closes, for both events may have been lost.
+    """
+    timeline = deployments.timeline(services.ledger, definition.endpoint)
+    if not closed and (not timeline or timeline[-1].ended is not None):
+        return
+    champion = champions.load_champion(services.ledger, definition.name)
+    known = timeline[-1].config_name if timeline else champion.config_name if champion else ""
+    try:
+        endpoint = services.sagemaker.describe_endpoint(definition.endpoint)
+    except NotFoundError:
+        return  # without an endpoint there is no traffic either, and its windows say so
+    if endpoint.status == "InService" and endpoint.config_name != known:
+        body = endpoint_changed_body(endpoint.name, endpoint.config_name, endpoint.last_modified)
+        services.queues.send("endpoints", [body])
 
 
 def _reconcile_retrain(services: Services, definition: Definition, now: datetime) -> None:

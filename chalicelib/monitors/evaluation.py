@@ -77,7 +77,9 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found. `documents`: monitor type -> file name -> bytes; `merged` by capture hour ("YYYY/MM/DD/HH")."""
+    """What was found. `documents`: monitor type -> file name -> bytes; `violations`: type -> "name: check".
+
+    `merged` is by capture hour ("YYYY/MM/DD/HH")."""
 
     documents: dict[str, dict[str, bytes]]
     merged: dict[str, Merged]
@@ -88,7 +90,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     loss: float | None
     settled: bool
     mixed: bool
-    violations: dict[str, int]
+    violations: dict[str, list[str]]
     broken: list[str]
     sample: list[MergedRequest]
     sample_digest: str
@@ -117,17 +119,17 @@ def evaluate(task: Task) -> Findings:
 
     files: dict[str, dict[str, bytes]] = {}
     states: dict[str, tuple[str, str]] = {}
-    violations: dict[str, int] = {}
+    violations: dict[str, list[str]] = {}
     metrics: dict[str, float] = {"rows": float(len(table)), "label_coverage": quality.coverage}
     if "DataQuality" in task.monitor_types:
         files["DataQuality"], states["DataQuality"], found = _data_quality(task, profile)
         violations["DataQuality"] = found
-        metrics["data_quality_violations"] = float(found)
+        metrics["data_quality_violations"] = float(len(found))
     if "ModelQuality" in task.monitor_types:
         files["ModelQuality"], states["ModelQuality"], found = _model_quality(task, table)
         violations["ModelQuality"] = found
         if settled and quality.loss is not None:
-            metrics["model_quality_violations"] = float(found)
+            metrics["model_quality_violations"] = float(len(found))
             metrics["accuracy"] = 1.0 - quality.loss
     for monitor_type, (status, reason) in states.items():
         own = _own_findings(task, table, quality, broken, settled, monitor_type, status, reason)
@@ -150,35 +152,43 @@ def evaluate(task: Task) -> Findings:
     )
 
 
-def _data_quality(task: Task, profile: Profile) -> tuple[dict[str, bytes], tuple[str, str], int]:
+def _data_quality(task: Task, profile: Profile) -> tuple[dict[str, bytes], tuple[str, str], list[str]]:
     if not profile.rows:
-        wanted = f"captures of {task.endpoint}/{task.variant} in {task.window.name}/{task.window.length}"
-        return {}, ("NOT_EVALUATED", f"no readable rows; looked for {wanted}"), 0
+        wanted = f"captures of {task.endpoint}/{task.variant} from {task.window.name} to {task.window.next().name}"
+        return {}, ("NOT_EVALUATED", f"no readable rows; looked for {wanted}"), []
     documents = {
         "statistics.json": encode_json(data_quality.statistics(profile)),
         "constraints.json": encode_json(data_quality.suggest_constraints(profile)),
     }
     if task.baselines.data_quality_constraints is None:
-        return documents, ("NOT_EVALUATED", "there is no data-quality baseline to compare with"), 0
+        return documents, ("NOT_EVALUATED", "there is no data-quality baseline to compare with"), []
     violations = data_quality.check_constraints(
         profile, task.baselines.data_quality_constraints, task.baselines.data_quality_statistics
     )
     documents["constraint_violations.json"] = encode_json(violations_document(violations))
-    return documents, ("EVALUATED", ""), len(violations)
+    return documents, ("EVALUATED", ""), _names(violations)
 
 
-def _model_quality(task: Task, table: Table) -> tuple[dict[str, bytes], tuple[str, str], int]:
+def _model_quality(task: Task, table: Table) -> tuple[dict[str, bytes], tuple[str, str], list[str]]:
     counts = tally_of(table)
     if not counts.rows:
         reason = "no captured rows" if not len(table) else f"no labels yet for {len(table)} rows"
-        return {}, ("NOT_EVALUATED", f"{reason}; looked in {task.label_objects} label objects"), 0
+        return {}, ("NOT_EVALUATED", f"{reason}; looked in {task.label_objects} label objects"), []
     statistics = model_quality.statistics(counts, task.window.end)
     documents = {"statistics.json": encode_json(statistics)}
     if task.baselines.model_quality_constraints is None:
-        return documents, ("NOT_EVALUATED", "there is no model-quality baseline to compare with"), 0
+        return documents, ("NOT_EVALUATED", "there is no model-quality baseline to compare with"), []
     violations = model_quality.check_constraints(statistics, task.baselines.model_quality_constraints)
     documents["constraint_violations.json"] = encode_json(violations_document(violations))
-    return documents, ("EVALUATED", ""), len(violations)
+    return documents, ("EVALUATED", ""), _names(violations)
+
+
+def _names(violations: Sequence[Document]) -> list[str]:
+    """What was violated and how, without values: "age: baseline_drift_check"."""
+    named = [
+        (each.get("feature_name") or each.get("metric_name"), each["constraint_check_type"]) for each in violations
+    ]
+    return [f"{name}: {check}" for name, check in named]
 
 
 def _quality(task: Task, table: Table) -> _Quality:

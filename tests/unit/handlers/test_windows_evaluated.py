@@ -105,7 +105,7 @@ def test_silence_is_reported_with_what_was_looked_for() -> None:
         assert report["status"] == "NOT_EVALUATED"
     assert (
         world.report(0, "data-quality")["reason"]
-        == "no readable rows; looked for captures of churn/AllTraffic in 2026-01-05T00:00:00Z/1:00:00"
+        == "no readable rows; looked for captures of churn/AllTraffic from 2026-01-05T00:00:00Z to 2026-01-05T01:00:00Z"
     )
     assert world.report(0)["reason"] == "no captured rows; looked in 0 label objects"
     assert world.alerts() == []
