@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine that has Python 3.11 or newer and make: `make demo` and `make test`.
-.PHONY: setup demo test check pipeline pipeline-check clean
+.PHONY: setup demo test check simulate mutations pipeline pipeline-check clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -29,6 +29,12 @@ check: setup  ## linter, formatter, types; the architecture test is part of `mak
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_architecture.py
+
+simulate: setup  ## hostile histories from fresh seeds; SEED=… replays, RUNS=… says how many (10,000 by default)
+	$(BIN)/python -m simulation $(if $(SEED),--seed $(SEED)) --runs $(or $(RUNS),$(if $(SEED),1,10000)) --coverage
+
+mutations: setup  ## faults planted on purpose: after how many histories is each caught?
+	$(BIN)/python -m simulation --mutations
 
 pipeline: .venv-pipeline/done  ## rebuild the retraining pipeline's definition with the SageMaker SDK (1 GB, own environment)
 	.venv-pipeline/bin/python -m pipelines.retraining

@@ -102,7 +102,8 @@ def move_retrain(
 class PromotionClaim(msgspec.Struct, frozen=True, kw_only=True):
     """`kind`: promote (a challenger) or roll_back (a past champion). `generation`: the one that it may replace.
 
-    `state`: APPLYING (models, endpoints, gate), DEPLOYING (the endpoint updates), then DONE, REFUSED or SUPERSEDED.
+    `state`: APPLYING (models, endpoints, gate), DEPLOYING (the endpoint updates; `deploying_since` "": not asked yet),
+    then DONE; or ENDING (what is no longer needed is deleted) and then `ending`: REFUSED, SUPERSEDED or FAILED.
     """
 
     claim_id: str
@@ -119,12 +120,12 @@ class PromotionClaim(msgspec.Struct, frozen=True, kw_only=True):
     fair_from: str = ""
     config_name: str = ""
     deploying_since: str = ""
-    baseline: str = ""
+    ending: str = ""
     outcome: str = ""
 
     @property
     def in_flight(self) -> bool:
-        return self.state in ("APPLYING", "DEPLOYING")
+        return self.state in ("APPLYING", "DEPLOYING", "ENDING")
 
 
 def load_promotion(ledger: Ledger, monitor: str) -> PromotionClaim | None:
@@ -149,11 +150,13 @@ def claim_promotion(ledger: Ledger, monitor: str, claim: PromotionClaim) -> bool
     return current is not None and current.claim_id == claim.claim_id and current.in_flight
 
 
-def amend_promotion(ledger: Ledger, monitor: str, claim_id: str, now: datetime, **fields: object) -> bool:
-    """Write progress into a claim in flight; False when it has ended or another one stands."""
+def amend_promotion(
+    ledger: Ledger, monitor: str, claim_id: str, now: datetime, *, was: str = "", **fields: object
+) -> bool:
+    """Write progress into a claim in flight; False when it has ended, another one stands, or its state is not `was`."""
 
     def think(stored: PromotionClaim | None) -> PromotionClaim | None:
-        if stored is None or stored.claim_id != claim_id or not stored.in_flight:
+        if stored is None or stored.claim_id != claim_id or not stored.in_flight or (was and stored.state != was):
             return None
         return msgspec.structs.replace(stored, lease_until=now + LEASE, **fields)
 

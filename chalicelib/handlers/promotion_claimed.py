@@ -67,7 +67,9 @@ def handle(body: str, services: Services) -> None:
 def _advance(services: Services, definition: Definition, claim: PromotionClaim) -> None:
     champion = champions.load_champion(services.ledger, definition.name)
     assert champion is not None, f"{definition.name}: no champion was crowned when the monitor was added"
-    if champion.generation != claim.generation:
+    if claim.state == "ENDING":
+        _close(services, definition, claim)
+    elif champion.generation != claim.generation:
         crowned = champion.generation == claim.generation + 1 and champion.candidate.name == claim.candidate
         if crowned:  # the mark was lost after the crown
             _finish(services, definition, claim, champion)
@@ -90,13 +92,16 @@ def _exists(services: Services, endpoint: str) -> bool:
 
 
 def _tidy(services: Services, definition: Definition, claim: PromotionClaim) -> None:
-    """A worker that was overtaken may have made the challenger's endpoint after the claim had ended: delete it."""
+    """A worker that was overtaken may have made an endpoint again that the claim's end had deleted: delete it again."""
     current = claims.load_promotion(services.ledger, definition.name)
-    if claim.kind != "promote" or (current and current.claim_id == claim.claim_id and current.in_flight):
-        return
     champion = champions.load_champion(services.ledger, definition.name)
-    if champion and champion.find(claim.candidate) is None:
-        services.sagemaker.delete_endpoint(_name(definition, "pool", claim.candidate))
+    if champion is None or (current and current.claim_id == claim.claim_id and current.in_flight):
+        return
+    nobodys = [_endpoint_name(definition, candidate) for candidate in champion.retired]
+    if claim.kind == "promote" and champion.find(claim.candidate) is None:
+        nobodys.append(_name(definition, "pool", claim.candidate))
+    for name in nobodys:
+        services.sagemaker.delete_endpoint(name)
 
 
 def _apply(services: Services, definition: Definition, claim: PromotionClaim, champion: Champion) -> None:
@@ -110,7 +115,6 @@ def _apply(services: Services, definition: Definition, claim: PromotionClaim, ch
             return  # the endpoints' events, or the clock, come back
         passed, reason = _gate(services, definition, claim, champion, candidate)
         if not passed:
-            services.sagemaker.set_approval(claim.package_arn, "Rejected", reason)
             _end(services, definition, claim, "REFUSED", reason)
             return
         services.sagemaker.set_approval(claim.package_arn, "Approved", reason)
@@ -118,20 +122,35 @@ def _apply(services: Services, definition: Definition, claim: PromotionClaim, ch
         reason = f"{candidate.name} serves again"
     config = _serving_config(services, definition, champion, candidate)
     services.sagemaker.ensure_endpoint_config(config)
-    now, name = services.now(), config["EndpointConfigName"]
-    if services.sagemaker.describe_endpoint(definition.endpoint).config_name != name:
+    name = config["EndpointConfigName"]
+    # Before the update: of two workers that disagree about the gate, one goes on and the other thinks again.
+    _move(services, definition, claim, state="DEPLOYING", config_name=name, outcome=reason)
+    _update(services, definition, claim, name)
+
+
+def _move(services: Services, definition: Definition, claim: PromotionClaim, **fields: object) -> None:
+    """Move the claim on from the state that this worker has seen. Raises ConflictError when it has left it."""
+    now, name = services.now(), definition.name
+    if not claims.amend_promotion(services.ledger, name, claim.claim_id, now, was=claim.state, **fields):
+        raise ConflictError(f"{claim.claim_id}: another worker moved it on from {claim.state}")
+
+
+def _update(services: Services, definition: Definition, claim: PromotionClaim, config_name: str) -> None:
+    now = services.now()
+    if services.sagemaker.describe_endpoint(definition.endpoint).config_name != config_name:
         try:
-            services.sagemaker.update_endpoint(definition.endpoint, name)
+            services.sagemaker.update_endpoint(definition.endpoint, config_name)
         except ConflictError:
             return  # another update runs; its end is an event, and the clock comes back too
         # Not when the endpoint serves it already: a transition noted after its end would never end.
         deployments.mark_updating(services.ledger, definition.endpoint, now)
-    claims.amend_promotion(
-        services.ledger, definition.name, claim.claim_id, now, state="DEPLOYING", config_name=name, outcome=reason
-    )
+    claims.amend_promotion(services.ledger, definition.name, claim.claim_id, now, deploying_since=now.isoformat())
 
 
 def _deploy(services: Services, definition: Definition, claim: PromotionClaim, champion: Champion) -> None:
+    if not claim.deploying_since:
+        _update(services, definition, claim, claim.config_name)
+        return
     endpoint = services.sagemaker.describe_endpoint(definition.endpoint)
     if endpoint.status in ("Creating", "Updating", "SystemUpdating", "RollingBack"):
         return
@@ -192,16 +211,23 @@ def _windows_since(services: Services, definition: Definition, claim: PromotionC
 
 
 def _end(services: Services, definition: Definition, claim: PromotionClaim, state: str, reason: str) -> None:
-    """Clean up, tell, mark: a challenger that will not serve needs no endpoint."""
+    """End a claim that changes nothing: claim the end, so that no other worker deploys meanwhile, and close."""
+    _move(services, definition, claim, state="ENDING", ending=state, outcome=reason)
+    _close(services, definition, msgspec.structs.replace(claim, state="ENDING", ending=state, outcome=reason))
+
+
+def _close(services: Services, definition: Definition, claim: PromotionClaim) -> None:
+    """Clean up, tell, mark: a challenger that will not serve needs no endpoint and no approval."""
+    state, reason = claim.ending, claim.outcome
     if claim.kind == "promote":
+        if state == "REFUSED":
+            services.sagemaker.set_approval(claim.package_arn, "Rejected", reason)
         services.sagemaker.delete_endpoint(_name(definition, "pool", claim.candidate))
         ended = "FAILED" if state == "FAILED" else "REFUSED"
         end_retrain(services, definition, claim.decision_id, claim.window, ended, reason)  # type: ignore[arg-type]
     elif state == "FAILED":
         tell(services, definition, claim.decision_id, claim.window, "ROLL_BACK_FAILED", reason)
-    claims.amend_promotion(
-        services.ledger, definition.name, claim.claim_id, services.now(), state=state, outcome=reason
-    )
+    claims.amend_promotion(services.ledger, definition.name, claim.claim_id, services.now(), state=state)
 
 
 def _candidate(

@@ -289,7 +289,7 @@ def test_an_endpoint_that_is_busy_is_updated_later() -> None:
     world.minutes(5)
     world.services.sagemaker.update_endpoint(ENDPOINT, "by-hand")
     world.minutes(1)
-    assert world.promotion().state == "APPLYING"
+    assert (world.promotion().state, world.promotion().deploying_since) == ("DEPLOYING", "")
     world.minutes(30)
     assert world.promotion().state == "DONE"
     assert world.serving == "z"
@@ -555,7 +555,7 @@ def test_an_update_that_was_not_noted_leaves_no_transition_without_end() -> None
             if queue != "endpoints" and not (queue == "promotion-claims" and world.crashed):
                 world.deliver(queue, message)
     assert world.crashed is not None
-    assert (world.serving, world.promotion().state) == ("z", "APPLYING")
+    assert (world.serving, world.promotion().state, world.promotion().deploying_since) == ("z", "DEPLOYING", "")
     world.minutes(15)
     assert world.promotion().state == "DONE"
     rows = world.live(3, "z")

@@ -1,0 +1,271 @@
+"""The hostile account: services that fail before or after a call took effect, and let others in between.
+
+Wraps the fakes of tests/fakes, which the contract suite holds to AWS. Knows calls, kinds of calls and faults; refuses
+to know what any handler does and what must hold. Every fault is drawn by the name of the delivery that it strikes, so
+that leaving one out moves no other.
+"""
+
+from __future__ import annotations
+
+import bisect
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from chalicelib import ports
+from chalicelib.errors import NotFoundError
+from chalicelib.ports import Endpoint, Item, ObjectSummary
+from tests.fakes import MemoryLedger, MemoryObjectStore, MemorySageMaker, ServiceError
+
+# Objects on a page of a listing, items on a page of a query.
+PAGE = 2
+
+PROTOCOLS = {
+    "objects": ports.ObjectStore,
+    "ledger": ports.Ledger,
+    "queues": ports.Queues,
+    "sagemaker": ports.SageMaker,
+    "scorer": ports.Scorer,
+    "metrics": ports.Metrics,
+    "topic": ports.Topic,
+    "courier": ports.Courier,
+    "secrets": ports.Secrets,
+}
+
+# One call in so many is struck, in a delivery that is to be disturbed: reads are many, effects are few and dear.
+RARITY = {"objects": 16, "ledger": 16, "queues": 4, "sagemaker": 5, "scorer": 6, "metrics": 8, "topic": 4, "courier": 2}
+READS = {"get": 40, "list": 16, "query": 24}
+
+# Documents that are written when something rare happens.
+SELDOM = ("CLAIM", "CHAMPION", "OUTCOME", "PACKAGE", "DECISION", "LOSS", "TRIGGER", "INCIDENT", "EXECUTION", "CURSOR")
+SELDOM += ("retraining", "decisions", "baselines", "quarantine", "merge", "revisions", "segments", "definitions", "ids")
+
+BEFORE, AFTER, BETWEEN = "before", "after", "interleaved"
+
+
+class Crash(BaseException):
+    """The process is gone: no `except Exception` of a handler sees it."""
+
+
+@dataclass
+class Disturbance:
+    """What shall happen to one delivery: at most one call of it is struck, in one of three ways."""
+
+    id: str
+    salt: int
+    way: str  # BEFORE | AFTER | BETWEEN
+    crash: bool
+    company: str  # with BETWEEN: twin | next | stall
+    stall: timedelta
+    struck: str = ""
+    calls: int = 0
+
+    def strikes(self, port: str, method: str, args: Sequence[Any]) -> bool:
+        """Whether this call is the one."""
+        if self.struck:
+            return False
+        self.calls += 1
+        kind = kind_of(port, method, args)
+        rarity = RARITY.get(port, 8)
+        if port in ("objects", "ledger"):
+            rarity = READS.get(method, rarity)
+        if kind.partition(" ")[2].startswith(SELDOM):
+            rarity = 4
+        return zlib.crc32(f"{self.salt}{kind}{self.calls}".encode()) % rarity == 0
+
+
+def kind_of(port: str, method: str, args: Sequence[Any]) -> str:
+    """A call by what it touches: "ledger.put CLAIM#RETRAIN", "objects.get segments", "queues.send windows"."""
+    if port == "ledger":
+        pk = str(args[0]).partition("#")[0]
+        what = pk
+        if pk == "MONITOR" and len(args) > 1 and method != "query":
+            sk = str(args[1])
+            what = sk if sk.startswith("CLAIM") else sk.partition("#")[0]
+        return f"{port}.{method} {what}"
+    if port == "objects":
+        parts = str(args[1]).split("/")
+        if parts[0] == "plumbline":
+            what = parts[3]
+        elif parts[0] == "reports":
+            what = "merge" if parts[1] == "merge" else "reports"
+        else:
+            what = parts[0]
+        return f"{port}.{method} {what}"
+    if port == "queues":
+        return f"{port}.{method} {args[0]}"
+    return f"{port}.{method}"
+
+
+class Guard:
+    """A service as handlers see it: each call may be struck."""
+
+    def __init__(
+        self, name: str, service: Any, meet: Callable[[str, str, Any], Disturbance | None], world: Any
+    ) -> None:
+        for method in vars(PROTOCOLS[name]):
+            if not method.startswith("_"):
+                setattr(self, method, _guarded(name, method, getattr(service, method), meet, world))
+
+
+def _guarded(port: str, method: str, call: Any, meet: Any, world: Any) -> Callable[..., Any]:
+    paged = {"objects.list": _list_in_pages, "ledger.query": _query_in_pages}.get(f"{port}.{method}")
+
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        met = meet(port, method, args)
+        if met is None:
+            return call(*args, **kwargs)
+        kind = kind_of(port, method, args)
+        failure: BaseException = Crash() if met.crash else ServiceError("ThrottlingException", "slow down")
+        if met.way == BEFORE:
+            world.note_fault(met, kind, BEFORE)
+            raise failure
+        if met.way == BETWEEN:
+            if paged and met.salt % 2:
+                return paged(call, lambda: world.let_in(met, kind), args, kwargs)
+            world.let_in(met, kind)
+            return call(*args, **kwargs)
+        if port == "queues" and len(args[1]) > 1 and met.salt % 2:
+            args = (args[0], args[1][: len(args[1]) // 2])  # the second batch was not accepted
+        answer = call(*args, **kwargs)
+        if isinstance(answer, Iterator):
+            list(answer)
+        world.note_fault(met, kind, AFTER)
+        raise failure
+
+    return guarded
+
+
+def _list_in_pages(call: Any, let_in: Callable[[], None], args: Any, kwargs: Any) -> Iterator[ObjectSummary]:
+    """A page, then others write, then the pages after the last key as they are then."""
+    page = list(call(*args, **kwargs))[:PAGE]
+    let_in()
+    last = page[-1].key if page else ""
+    return iter([*page, *(each for each in call(*args, **kwargs) if each.key > last)])
+
+
+def _query_in_pages(call: Any, let_in: Callable[[], None], args: Any, kwargs: Any) -> list[Item]:
+    page = call(*args, **kwargs)[:PAGE]
+    let_in()
+    rest = call(*args, **kwargs)
+    if page:
+        last, newest_first = page[-1].sk, kwargs.get("newest_first", False)
+        rest = [*page, *(item for item in rest if (item.sk < last if newest_first else item.sk > last))]
+    limit = kwargs.get("limit")
+    return rest if limit is None else rest[:limit]
+
+
+class Objects(MemoryObjectStore):
+    """S3 that tells of every object that is written, and whose listings need no walk over all keys."""
+
+    def __init__(self, now: Callable[[], datetime], written: Callable[[str, str], None]) -> None:
+        super().__init__(now)
+        self._written = written
+        self._sorted: dict[str, list[str]] = {}
+
+    def put(self, bucket: str, key: str, body: bytes, **how: Any) -> str:
+        if (bucket, key) not in self.objects:
+            bisect.insort(self._sorted.setdefault(bucket, []), key)
+        etag = super().put(bucket, key, body, **how)
+        self._written(bucket, key)
+        return etag
+
+    def delete(self, bucket: str, key: str) -> None:
+        if (bucket, key) in self.objects:
+            keys = self._sorted[bucket]
+            del keys[bisect.bisect_left(keys, key)]
+        super().delete(bucket, key)
+
+    def keys(self, bucket: str, prefix: str = "") -> tuple[str, ...]:
+        keys = self._sorted.get(bucket, [])
+        first = bisect.bisect_left(keys, prefix)
+        last = first
+        while last < len(keys) and keys[last].startswith(prefix):
+            last += 1
+        return tuple(keys[first:last])
+
+
+class Table(MemoryLedger):
+    """The table by partition; `written` sees every item that is stored."""
+
+    def __init__(self, now: Callable[[], datetime], written: Callable[[str, str, bytes], None]) -> None:
+        super().__init__(now)
+        self._written = written
+        self._partitions: dict[str, dict[str, Item]] = {}
+
+    def put(self, pk: str, sk: str, body: bytes, *, expected: str | None, expires_at: datetime | None = None) -> str:
+        revision = super().put(pk, sk, body, expected=expected, expires_at=expires_at)
+        self._partitions.setdefault(pk, {})[sk] = self.items[pk, sk][0]
+        self._written(pk, sk, body)
+        return revision
+
+    def delete(self, pk: str, sk: str, *, expected: str) -> None:
+        super().delete(pk, sk, expected=expected)
+        del self._partitions[pk][sk]
+
+    def query(
+        self,
+        pk: str,
+        *,
+        begins_with: str = "",
+        since: str | None = None,
+        until: str | None = None,
+        newest_first: bool = False,
+        limit: int | None = None,
+    ) -> list[Item]:
+        found = [
+            item
+            for sk, item in self._partitions.get(pk, {}).items()
+            if sk.startswith(begins_with) and (since is None or since <= sk) and (until is None or sk < until)
+        ]
+        found.sort(key=lambda item: item.sk, reverse=newest_first)
+        return found if limit is None else found[:limit]
+
+    def reap(self) -> None:
+        super().reap()
+        for pk, sk in [(pk, sk) for pk, items in self._partitions.items() for sk in items]:
+            if (pk, sk) not in self.items:
+                del self._partitions[pk][sk]
+
+
+class SageMaker(MemorySageMaker):
+    """SageMaker whose deployments and executions take their time and may fail; the world decides when and how."""
+
+    def __init__(self, now: Callable[[], datetime], world: Any) -> None:
+        super().__init__(now)
+        self._world = world
+
+    @property
+    def endpoints(self) -> Mapping[str, Endpoint]:
+        return self._endpoints
+
+    def describe_endpoint(self, name: str) -> Endpoint:
+        if name not in self._endpoints:
+            raise NotFoundError(f"endpoint {name}: not found")
+        return self._endpoints[name]
+
+    def start_pipeline(self, request: Mapping[str, Any]) -> str:
+        known = len(self.executions)
+        arn = super().start_pipeline(request)
+        if len(self.executions) > known:
+            self._world.execution_started(arn)
+        return arn
+
+    def set_approval(self, arn: str, status: str, description: str) -> None:
+        super().set_approval(arn, status, description)
+        self._world.package_event(arn, status)
+
+    def update_endpoint(self, name: str, config_name: str) -> None:
+        super().update_endpoint(name, config_name)
+        self._world.endpoint_updates.append((name, config_name))
+
+    def settle(self, name: str, status: str, config_name: str) -> None:
+        """The endpoint's transition is over."""
+        self._endpoints[name] = Endpoint(name, config_name, status, self._now())
+
+    def _deploy(self, name: str, config_name: str, status: str) -> None:
+        previous = self._endpoints.get(name)
+        super()._deploy(name, config_name, status)
+        self._world.deploying(self._endpoints[name], previous)

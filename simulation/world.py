@@ -1,0 +1,882 @@
+"""Plays one history: the account, the queues, the clock, users and models, around the handlers of `app.py`.
+
+Knows how messages travel (at least once, late, shuffled, five receives, dead letters that are redriven) and what users
+and AWS do; judges nothing (laws.py). Played calmly, everything is delivered once, in order and without a fault; played
+with hostility, the same inputs come at the same times, and nothing else can be relied on.
+"""
+
+from __future__ import annotations
+
+import base64
+import heapq
+import itertools
+import json
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from chalicelib.definition import Definition, parse_definition
+from chalicelib.errors import ConflictError, NotFoundError, PermanentError, PlumblineError
+from chalicelib.events import object_created_body
+from chalicelib.facts.champions import Champion
+from chalicelib.facts.claims import PromotionClaim, RetrainClaim
+from chalicelib.handlers import (
+    alarm_changed,
+    alert_published,
+    capture_landed,
+    endpoint_changed,
+    execution_finished,
+    ground_truth_landed,
+    ground_truth_posted,
+    model_package_changed,
+    pipeline_finished,
+    promotion_claimed,
+    retrain_claimed,
+    window_due,
+    windows_due,
+)
+from chalicelib.monitors.baseline import baseline_documents
+from chalicelib.monitors.evaluation import Findings, Task, evaluate
+from chalicelib.ports import Endpoint, ProcessingJob
+from chalicelib.records.attributes import Attributes
+from chalicelib.records.capture import CapturedRequest, Payload
+from chalicelib.records.ground_truth import Label as GroundTruth
+from chalicelib.records.table import to_table
+from chalicelib.webhooks import signed_headers
+from chalicelib.wiring import Services
+from cli.add import add_monitor
+from infra.topology import SOURCES
+from simulation.history import (
+    HOUR,
+    MINUTE,
+    SECOND,
+    START,
+    TOYS,
+    AlarmChange,
+    Capture,
+    Deployment,
+    Draws,
+    History,
+    Job,
+    Labels,
+    NewVersion,
+    Request,
+    hour,
+)
+from simulation.hostile import (
+    BETWEEN,
+    PROTOCOLS,
+    Crash,
+    Disturbance,
+    Guard,
+    Objects,
+    SageMaker,
+    Table,
+)
+from tests.fakes import SETTINGS, MemoryServices, memory_services
+
+MONITOR = ENDPOINT = "churn"
+SLOW = "churn-slow"
+OWN, DATA = SETTINGS.bucket, "data"
+HOOK = "https://hook.example/alerts"
+PIPELINE = "retraining"
+SCHEDULE = "churn-model-monitor"
+WEBHOOK_SECRET = "whsec_" + base64.b64encode(bytes(range(24))).decode()
+
+
+def _remembered(evaluate: Callable[[Task], Findings]) -> Callable[[Task], Findings]:
+    """The same function, with what it said of a task before: the evaluation is pure, and most of a history's time."""
+    known: dict[bytes, Findings] = {}
+
+    def remembering(task: Task) -> Findings:
+        key = msgspec.msgpack.encode(task)
+        if key not in known:
+            if len(known) > 500:
+                known.clear()
+            known[key] = evaluate(task)
+        return known[key]
+
+    return remembering
+
+
+window_due.evaluate = _remembered(evaluate)
+
+# By queue; looked up at each delivery, so that a planted fault in a handler's module is met.
+HANDLERS: dict[str, Callable[[str, Services], Any]] = {
+    "captures": lambda body, services: capture_landed.handle(body, services),
+    "ground-truth": lambda body, services: ground_truth_landed.handle(body, services),
+    "clock": lambda _, services: windows_due.handle(services),
+    "windows": lambda body, services: window_due.handle(body, services),
+    "executions": lambda body, services: execution_finished.handle(body, services),
+    "alarms": lambda body, services: alarm_changed.handle(body, services),
+    "retrain-claims": lambda body, services: retrain_claimed.handle(body, services),
+    "promotion-claims": lambda body, services: promotion_claimed.handle(body, services),
+    "pipelines": lambda body, services: pipeline_finished.handle(body, services),
+    "model-packages": lambda body, services: model_package_changed.handle(body, services),
+    "endpoints": lambda body, services: endpoint_changed.handle(body, services),
+    "alerts": lambda body, services: alert_published.handle_notification(body, services),
+}
+FUNCTIONS = {source.queue: source.function for source in SOURCES}
+WEBHOOK = "ground_truth_posted"
+
+# Six times the function's timeout, as the queues are made.
+VISIBILITY = {source.queue: timedelta(seconds=6 * source.timeout) for source in SOURCES}
+RECEIVES = 5
+
+# SageMaker's events are best effort; S3's and CloudWatch's are promised, but an input's loss must cost nothing either.
+LOST = {"captures": 0.08, "ground-truth": 0.08, "pipelines": 0.2, "model-packages": 0.2, "endpoints": 0.2}
+LOST["executions"] = 0.2
+
+# Which share of the deliveries of a queue is disturbed: rare messages more often.
+DISTURBED = {"captures": 0.2, "ground-truth": 0.25, "clock": 0.12, "windows": 0.35, "alerts": 0.2}
+DISTURBED_OTHERS = 0.6
+
+# A dead letter waits this long for the person who redrives it.
+DEAD_FOR = 90 * MINUTE
+
+# The calm end of a history: longer than anything may still take.
+TAIL = 48 * HOUR
+QUIET_TICK = 20 * MINUTE
+
+
+class Message:
+    """A message on a queue. `id` is the same whenever the same thing is said for the n-th time."""
+
+    __slots__ = ("body", "id", "queue", "receives")
+
+    def __init__(self, identity: str, queue: str, body: bytes) -> None:
+        self.id, self.queue, self.body, self.receives = identity, queue, body, 0
+
+
+class Stuck(Exception):
+    """A history did not come to rest."""
+
+
+class _Queues:
+    """`ports.Queues`: what is sent travels through the world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def send(self, queue: str, bodies: Any) -> None:
+        for body in bodies:
+            self._world.post(queue, bytes(body))
+
+
+class _Topic:
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.published: list[dict[str, Any]] = []
+
+    def publish(self, subject: str, message: str, attributes: Mapping[str, str]) -> None:
+        self.published.append(json.loads(message))
+        envelope = {"Type": "Notification", "Subject": subject, "Message": message}
+        self._world.post("alerts", json.dumps(envelope).encode())
+
+
+class _Deployed(dict[str, Any]):
+    """MemoryScorer's models: whatever an endpoint that is in service deploys now."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+
+    def __contains__(self, endpoint: object) -> bool:
+        found = self._world.account.sagemaker.endpoints.get(str(endpoint))
+        return found is not None and found.status in ("InService", "Updating")
+
+    def __getitem__(self, endpoint: str) -> Callable[[list[list[str]]], list[float]]:
+        toy = TOYS[self._world.toy_of(self._world.account.sagemaker.endpoints[endpoint].config_name)]
+
+        def answer(rows: list[list[str]]) -> list[float]:
+            if any(len(row) != 2 for row in rows):
+                raise PlumblineError(f"endpoint {endpoint}: the model container answered with status 500")
+            return [toy(float(x), float(z)) for x, z in rows]
+
+        return answer
+
+
+class World:
+    """One account and its queues. `hostile` False: the calm run. `removed`: inputs and faults that are left out."""
+
+    def __init__(self, history: History, hostile: bool, removed: Iterable[str] = (), *, story: bool = False) -> None:
+        self.history, self.hostile, self.removed = history, hostile, frozenset(removed)
+        self.draws = Draws(history.seed)
+        self.applied: list[str] = []
+        self.coverage: Counter[tuple[str, str, str]] = Counter()
+        self.lines: list[str] | None = [] if story else None
+        self.broken: list[str] = []  # laws that were seen broken while the history was played
+        self.acknowledge_first = False
+        self._time = START - HOUR
+        self._heap: list[tuple[datetime, int, str, Callable[..., None], tuple[Any, ...]]] = []
+        self._order = itertools.count()
+        self._said: Counter[str] = Counter()
+        self._running: list[tuple[str, Disturbance | None]] = []
+        self._waiting = 0
+        self._dead: list[Message] = []
+        self._quiet = False
+        self._out = False
+        self._born = False
+        self._deployments: Counter[str] = Counter()
+        # What laws.py looks at besides the account.
+        self.served: list[tuple[datetime, str]] = []
+        self.configs_served: list[str] = []
+        self.endpoint_updates: list[tuple[str, str]] = []
+        self.executions: list[tuple[str, datetime, datetime | None]] = []
+        self.crowns: list[Champion] = []
+        self.retrain_claims: list[RetrainClaim] = []
+        self.promotion_claims: list[PromotionClaim] = []
+        self.label_times: dict[str, datetime] = {}
+
+        self.outside: list[datetime] = []
+        self.version = 0
+        self._furnish()
+
+    # Time and messages ------------------------------------------------------------------------------------------------
+
+    def now(self) -> datetime:
+        return self._time
+
+    def at(self, time: datetime, kind: str, act: Callable[..., None], *args: Any) -> None:
+        if kind != "tick":
+            self._waiting += 1
+        heapq.heappush(self._heap, (time, next(self._order), kind, act, args))
+
+    def run(self, until: datetime) -> None:
+        """Let everything happen that is to happen until then."""
+        while self._heap and self._heap[0][0] <= until:
+            self.step()
+        self._time = max(self._time, until)
+
+    def _outage(self, until: datetime) -> None:
+        """No function runs until then, while the world goes on: for the handlers the clock jumps."""
+        self.tell(f"the clock jumps to {until:%H:%M:%S}")
+        late = []
+        self._out = True
+        while self._heap and self._heap[0][0] <= until:
+            if self._heap[0][2] == "delivery":
+                late.append(heapq.heappop(self._heap))
+            else:
+                self.step()
+        self._out, self._time = False, until
+        for _, order, kind, act, args in late:
+            heapq.heappush(self._heap, (until, order, kind, act, args))
+
+    def step(self) -> None:
+        time, _, kind, act, args = heapq.heappop(self._heap)
+        if kind != "tick":
+            self._waiting -= 1
+        self._time = max(self._time, time)
+        act(*args)
+
+    def tell(self, text: str, *details: object) -> None:
+        if self.lines is not None:
+            depth = "    " * len(self._running)
+            self.lines.append(f"{self._time:%d %H:%M:%S}  {depth}{text}{' '.join(map(str, ('', *details)))}")
+
+    def chosen(self, kind: str, identity: str, share: float) -> Any:
+        """Whether something hostile befalls this, and then its chance; noted, so that it can be left out."""
+        if not self.hostile or self._quiet:
+            return None
+        draw = self.draws.of(kind, identity)
+        name = f"{kind} {identity}"
+        if draw.random() >= share or name in self.removed:
+            return None
+        self.applied.append(name)
+        return draw
+
+    def post(self, queue: str, body: bytes, lossy: bool = False) -> None:
+        """Put a message on a queue: never (only if `lossy`), once or several times, now or later."""
+        if not self._born:
+            return
+        name = f"{queue}:{zlib.crc32(body):08x}"
+        self._said[name] += 1
+        identity = f"{name}.{self._said[name]}"
+        if lossy and self.chosen("lose", identity, LOST[queue]):
+            self.tell(f"lost: {self._about(queue, body)}")
+            return
+        copies = 1
+        if draw := self.chosen("repeat", identity, 0.12):
+            copies = draw.choice([2, 2, 3])
+        for number in range(copies):
+            delay = SECOND
+            if draw := self.chosen("delay", f"{identity}/{number}", 0.35 if number == 0 else 0.9):
+                delay = draw.choice([5, 20, 60, 200, 600, 1800, 4500]) * SECOND + draw.randint(0, 60) * SECOND
+            message = Message(f"{identity}/{number}", queue, body)
+            self.at(self._time + delay, "delivery", self.deliver, message)
+
+    def deliver(self, message: Message, twin: bool = False) -> None:
+        """Give a message to its handler, as the queue and app.py do."""
+        message.receives += 1
+        queue = message.queue
+        disturbance = None
+        identity = f"{message.id}#{message.receives}{'t' if twin else ''}"
+        if draw := self.chosen("fault", identity, DISTURBED.get(queue, DISTURBED_OTHERS)):
+            disturbance = self._disturbance(identity, draw)
+        self.tell(f"{FUNCTIONS[queue]}({self._about(queue, message.body)})")
+        body = message.body.decode()
+        done, _ = self._run(FUNCTIONS[queue], disturbance, message, lambda: HANDLERS[queue](body, self.services))
+        if done or twin or self.acknowledge_first:
+            return
+        if message.receives >= RECEIVES:
+            self.tell(f"dead letter: {self._about(queue, message.body)}")
+            if self._quiet:
+                self.broken.append(f"{FUNCTIONS[queue]} fails for ever on {self._about(queue, message.body)}")
+                return
+            message.receives = 0
+            self.at(self._time + DEAD_FOR, "delivery", self.deliver, message)
+            return
+        wait = VISIBILITY[queue]
+        if draw := self.chosen("sooner", identity, 0.5):
+            wait = draw.randint(1, 300) * SECOND
+        self.at(self._time + wait, "delivery", self.deliver, message)
+
+    def _run(
+        self, function: str, disturbance: Disturbance | None, message: Message | None, act: Callable[[], Any]
+    ) -> tuple[bool, Any]:
+        """Run a handler; True when its message is done, and its answer."""
+        self._running.append((function, disturbance))
+        self._messages.append(message)
+        answer = None
+        try:
+            answer = act()
+            done = True
+        except Crash:
+            done = False
+            self.tell("the process died")
+        except PermanentError as error:
+            done = True
+            self.tell(f"permanent: {error}")
+        except Exception as error:
+            done = False
+            self.tell(f"failed: {type(error).__name__}: {error}")
+            if self._quiet and not isinstance(error, ConflictError) and len(self._running) == 1:
+                self.failures.append(f"{function}: {type(error).__name__}: {error}")
+        finally:
+            self._running.pop()
+            self._messages.pop()
+            if disturbance is not None and not disturbance.struck:
+                self.applied.remove(f"fault {disturbance.id}")
+        return done, answer
+
+    def _disturbance(self, identity: str, draw: Any) -> Disturbance:
+        way = draw.choice(["before", "after", BETWEEN])
+        if len(self._running) > 1 and way == BETWEEN:
+            way = "after"
+        minutes = draw.choice([1, 3, 5, 8, 12, 20, 40])
+        company = draw.choice(["twin", "next", "next", "stall", "stall", "stall"])
+        return Disturbance(identity, draw.getrandbits(30), way, draw.random() < 0.6, company, minutes * MINUTE)
+
+    # What guards ask (hostile.py) -------------------------------------------------------------------------------------
+
+    def meet(self, port: str, method: str, args: Any) -> Disturbance | None:
+        """The disturbance of the running handler, when it strikes this call."""
+        disturbance = self._running[-1][1] if self._running else None
+        if disturbance is None or self._quiet or not disturbance.strikes(port, method, args):
+            return None
+        return disturbance
+
+    def note_fault(self, met: Disturbance, kind: str, way: str) -> None:
+        met.struck = kind
+        self.coverage[self._running[-1][0], kind, way] += 1
+        if way != BETWEEN:
+            what = "the process dies" if met.crash else "the service fails"
+            self.tell(f"! {what} {way} {kind}")
+
+    def let_in(self, met: Disturbance, kind: str) -> None:
+        """Let others run while a handler stands before a call."""
+        self.note_fault(met, kind, BETWEEN)
+        message = self._messages[-1]
+        self.tell(f"! stands still before {kind}; meanwhile ({met.company}):")
+        if met.company == "twin" and message is not None:
+            twin = Message(f"{message.id}~{message.receives}", message.queue, message.body)
+            self.deliver(twin, twin=True)
+        elif met.company == "next" and self._heap and self._heap[0][0] < self._time + HOUR:
+            self.step()
+        else:
+            self.run(self._time + met.stall)
+        self.tell(f"… goes on with {kind}")
+
+    # The account ------------------------------------------------------------------------------------------------------
+
+    def _furnish(self) -> None:
+        self.failures: list[str] = []
+        self._messages: list[Message | None] = []
+        now = self.now
+        base = memory_services(now)
+        fields = {name: getattr(base, name) for name in PROTOCOLS}
+        fields |= {
+            "objects": Objects(now, self._object_written),
+            "ledger": Table(now, self._item_written),
+            "queues": _Queues(self),
+            "sagemaker": SageMaker(now, self),
+            "topic": _Topic(self),
+        }
+        self.account = MemoryServices(settings=SETTINGS, now=now, **fields)
+        guards = {name: Guard(name, service, self.meet, self) for name, service in fields.items()}
+        self.services = Services(settings=SETTINGS, now=now, **guards)
+        account = self.account
+        account.scorer.models = _Deployed(self)
+        self.toys: dict[str, str] = {}
+        sagemaker = account.sagemaker
+        for name, toy in (("first", "x"), ("outside", "x")):
+            self.toys[model_data(name)] = toy
+            sagemaker.ensure_model({"ModelName": name, "PrimaryContainer": {"ModelDataUrl": model_data(name)}})
+        sagemaker.ensure_endpoint_config(serving_config("churn-1", "first"))
+        sagemaker.ensure_endpoint_config(serving_config("outside-1", "outside"))
+        sagemaker.ensure_endpoint(ENDPOINT, "churn-1")
+        sagemaker.settle(ENDPOINT, "InService", "churn-1")
+        self._heap.clear()
+        self._waiting = 0
+        self.served.append((self._time, "x"))
+        sagemaker.add_pipeline(PIPELINE, {"Manifest": None, "Output": None})
+        account.secrets.values |= {"/hook": WEBHOOK_SECRET, SETTINGS.webhook_key_parameter: WEBHOOK_SECRET}
+        for path, body in baseline_files().items():
+            account.objects.put(DATA, f"baseline/{path}", body)
+        self._time = START
+        self.monitors = [MONITOR]
+        add_monitor(account, definition(self.history))
+        if self.history.slow:
+            self.monitors.append(SLOW)
+            add_monitor(account, slow_definition(self.history))
+        self._born = True
+
+    def _object_written(self, bucket: str, key: str) -> None:
+        if not self._born or bucket != DATA:
+            return
+        queue = key.partition("/")[0]
+        if queue not in ("captures", "ground-truth"):
+            return
+        stored = self.account.objects.get(bucket, key)
+        event = object_created_body(bucket, key, stored.etag, len(stored.body), self._time)
+        self.post(queue, event, lossy=self.history.lossy)
+        kept = self.history.captures_kept if queue == "captures" else self.history.labels_kept
+        if not self.history.lossy and self.chosen("expire", f"{queue} {key}", 0.5):
+            self.at(self._time + kept, "expiry", self._expire, key)
+
+    def _expire(self, key: str) -> None:
+        self.tell(f"lifecycle deletes {key}")
+        self.account.objects.delete(DATA, key)
+
+    def _item_written(self, pk: str, sk: str, body: bytes) -> None:
+        """What laws.py wants to have seen: every state of the documents that guard effects."""
+        if pk != f"MONITOR#{MONITOR}":
+            return
+        if sk == "CHAMPION":
+            self.crowns.append(msgspec.json.decode(body, type=Champion))
+        elif sk == "CLAIM#RETRAIN":
+            self.retrain_claims.append(msgspec.json.decode(body, type=RetrainClaim))
+            self.tell(f"= retrain claim: {self.retrain_claims[-1].window} {self.retrain_claims[-1].state}")
+        elif sk == "CLAIM#PROMOTION":
+            self.promotion_claims.append(msgspec.json.decode(body, type=PromotionClaim))
+            claim = self.promotion_claims[-1]
+            self.tell(f"= {claim.kind} claim: {claim.candidate} for generation {claim.generation}: {claim.state}")
+        elif sk.startswith("EVALUATION#"):
+            self._check_revision(sk.partition("#")[2], msgspec.json.decode(body)["digest"])
+
+    def _check_revision(self, window: str, digest: str) -> None:
+        key = f"plumbline/payload/{MONITOR}/revisions/{window}/{digest}.msgpack"
+        self.tell(f"= evaluation of {window}: {digest[:8]}")
+        if (OWN, key) not in self.account.objects.objects:
+            self.broken.append(f"half-written: the fact of {window} names revision {digest[:8]}, which is not there")
+
+    # SageMaker --------------------------------------------------------------------------------------------------------
+
+    def deploying(self, endpoint: Endpoint, previous: Endpoint | None) -> None:
+        """A creation or an update has begun; when and how it ends depends on how many there were before."""
+        if not self._born:
+            return
+        own = endpoint.name == ENDPOINT
+        kind = "serving" if own else "pool"
+        self._deployments[kind] += 1
+        draw = self.draws.of("deployment", kind, self._deployments[kind])
+        fails = draw.random() < 0.06
+        self.tell(f"= endpoint {endpoint.name} {endpoint.status} with {endpoint.config_name}")
+        self._endpoint_event(endpoint)
+        took = draw.choice([2, 4, 7, 15, 30]) * MINUTE
+        self.at(self._time + took, "deployment", self._deployed, endpoint, previous, fails)
+
+    def _deployed(self, endpoint: Endpoint, previous: Endpoint | None, fails: bool) -> None:
+        sagemaker, name = self.account.sagemaker, endpoint.name
+        if sagemaker.endpoints.get(name) is not endpoint:
+            return  # deleted meanwhile
+        if name != ENDPOINT:
+            sagemaker.settle(name, "Failed" if fails else "InService", endpoint.config_name)
+        else:
+            config = previous.config_name if fails and previous else endpoint.config_name
+            sagemaker.settle(name, "InService", config)
+            self.served.append((self._time, self.toy_of(config)))
+            self.configs_served.append(config)
+        now = sagemaker.endpoints[name]
+        self.tell(f"= endpoint {name} {now.status} with {now.config_name}")
+        self._endpoint_event(now)
+
+    def _endpoint_event(self, endpoint: Endpoint) -> None:
+        words = {"InService": "IN_SERVICE", "Creating": "CREATING", "Updating": "UPDATING", "Failed": "FAILED"}
+        detail = {
+            "EndpointName": endpoint.name,
+            "EndpointStatus": words[endpoint.status],
+            "EndpointConfigName": endpoint.config_name,
+        }
+        # Where bytes are compared, both runs must hear of the serving endpoint: its timeline is an input, too.
+        lossy = self.history.effects or endpoint.name != ENDPOINT
+        self.post("endpoints", self._event("SageMaker Endpoint State Change", "aws.sagemaker", detail), lossy=lossy)
+
+    def toy_of(self, config_name: str) -> str:
+        sagemaker = self.account.sagemaker
+        config = sagemaker.endpoint_configs[config_name]
+        container = sagemaker.models[config["ProductionVariants"][0]["ModelName"]]["PrimaryContainer"]
+        if "ModelPackageName" in container:
+            return self.toys[sagemaker.packages[container["ModelPackageName"]].model_data_url]
+        return self.toys[container["ModelDataUrl"]]
+
+    def execution_started(self, arn: str) -> None:
+        number = len(self.executions)
+        if any(ended is None for _, _, ended in self.executions):
+            self.broken.append(f"two retrainings in flight: {arn} was started before the last one ended")
+        self.executions.append((arn, self._time, None))
+        self.tell(f"= execution {arn[-12:]} started")
+        draw = self.draws.of("execution", number)
+        took = draw.choice([8, 20, 45, 90]) * MINUTE
+        result = draw.choice(["good", "good", "good", "good", "bad", "none", "failed", "stopped"])
+        self.at(self._time + took, "execution", self._execution_ends, number, arn, result)
+
+    def _execution_ends(self, number: int, arn: str, result: str) -> None:
+        sagemaker = self.account.sagemaker
+        self.executions[number] = (arn, self.executions[number][1], self._time)
+        package = ""
+        if result in ("good", "bad"):
+            window = int((self._time - START) // HOUR) - 1
+            data = model_data(f"trained-{number}")
+            self.toys[data] = self.history.truth(window) if result == "good" else "one"
+            package = sagemaker.add_model_package(MONITOR, model_data_url=data)
+            self.package_event(package, "PendingManualApproval")
+            self._people(number, package)
+        status = {"failed": "Failed", "stopped": "Stopped"}.get(result, "Succeeded")
+        sagemaker.finish_execution(arn, status, package=package or None, failure_reason="out of memory")
+        self.tell(f"= execution {arn[-12:]} {status}, {result}")
+        detail = {"pipelineExecutionArn": arn, "currentPipelineExecutionStatus": status}
+        kind = "SageMaker Model Building Pipeline Execution Status Change"
+        self.post("pipelines", self._event(kind, "aws.sagemaker", detail), lossy=True)
+
+    def _people(self, number: int, package: str) -> None:
+        """With manual promotion somebody looks at the package: at once, later, or never."""
+        if self.history.policy["promotion"] != "manual":
+            return
+        draw = self.draws.of("approval", number)
+        verdict = draw.choice(["Approved", "Approved", "Approved", "Rejected", ""])
+        if verdict:
+            wait = draw.choice([0, 2, 30, 120]) * MINUTE
+            self.at(self._time + wait, "approval", self._approve, package, verdict)
+
+    def _approve(self, package: str, verdict: str) -> None:
+        self.tell(f"a person says {verdict} to {package[-8:]}")
+        self.account.sagemaker.set_approval(package, verdict, "by hand")
+
+    def package_event(self, arn: str, status: str) -> None:
+        detail = {"ModelPackageArn": arn, "ModelApprovalStatus": status}
+        self.post(
+            "model-packages", self._event("SageMaker Model Package State Change", "aws.sagemaker", detail), lossy=True
+        )
+
+    def _event(self, kind: str, source: str, detail: Mapping[str, Any], time: datetime | None = None) -> bytes:
+        stamp = (time or self._time).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return json.dumps({"detail-type": kind, "source": source, "time": stamp, "detail": detail}).encode()
+
+    # Users ------------------------------------------------------------------------------------------------------------
+
+    def happen(self, thing: Any) -> None:
+        """Let an input come."""
+        getattr(self, f"_{type(thing).__name__.lower()}")(thing)
+
+    def _capture(self, capture: Capture) -> None:
+        folder = hour(capture.window).strftime("%Y/%m/%d/%H")
+        key = f"captures/{ENDPOINT}/AllTraffic/{folder}/{capture.name}-00-5f4da3e72739.jsonl"
+        self.tell(f"capture file {capture.name}: {len(capture.requests)} requests, {capture.shape}")
+        self.account.objects.put(DATA, key, self.capture_bytes(capture), content_type="application/jsonlines")
+
+    def capture_bytes(self, capture: Capture) -> bytes:
+        """The file as SageMaker writes it: each request with the answer of the model that served then."""
+        if capture.shape == "garbage":
+            return b"\x00 this is no JSON\n" * 3
+        return b"".join(
+            capture_line(request, TOYS[self._serving_at(request.at)], capture.shape == "wide")
+            for request in capture.requests
+        )
+
+    def _serving_at(self, moment: datetime) -> str:
+        return next((toy for since, toy in reversed(self.served) if since <= moment), self.served[0][1])
+
+    def _labels(self, labels: Labels) -> None:
+        self.label_times[labels.id] = self._time
+        if labels.webhook:
+            entries = [label_document(entry) for entry in labels.entries]
+            body = json.dumps(entries).encode()
+            headers = signed_headers([WEBHOOK_SECRET], labels.id.replace(" ", "-"), self._time, body)
+            request = ground_truth_posted.PostedRequest(ENDPOINT, headers, body, "application/json")
+            self._call_webhook(labels, request, 1)
+            return
+        body = b"".join(json.dumps(label_document(entry)).encode() + b"\n" for entry in labels.entries)
+        key = f"ground-truth/{ENDPOINT}/{self._time:%Y/%m/%d/%H}/{labels.name}.jsonl"
+        self.tell(f"label file {labels.name}: {[entry.inference_id for entry in labels.entries]}")
+        self.account.objects.put(DATA, key, body, content_type="application/jsonlines")
+
+    def _call_webhook(self, labels: Labels, request: Any, attempt: int) -> None:
+        """Senders try again until they have an answer; some that had one try again, too."""
+        disturbance = None
+        identity = f"webhook {labels.id}#{attempt}"
+        if attempt < 3 and (draw := self.chosen("fault", identity, 0.3)):
+            disturbance = self._disturbance(identity, draw)
+            disturbance.stall = min(disturbance.stall, MINUTE)
+        self.tell(f"webhook call {attempt}, {labels.name}: {[entry.inference_id for entry in labels.entries]}")
+        places = self.services.definitions.ground_truth_places
+        done, answer = self._run(
+            WEBHOOK, disturbance, None, lambda: ground_truth_posted.handle(request, self.services, places)
+        )
+        if done and answer is not None and answer[0] not in (202, 401):
+            self.broken.append(f"the webhook answered {answer[0]} to {labels.id}")
+        if not done or (attempt == 1 and self.chosen("repost", labels.id, 0.2)):
+            self.at(self._time + 20 * SECOND, "webhook", self._call_webhook, labels, request, attempt + 1)
+
+    def _alarmchange(self, change: AlarmChange) -> None:
+        stamp = self._time.strftime("%Y-%m-%dT%H:%M:%S.000+0000")
+        detail = {"alarmName": change.name, "state": {"value": change.state, "timestamp": stamp}}
+        self.tell(f"alarm {change.name} {change.state}")
+        self.post("alarms", self._event("CloudWatch Alarm State Change", "aws.cloudwatch", detail))
+
+    def _deployment(self, deployment: Deployment) -> None:
+        try:
+            self.account.sagemaker.update_endpoint(ENDPOINT, "outside-1")
+        except ConflictError:
+            return
+        self.endpoint_updates.pop()
+        self.outside.append(self._time)
+
+    def _newversion(self, version: NewVersion) -> None:
+        self.tell(f"a new version of the definition: {version.policy}")
+        add_monitor(self.account, definition(self.history, version.policy))
+
+    def _job(self, job: Job) -> None:
+        folder = f"model-monitor/{job.name}"
+        if job.violations:
+            found = [{"feature_name": f"f{n}", "constraint_check_type": "drift"} for n in range(job.violations)]
+            body = json.dumps({"violations": found}).encode()
+            self.account.objects.put(DATA, f"{folder}/constraint_violations.json", body)
+        self.account.sagemaker.add_processing_job(
+            ProcessingJob(
+                name=job.name,
+                status=job.status,
+                exit_message="CompletedWithViolations" if job.violations else "Completed",
+                monitoring_schedule_arn=f"arn:aws:sagemaker:us-east-1:1:monitoring-schedule/{SCHEDULE}",
+                outputs={"monitoring_output": f"s3://{DATA}/{folder}"},
+                environment={"start_time": self._time.strftime("%Y-%m-%dT%H:%M:%SZ")},
+            )
+        )
+        detail = {"ProcessingJobName": job.name, "ProcessingJobStatus": job.status}
+        self.post(
+            "executions", self._event("SageMaker Processing Job State Change", "aws.sagemaker", detail), lossy=True
+        )
+
+    # The clock --------------------------------------------------------------------------------------------------------
+
+    def tick(self, number: int) -> None:
+        pause = QUIET_TICK if self._quiet else self.history.tick * MINUTE
+        self.at(self._time + pause, "tick", self.tick, number + 1)
+        if self._out or self.chosen("skip", f"tick {number}", 0.1):
+            return
+        if draw := self.chosen("jump", f"tick {number}", 0.004):
+            self._outage(self._time + draw.choice([12, 45, 100]) * MINUTE)
+        message = Message(f"clock {number}", "clock", b"{}")
+        self.at(self._time, "delivery", self.deliver, message)
+
+    def play(self) -> World:
+        """The hostile part, then the calm end until nothing is due and nothing is in flight."""
+        for thing in self.history.inputs:
+            if thing.id not in self.removed:
+                self.at(thing.at, "input", self.happen, thing)
+        self.at(START + 30 * SECOND, "tick", self.tick, 0)
+        self.run(self.history.end)
+        self._quiet = True
+        self.tell("from here on everything is calm")
+        until = self._time + TAIL
+        # Where events are lost, arrival hours are swept when their windows close, so the last one must close, also in
+        # the slow monitor; and every window must have had its second look.
+        look = hour(self.history.windows) + definition(self.history).horizon / 2
+        closed = hour(self.history.windows + 1) + HOUR / 2
+        least = max(self._time, look) + (3 if self.history.slow else 2) * HOUR if self.history.lossy else closed
+        while self._time < until:
+            self.run(self._time + QUIET_TICK)
+            if self._time >= least and not self._waiting and not self._owed():
+                return self
+        self.broken.append(f"not at rest {TAIL} after the last input: {self._owed() or 'messages'}")
+        return self
+
+    def _owed(self) -> str:
+        """What is still due or in flight; a challenger that nobody decides on may wait for ever."""
+        ledger = self.account.ledger
+        for shard in range(8):
+            for item in ledger.query(f"DUE#{shard}"):
+                due = msgspec.json.decode(item.body)
+                if due["sent_until"] is not None or due["not_before"] <= self._time.strftime("%Y-%m-%dT%H:%M:%SZ"):
+                    return f"window {item.sk} is due"
+        if self.retrain_claims and self.retrain_claims[-1].in_flight:
+            claim = self.retrain_claims[-1]
+            if claim.state != "AWAITING_APPROVAL" or self._decided(claim.package_arn):
+                return f"retraining {claim.window} is {claim.state}"
+        if self.promotion_claims and self.promotion_claims[-1].in_flight:
+            return f"{self.promotion_claims[-1].claim_id} is {self.promotion_claims[-1].state}"
+        return ""
+
+    def _decided(self, package: str) -> bool:
+        return self.account.sagemaker.packages[package].approval_status != "PendingManualApproval"
+
+    def _about(self, queue: str, body: bytes) -> str:
+        """A message in a few words."""
+        if queue == "clock":
+            return ""
+        if queue == "alerts":
+            alert = json.loads(json.loads(body)["Message"])
+            return f"{alert['kind']} {alert['state']} {alert['window']}"
+        document = json.loads(body)
+        if "detail" not in document:
+            return " ".join(str(value)[:28] for value in document.values())
+        detail = document["detail"]
+        if "object" in detail:
+            return str(detail["object"]["key"]).rpartition("/")[2]
+        return " ".join(str(value)[-26:] for value in detail.values())
+
+
+# What the account holds -----------------------------------------------------------------------------------------------
+
+
+def model_data(name: str) -> str:
+    return f"s3://{DATA}/models/{name}/model.tar.gz"
+
+
+def serving_config(name: str, model: str) -> dict[str, Any]:
+    served = {"VariantName": "AllTraffic", "ModelName": model, "InstanceType": "ml.m5.large"}
+    return {
+        "EndpointConfigName": name,
+        "ProductionVariants": [{**served, "InitialInstanceCount": 2, "InitialVariantWeight": 1.0}],
+        "DataCaptureConfig": {
+            "EnableCapture": True,
+            "InitialSamplingPercentage": 100,
+            "DestinationS3Uri": f"s3://{DATA}/captures",
+            "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+        },
+        "KmsKeyId": "alias/endpoints",
+    }
+
+
+def definition(history: History, policy: Mapping[str, Any] | None = None) -> Definition:
+    """The monitor of the history, hour by hour."""
+    return parse_definition(
+        {
+            "name": MONITOR,
+            "endpoint": ENDPOINT,
+            "capture_s3_uri": f"s3://{DATA}/captures",
+            "ground_truth_s3_uri": f"s3://{DATA}/ground-truth/{ENDPOINT}",
+            "output_s3_uri": f"s3://{DATA}/reports",
+            "attributes": {"features": ["x", "z"], "probability_attribute": "0"},
+            "labels": {"horizon": history.horizon},
+            "baseline": {
+                "data_quality_statistics": f"s3://{DATA}/baseline/data_quality/statistics.json",
+                "data_quality_constraints": f"s3://{DATA}/baseline/data_quality/constraints.json",
+                "model_quality_constraints": f"s3://{DATA}/baseline/model_quality/constraints.json",
+            },
+            "policy": {**history.policy, **(policy or {})},
+            "alarms": [
+                {"name": "accuracy-low", "role": "trigger"},
+                {"name": "deploying", "role": "veto"},
+                {"name": "latency", "role": "evidence"},
+            ],
+            "schedules": [SCHEDULE],
+            "retraining": {
+                "pipeline_name": PIPELINE,
+                "output_uri": f"s3://{DATA}/retraining/{MONITOR}",
+                "parameters": {"Manifest": "{manifest_uri}", "Output": "{output_uri}"},
+            },
+            "routes": [{"kind": "webhook", "url": HOOK, "secret": "/hook"}],
+        }
+    )
+
+
+def slow_definition(history: History) -> Definition:
+    """A second monitor of the same endpoint: other windows, no baseline, alerts only."""
+    return parse_definition(
+        {
+            "name": SLOW,
+            "endpoint": ENDPOINT,
+            "capture_s3_uri": f"s3://{DATA}/captures",
+            "ground_truth_s3_uri": f"s3://{DATA}/ground-truth/{ENDPOINT}",
+            "output_s3_uri": f"s3://{DATA}/reports",
+            "attributes": {"features": ["x", "z"], "probability_attribute": "0"},
+            "window": {"length": "PT2H"},
+            "labels": {"horizon": history.horizon},
+            "policy": {"retrain": False, "roll_back": False, "min_labelled_rows": 2},
+        }
+    )
+
+
+@lru_cache(maxsize=1)
+def baseline_files() -> dict[str, bytes]:
+    """Baseline files of the x model on rows that it answers rightly."""
+    draw = Draws(0).of("baseline")
+    rows = [(round(draw.random(), 3), round(draw.random(), 3)) for _ in range(100)]
+    asked = Payload("\n".join(f"{x},{z}" for x, z in rows), "CSV", "text/csv")
+    answered = Payload("\n".join(repr(TOYS["x"](x, z)) for x, z in rows), "CSV", "text/csv")
+    labels = {"b": GroundTruth("b", json.dumps([int(x > 0.5) for x, _ in rows]), "JSON")}
+    attributes = Attributes(features=("x", "z"), probability_attribute="0")
+    table = to_table([CapturedRequest("b", None, START, asked, answered)], labels, attributes)
+    return baseline_documents(table, table.predictions, table.scores, START.isoformat())
+
+
+def capture_line(request: Request, toy: Callable[[float, float], float], wide: bool) -> bytes:
+    asked = "\n".join(f"{x},{z}" + (",1,1" if wide else "") for x, z in request.rows)
+    document = {
+        "captureData": {
+            "endpointInput": {
+                "observedContentType": "text/csv",
+                "mode": "INPUT",
+                "data": asked,
+                "encoding": "CSV",
+            },
+            "endpointOutput": {
+                "observedContentType": "text/csv; charset=utf-8",
+                "mode": "OUTPUT",
+                "data": "\n".join(repr(toy(x, z)) for x, z in request.rows),
+                "encoding": "CSV",
+            },
+        },
+        "eventMetadata": {
+            "eventId": request.event_id,
+            "inferenceId": request.inference_id,
+            "inferenceTime": request.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        },
+        "eventVersion": "0",
+    }
+    return json.dumps(document).encode() + b"\n"
+
+
+def label_document(entry: Any) -> dict[str, Any]:
+    metadata = {"eventId": entry.inference_id}
+    if entry.inference_time is not None:
+        metadata["inferenceTime"] = entry.inference_time.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "groundTruthData": {"data": entry.data, "encoding": entry.encoding},
+        "eventMetadata": metadata,
+        "eventVersion": "0",
+    }
+
+
+def endpoint_exists(world: World, name: str) -> bool:
+    try:
+        world.account.sagemaker.describe_endpoint(name)
+    except NotFoundError:
+        return False
+    return True

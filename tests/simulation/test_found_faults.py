@@ -1,0 +1,102 @@
+"""Faults that simulated histories have found in our own code, each told as shortly as it can be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.unit.alerts.faults import Faults
+from tests.unit.handlers.test_promotions import patient, start
+from tests.unit.handlers.world import ENDPOINT, MINUTE, World, definition, hour, rows_of
+
+QUIET = {"retrain": False, "roll_back": False}
+
+
+def test_a_late_capture_whose_event_is_lost_is_counted_by_the_second_look():
+    world = World(definition(policy=QUIET))
+    world.live(0)
+    world.clock.time = hour(3)
+    world.capture(0, rows_of(0, 3, seed="late"), name="late")
+    world.lose("captures")
+    world.minutes(5)
+    assert world.evaluation(0).rows == 20
+    world.clock.time = hour(25) + 6 * MINUTE
+    world.minutes(20)
+    assert world.evaluation(0).rows == 23
+
+
+def outside_deployment(heard: bool) -> World:
+    """Somebody deploys in window 1; of SageMaker's events the second is lost, or both are."""
+    world = World(definition(policy=QUIET), endpoint_takes=5 * MINUTE)
+    world.live(0)
+    sagemaker = world.services.sagemaker
+    sagemaker.ensure_endpoint_config({**sagemaker.describe_endpoint_config("churn-1"), "EndpointConfigName": "churn-2"})
+    sagemaker.update_endpoint(ENDPOINT, "churn-2")
+    updating = world.take()
+    assert [queue for queue, _ in updating] == ["endpoints"]
+    if heard:
+        world.deliver(*updating[0])
+    world.clock.time += 10 * MINUTE
+    assert [queue for queue, _ in world.take()] == ["endpoints"], "it is in service, which nobody hears"
+    return world
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_a_deployment_whose_end_is_not_told_does_not_last_for_ever(heard: bool):
+    world = outside_deployment(heard)
+    world.live(2)
+    world.minutes(20)
+    report = world.report(2)
+    assert world.evaluation(2).settled
+    assert report["inputs"]["labelled_rows"] == 20
+    assert report["segments"][-1]["config_name"] == "churn-2"
+
+
+def overtaken(world: World, message: tuple[str, bytes], meanwhile: Callable[[], Any]) -> None:
+    """Deliver a message to a worker that stands still before it looks at an endpoint, while all else goes on."""
+
+    class StandsStill:
+        def __init__(self) -> None:
+            self.left = 2  # the first look is whether the monitored endpoint exists
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "describe_endpoint":
+                self.left -= 1
+                if self.left == 0:
+                    meanwhile()
+            return getattr(world.services.sagemaker, name)
+
+    world.deliver(*message, services=Faults.replaced(world.services, sagemaker=StandsStill()))
+
+
+@pytest.mark.parametrize("toy", ["z", "x"])
+@pytest.mark.parametrize("pool_size", [0, 1])
+def test_a_worker_that_was_overtaken_leaves_no_endpoint_of_nobody(toy: str, pool_size: int):
+    """It made again what the end of the promotion had deleted: a refused challenger's, a retired champion's."""
+    world = patient(pool_size=pool_size, endpoint_takes=timedelta(0))
+    world.live(0)
+    start(world, 1, "z")
+    world.finish_pipeline(toy)
+    [(queue, message)] = world.take()
+    world.deliver(queue, message)
+    [(queue, message)] = [each for each in world.take() if each[0] == "promotion-claims"]
+
+    def everything() -> None:
+        world.deliver(queue, message)
+        world.minutes(30)
+        assert not world.promotion().in_flight
+
+    overtaken(world, (queue, message), everything)
+    world.minutes(30)
+    champion = world.champion()
+    assert champion.generation == (1 if toy == "z" else 0)
+    known = {each.endpoint for each in (champion.candidate, *champion.pool)}
+    models = {
+        world.services.sagemaker.describe_endpoint_config(name)["ProductionVariants"][0]["ModelName"]
+        for name in world.pool_endpoints()
+        if name not in known
+    }
+    assert models <= {champion.candidate.model_name}
