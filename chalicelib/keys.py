@@ -91,14 +91,17 @@ def ids_prefix(monitor: str) -> str:
     return f"plumbline/payload/{monitor}/ids/"
 
 
-def ids_key(monitor: str, window: Window) -> str:
-    """The join ids of a window's requests, hashed: how a label without a time finds its window."""
-    return f"{ids_prefix(monitor)}{window.name}.bin"
+def ids_key(monitor: str, window: Window, digest: str) -> str:
+    """The join ids of a window's requests, hashed: how a label without a time finds its window.
+
+    Named by its content, like the segment: a slower worker's fewer ids must not take the place of a newer one's.
+    """
+    return f"{ids_prefix(monitor)}{window.name}/{digest}.bin"
 
 
 def parse_ids_key(key: str) -> str:
     """The window name in an ids key."""
-    return key.rpartition("/")[2].removesuffix(".bin")
+    return key.split("/")[-2]
 
 
 def revision_key(monitor: str, window: Window, digest: str) -> str:

@@ -17,6 +17,9 @@ import msgspec
 START = datetime(2026, 1, 5, tzinfo=UTC)
 HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
 
+# What a retraining costs by a later version of the definition.
+CHANGED_COST = 0.25
+
 # What answers: the probability of class 1 by the two features of a row.
 TOYS: dict[str, Any] = {
     "x": lambda x, z: 0.9 if x > 0.5 else 0.1,
@@ -166,7 +169,7 @@ def draw_history(seed: int) -> History:
     if draw.random() < (0.25 if effects else 0.15):
         inputs.add(Deployment, hour(draw.randint(1, windows - 1)) + draw.randint(1, 59) * MINUTE, number=1)
     if draw.random() < 0.25:
-        changes = {"cost": 0.25, **({"min_labelled_rows": draw.randint(1, 4)} if effects else {})}
+        changes = {"cost": CHANGED_COST, **({"min_labelled_rows": draw.randint(1, 4)} if effects else {})}
         inputs.add(NewVersion, hour(draw.randint(1, windows - 1)) + draw.randint(1, 59) * MINUTE, policy=changes)
     if draw.random() < 0.3:
         for number in range(draw.randint(1, 3)):

@@ -38,6 +38,125 @@ PROTOCOLS = {
 RARITY = {"objects": 16, "ledger": 16, "queues": 4, "sagemaker": 5, "scorer": 6, "metrics": 8, "topic": 4, "courier": 2}
 READS = {"get": 40, "list": 16, "query": 24}
 
+# What seldom happens: a disturbance that is picky strikes one call in three of these, and no other.
+RARE = {
+    "alarm_changed": ("DUE", "TRIGGER", "MONITOR"),
+    "capture_landed": ("INCIDENT", "MONITOR", "topic", "quarantine", "baselines"),
+    "endpoint_changed": ("DUE", "describe_endpoint", "ENDPOINT"),
+    "execution_finished": ("MONITORS", "MONITOR", "INCIDENT", "EXECUTION", "model-monitor", "topic", "INDEX"),
+    "ground_truth_landed": ("quarantine",),
+    "ground_truth_posted": ("WEBHOOK", "put_if_absent"),
+    "model_package_changed": ("CLAIM", "CHAMPION", "MONITORS", "topic", "describe", "queues", "OUTCOME"),
+    "pipeline_finished": ("CLAIM#PROMOTION", "PACKAGE", "retraining", "topic", "OUTCOME", "queues", "MONITORS"),
+    "promotion_claimed": (
+        *(
+            "merge",
+            "baselines",
+            "LOSS",
+            "scorer",
+            "retraining",
+            "update_endpoint",
+            "set_approval",
+            "describe_endpoint_",
+        ),
+        *(
+            "ensure_endpoint",
+            "CHAMPION",
+            "DUE",
+            "ENDPOINT",
+            "INDEX",
+            "OUTCOME",
+            "topic",
+            "CLAIM#RETRAIN",
+            "query MONITOR",
+        ),
+        *("put CLAIM#PROMOTION", "delete_endpoint"),
+    ),
+    "retrain_claimed": ("MONITORS", "topic", "OUTCOME", "put CLAIM", "start_pipeline"),
+    "window_due": (
+        *("LOSS", "TRIGGER", "topic", "scorer", "retraining", "INCIDENT", "delete DUE", "list merge", "delete merge"),
+        *("decisions", "retrain-claims", "promotion-claims", "put CLAIM", "quarantine", "delete", "ground-truth"),
+    ),
+    "windows_due": (
+        *("put CLAIM", "pipelines", "retrain-claims", "promotion-claims", "model-packages", "queues.send endpoints"),
+        *("describe", "OUTCOME", "CURSOR"),
+    ),
+}
+
+# Calls that are made so seldom that every other history in which models are retrained looks for one of them.
+FOCUS = tuple(
+    (function, kind)
+    for function, kinds in {
+        "capture_landed": (
+            "ledger.get INCIDENT",
+            "ledger.put INCIDENT",
+            "ledger.query MONITOR",
+            "objects.put_if_absent quarantine",
+            "topic.publish",
+        ),
+        "execution_finished": (
+            "ledger.put EXECUTION",
+            "ledger.query MONITOR",
+            "objects.get definitions",
+            "objects.get model-monitor",
+            "topic.publish",
+        ),
+        "ground_truth_posted": ("objects.get definitions",),
+        "model_package_changed": (
+            "ledger.get CHAMPION",
+            "ledger.get CLAIM#PROMOTION",
+            "ledger.get MONITORS",
+            "ledger.put CLAIM#PROMOTION",
+            "ledger.put CLAIM#RETRAIN",
+            "objects.get definitions",
+            "sagemaker.describe_model_package",
+            "topic.publish",
+        ),
+        "pipeline_finished": (
+            "ledger.get CHAMPION",
+            "ledger.put CLAIM#PROMOTION",
+            "ledger.put PACKAGE",
+            "objects.get retraining",
+        ),
+        "promotion_claimed": (
+            "ledger.get CLAIM#RETRAIN",
+            "ledger.get DUE",
+            "ledger.put CHAMPION",
+            "ledger.put CLAIM#PROMOTION",
+            "ledger.put CLAIM#RETRAIN",
+            "ledger.put DUE",
+            "ledger.put ENDPOINT",
+            "ledger.put OUTCOME",
+            "ledger.query MONITOR",
+            "objects.put baselines",
+            "sagemaker.describe_endpoint_config",
+            "sagemaker.update_endpoint",
+            "topic.publish",
+        ),
+        "retrain_claimed": (
+            "ledger.put CLAIM#RETRAIN",
+            "objects.get definitions",
+        ),
+        "window_due": (
+            "ledger.get DECISION",
+            "ledger.put CLAIM#RETRAIN",
+            "ledger.put TRIGGER",
+            "objects.get retraining",
+            "objects.put_if_absent retraining",
+            "topic.publish",
+        ),
+        "windows_due": (
+            "ledger.get DUE",
+            "ledger.put CLAIM#PROMOTION",
+            "queues.send endpoints",
+            "queues.send pipelines",
+            "queues.send promotion-claims",
+            "sagemaker.describe_model_package",
+        ),
+    }.items()
+    for kind in kinds
+)
+
 # Documents that are written when something rare happens.
 SELDOM = ("CLAIM", "CHAMPION", "OUTCOME", "PACKAGE", "DECISION", "LOSS", "TRIGGER", "INCIDENT", "EXECUTION", "CURSOR")
 SELDOM += ("retraining", "decisions", "baselines", "quarantine", "merge", "revisions", "segments", "definitions", "ids")
@@ -59,6 +178,9 @@ class Disturbance:
     crash: bool
     company: str  # with BETWEEN: twin | next | stall
     stall: timedelta
+    function: str = ""
+    picky: bool = False
+    focus: str = ""
     struck: str = ""
     calls: int = 0
 
@@ -68,6 +190,11 @@ class Disturbance:
             return False
         self.calls += 1
         kind = kind_of(port, method, args)
+        if self.focus:
+            return kind == self.focus
+        if self.picky or kind.endswith(" definitions"):
+            rare = kind.endswith(" definitions") or any(word in kind for word in RARE[self.function])
+            return rare and zlib.crc32(f"{self.salt}{kind}{self.calls}".encode()) % 3 == 0
         rarity = RARITY.get(port, 8)
         if port in ("objects", "ledger"):
             rarity = READS.get(method, rarity)

@@ -16,12 +16,13 @@ from typing import Any
 import msgspec
 
 from chalicelib import keys
+from chalicelib.decisions.retrain import excess_loss
 from chalicelib.facts import alarms, champions, evaluations, incidents
 from chalicelib.facts.claims import RetrainClaim
 from chalicelib.handlers.window_reports import REPORTS, Revision
 from chalicelib.records.window import Window, parse_duration
-from simulation.history import HOUR, START, Capture, Labels, hour, inputs_of
-from simulation.world import DATA, ENDPOINT, HOOK, MONITOR, OWN, SLOW, World, endpoint_exists
+from simulation.history import CHANGED_COST, HOUR, START, Capture, Labels, hour, inputs_of
+from simulation.world import DATA, ENDPOINT, HOOK, MONITOR, OWN, SLOW, World, definition, endpoint_exists
 
 # If the calm run retrains on a window, the hostile one does within this many windows, where as many follow.
 LIVE_WITHIN = 4
@@ -226,6 +227,8 @@ def live(world: World, calm: World) -> list[str]:
     # Without as many windows with labels after it nothing can be asked for.
     if (first.start - START) // HOUR + LIVE_WITHIN >= world.history.windows:
         return []
+    if not _lasting(calm, first):
+        return []
     limit = first.start + LIVE_WITHIN * HOUR
     if not world.retrain_claims:
         return [f"the calm run retrained on {first.name}, this one never"]
@@ -259,6 +262,16 @@ def _newer_evidence(world: World, claim: RetrainClaim, last: RetrainClaim) -> bo
         return True
     asked = alarms.asking(world.account.ledger, MONITOR, claim.window, newest=False)
     return any(trigger.at >= last.started_at for trigger in asked)
+
+
+def _lasting(calm: World, window: Window) -> bool:
+    """Whether what the calm run retrained on was still so when all labels were there, or an alarm asked for it."""
+    if alarms.asking(calm.account.ledger, MONITOR, window.name, newest=False):
+        return True
+    found = evaluations.evaluations(calm.account.ledger, MONITOR, "", window.next().name)
+    losses = [each.loss for each in found if each.settled and each.loss is not None and not each.broken]
+    policy = definition(calm.history, {"cost": CHANGED_COST}).policy
+    return excess_loss(losses, policy).reaches(policy)
 
 
 # What there is --------------------------------------------------------------------------------------------------------

@@ -126,20 +126,20 @@ def ids_after_the_unmatched() -> Iterator[None]:
         def __init__(self, objects: Any) -> None:
             self._objects, self._kept = objects, []
 
-        def put(self, bucket: str, key: str, body: bytes, **how: Any) -> str:
+        def put_if_absent(self, bucket: str, key: str, body: bytes, **how: Any) -> bool:
             if "/ids/" in key:
                 self._kept.append((bucket, key, body, how))
-                return ""
-            return str(self._objects.put(bucket, key, body, **how))
+                return True
+            written = bool(self._objects.put_if_absent(bucket, key, body, **how))
+            self.flush()
+            return written
 
         def flush(self) -> None:
             for bucket, key, body, how in self._kept:
-                self._objects.put(bucket, key, body, **how)
+                self._objects.put_if_absent(bucket, key, body, **how)
             self._kept = []
 
         def __getattr__(self, name: str) -> Any:
-            if name == "put_if_absent":
-                self.flush()
             return getattr(self._objects, name)
 
     def careless(services: Any, *others: Any) -> Any:

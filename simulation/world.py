@@ -70,7 +70,9 @@ from simulation.history import (
 )
 from simulation.hostile import (
     BETWEEN,
+    FOCUS,
     PROTOCOLS,
+    RARE,
     Crash,
     Disturbance,
     Guard,
@@ -222,6 +224,8 @@ class World:
         self._quiet = False
         self._out = False
         self._born = False
+        focus = self.draws.of("focus")
+        self._focus = focus.choice(FOCUS) if history.effects and focus.random() < 0.5 else None
         self._deployments: Counter[str] = Counter()
         # What laws.py looks at besides the account.
         self.served: list[tuple[datetime, str]] = []
@@ -316,8 +320,13 @@ class World:
         queue = message.queue
         disturbance = None
         identity = f"{message.id}#{message.receives}{'t' if twin else ''}"
-        if draw := self.chosen("fault", identity, DISTURBED.get(queue, DISTURBED_OTHERS)):
-            disturbance = self._disturbance(identity, draw)
+        share = DISTURBED.get(queue, DISTURBED_OTHERS)
+        if self._focus and FUNCTIONS[queue] == self._focus[0] and message.receives < RECEIVES:
+            share = 0.9
+        if draw := self.chosen("fault", identity, share):
+            disturbance = self._disturbance(identity, draw, FUNCTIONS[queue])
+        if self.chosen("cold start", identity, 0.08):
+            self.services.__dict__.pop("definitions", None)
         self.tell(f"{FUNCTIONS[queue]}({self._about(queue, message.body)})")
         body = message.body.decode()
         done, _ = self._run(FUNCTIONS[queue], disturbance, message, lambda: HANDLERS[queue](body, self.services))
@@ -364,13 +373,17 @@ class World:
                 self.applied.remove(f"fault {disturbance.id}")
         return done, answer
 
-    def _disturbance(self, identity: str, draw: Any) -> Disturbance:
+    def _disturbance(self, identity: str, draw: Any, function: str) -> Disturbance:
         way = draw.choice(["before", "after", BETWEEN])
         if len(self._running) > 1 and way == BETWEEN:
             way = "after"
         minutes = draw.choice([1, 3, 5, 8, 12, 20, 40])
         company = draw.choice(["twin", "next", "next", "stall", "stall", "stall"])
-        return Disturbance(identity, draw.getrandbits(30), way, draw.random() < 0.6, company, minutes * MINUTE)
+        salt, crash = draw.getrandbits(30), draw.random() < 0.6
+        picky = draw.random() < 0.5 and function in RARE
+        if self._focus and function == self._focus[0] and draw.random() < 0.85:
+            return Disturbance(identity, salt, way, crash, company, minutes * MINUTE, function, focus=self._focus[1])
+        return Disturbance(identity, salt, way, crash, company, minutes * MINUTE, function, picky)
 
     # What guards ask (hostile.py) -------------------------------------------------------------------------------------
 
@@ -631,7 +644,7 @@ class World:
         disturbance = None
         identity = f"webhook {labels.id}#{attempt}"
         if attempt < 3 and (draw := self.chosen("fault", identity, 0.3)):
-            disturbance = self._disturbance(identity, draw)
+            disturbance = self._disturbance(identity, draw, WEBHOOK)
             disturbance.stall = min(disturbance.stall, MINUTE)
         self.tell(f"webhook call {attempt}, {labels.name}: {[entry.inference_id for entry in labels.entries]}")
         places = self.services.definitions.ground_truth_places

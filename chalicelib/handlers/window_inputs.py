@@ -6,6 +6,7 @@ lifecycle rule has deleted since stays counted.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import msgspec
@@ -62,10 +63,11 @@ def gather(services: Services, definition: Definition, window: Window, known: st
     requests = requests_of(grown, window)
     ids = {request.join_id for request in requests.requests}
     if files and ids:
-        services.objects.put(
+        hashes = hash_ids(ids).tobytes()
+        services.objects.put_if_absent(
             bucket,
-            keys.ids_key(definition.name, window),
-            hash_ids(ids).tobytes(),
+            keys.ids_key(definition.name, window, hashlib.sha256(hashes).hexdigest()),
+            hashes,
             content_type="application/octet-stream",
             kms_key_id=kms_key_id,
         )

@@ -434,7 +434,7 @@ def test_every_s3_key_is_told() -> None:
         "definition_key": lambda: keys.definition_key("{monitor}", "{version}"),
         "segment_key": lambda: keys.segment_key("{monitor}", window, "{digest}"),
         "ids_prefix": lambda: keys.ids_prefix("{monitor}"),
-        "ids_key": lambda: keys.ids_key("{monitor}", window),
+        "ids_key": lambda: keys.ids_key("{monitor}", window, "{digest}"),
         "revision_key": lambda: keys.revision_key("{monitor}", window, "{digest}"),
         "decision_key": lambda: keys.decision_key("{monitor}", "{decision_id}"),
         "training_manifest_key": lambda: keys.training_manifest_key("{monitor}", "{decision_id}"),

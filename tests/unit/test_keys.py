@@ -92,14 +92,14 @@ def test_hours_are_utc():
 
 @given(windows)
 def test_an_ids_key_gives_its_window_back(window: Window):
-    key = keys.ids_key("churn", window)
+    key = keys.ids_key("churn", window, "d1")
     assert key.startswith(keys.ids_prefix("churn"))
     assert Window.parse(keys.parse_ids_key(key), window.length) == window
 
 
 @given(st.lists(windows, unique=True, max_size=6))
 def test_ids_keys_sort_as_their_windows(found: list[Window]):
-    names = sorted(keys.ids_key("churn", window) for window in found)
+    names = sorted(keys.ids_key("churn", window, "d1") for window in found)
     starts = [Window.parse(keys.parse_ids_key(name), HOUR).start for name in names]
     assert starts == sorted(starts)
 
@@ -124,7 +124,7 @@ def test_reports_lie_where_model_monitor_puts_them():
 
 PAYLOAD = {
     "segment": keys.segment_key("m", WINDOW, "d" * 64),
-    "ids": keys.ids_key("m", WINDOW),
+    "ids": keys.ids_key("m", WINDOW, "d1"),
     "revision": keys.revision_key("m", WINDOW, "d1"),
     "baseline": keys.baseline_folder("m", "churn/3"),
     "quarantine": keys.quarantine_key("m", "d1"),

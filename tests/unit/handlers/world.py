@@ -39,6 +39,7 @@ from chalicelib.handlers import (
     window_due,
     windows_due,
 )
+from chalicelib.keys import parse_ids_key
 from chalicelib.monitors.baseline import baseline_documents
 from chalicelib.ports import PipelineExecution
 from chalicelib.records.capture import CapturedRequest, Payload
@@ -681,9 +682,13 @@ class World:
         objects = self.services.objects
         kept = {f"{DATA}/{key}": objects.get(DATA, key).body for key in objects.keys(DATA, "reports/")}
         prefix = f"plumbline/payload/{MONITOR}/"
-        for folder in ("ids/", "quarantine/"):
-            for key in objects.keys(OWN, prefix + folder):
-                kept[f"{OWN}/{key}"] = objects.get(OWN, key).body
+        for key in objects.keys(OWN, f"{prefix}quarantine/"):
+            kept[f"{OWN}/{key}"] = objects.get(OWN, key).body
+        # One object for each state in which the window was seen; together they hold the ids of the last.
+        for key in objects.keys(OWN, f"{prefix}ids/"):
+            window, ids = f"ids of {parse_ids_key(key)}", objects.get(OWN, key).body
+            known = {kept.get(window, b"")[at : at + 8] for at in range(0, len(kept.get(window, b"")), 8)}
+            kept[window] = b"".join(sorted(known | {ids[at : at + 8] for at in range(0, len(ids), 8)}))
         for item in self.services.ledger.query(f"MONITOR#{MONITOR}", begins_with="EVALUATION#"):
             kept[item.sk] = item.body
             fact = msgspec.json.decode(item.body, type=Evaluation)
