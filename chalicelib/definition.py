@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import re
 from datetime import timedelta
+from functools import cache
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
@@ -225,7 +226,7 @@ def _check_retraining(retraining: Retraining) -> None:
 
 def _refuse_unknown_fields(document: Any, kind: Any, path: str) -> None:
     """msgspec names an unknown field but not the one that was meant; a misspelt field deserves both."""
-    fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    fields = _fields(kind)
     for name, value in document.items():
         here = f"{path}{name}"
         if name not in fields:
@@ -237,6 +238,11 @@ def _refuse_unknown_fields(document: Any, kind: Any, path: str) -> None:
         for position, entry in enumerate(value if isinstance(value, list) else ()):
             if isinstance(entry, dict) and (inner := _struct_in(fields[name])):
                 _refuse_unknown_fields(entry, inner, f"{here}[{position}].")
+
+
+@cache
+def _fields(kind: Any) -> dict[str, Any]:
+    return {field.name: field.type for field in msgspec.structs.fields(kind)}
 
 
 def _struct_in(annotation: Any) -> Any:

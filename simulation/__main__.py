@@ -31,6 +31,7 @@ def run_seeds(seeds: list[int]) -> tuple[list[tuple[int, list[str]]], Coverage, 
     happened: Counter[str] = Counter()
     for seed in seeds:
         world, calm, wrong = play_both(draw_history(seed))
+        coverage.update({(*call, "before"): 0 for call in world.met})  # met, be it never struck
         coverage.update(world.coverage)
         happened["histories with effects"] += world.history.effects
         happened["retrainings started"] += len(world.executions)
@@ -62,7 +63,7 @@ def simulate(seed: int, runs: int, jobs: int) -> tuple[list[tuple[int, list[str]
         results = pool.map(run_seeds, parts)
     for found, struck, numbers in results:
         failed += found
-        coverage += struck
+        coverage.update(struck)
         happened += numbers
     if pool:
         pool.shutdown()
@@ -76,8 +77,10 @@ def coverage_table(coverage: Coverage) -> list[str]:
     for function, kind in calls:
         before, after, between = (coverage[function, kind, way] for way in ("before", "after", "interleaved"))
         lines.append(f"{function:24} {kind:44} {before:7} {after:7} {between:12}")
-    least = min((min(coverage[f, k, way] for way in ("before", "after", "interleaved")) for f, k in calls), default=0)
-    lines.append(f"{len(calls)} calls, the least often struck {least} times")
+    least = {
+        way: min((coverage[(*call, way)] for call in calls), default=0) for way in ("before", "after", "interleaved")
+    }
+    lines.append(f"{len(calls)} calls; the least often struck: " + ", ".join(f"{n} {way}" for way, n in least.items()))
     return lines
 
 

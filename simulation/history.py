@@ -20,6 +20,10 @@ HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(secon
 # What a retraining costs by a later version of the definition.
 CHANGED_COST = 0.25
 
+# Three histories in five have a scene: they are arranged so that something rare happens. The weights let each
+# of the calls that belong to a scene (hostile.FOCUS) come up about as often.
+SCENES = {"broken": 6, "jobs": 7, "approval": 18, "promotion": 36, "return": 18, "claims": 15}
+
 # What answers: the probability of class 1 by the two features of a row.
 TOYS: dict[str, Any] = {
     "x": lambda x, z: 0.9 if x > 0.5 else 0.1,
@@ -109,7 +113,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     `effects` False: the policy only alerts, so that what is derived must equal the calm run's bytes. `lossy`: events of
     S3 may be lost; then files stay, and every window is looked at a second time. Otherwise the horizon is so long that
     the second look comes after the history's end, and cannot hide what the first should have seen; and a lifecycle rule
-    deletes some files after `captures_kept` and `labels_kept`.
+    deletes some files after `captures_kept` and `labels_kept`. `scene`: one of SCENES or "".
     """
 
     seed: int
@@ -124,6 +128,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     lossy: bool
     captures_kept: timedelta
     labels_kept: timedelta
+    scene: str
     inputs: tuple[Input, ...]
 
     @property
@@ -154,24 +159,29 @@ def hour(number: int) -> datetime:
 def draw_history(seed: int) -> History:
     """Draw a whole history."""
     draw = Draws(seed).of("history")
-    windows = draw.randint(6, 14)
-    effects = draw.random() < 0.5
-    drift = draw.randint(3, max(3, windows // 2))
-    back = drift + draw.randint(3, 6) if draw.random() < 0.4 else windows + 99
+    set_up = Draws(seed).of("scene")
+    scene = set_up.choices(list(SCENES), list(SCENES.values()))[0] if set_up.random() < 0.6 else ""
+    loop = scene in ("approval", "promotion", "return", "claims")
+    windows = draw.randint(8 if loop else 6, 14) + (3 if scene == "return" else 0)
+    effects = draw.random() < 0.5 or loop
+    drift = 3 if loop else draw.randint(3, max(3, windows // 2))
+    back = drift + draw.randint(3, 6) if draw.random() < 0.4 or scene == "return" else windows + 99
     lossy = draw.random() < 0.5
     short = lossy and draw.random() < 0.4
     plain = draw.random() < 0.3  # one label file a window, and nothing after it that could heal what went wrong
     inputs = _Inputs(draw, START)
     for window in range(windows):
-        _traffic(inputs, draw, window, windows, drift, back, short, plain)
-    if draw.random() < 0.5:
+        _traffic(inputs, draw, window, windows, drift, back, short, plain, 0.3 if scene == "broken" else 0.03)
+    if loop and set_up.random() < 0.7:
+        inputs.add(AlarmChange, hour(4) + set_up.randint(1, 100) * MINUTE, name="accuracy-low", state="ALARM")
+    elif draw.random() < 0.5:
         _alarms(inputs, draw, windows)
     if draw.random() < (0.25 if effects else 0.15):
         inputs.add(Deployment, hour(draw.randint(1, windows - 1)) + draw.randint(1, 59) * MINUTE, number=1)
     if draw.random() < 0.25:
         changes = {"cost": CHANGED_COST, **({"min_labelled_rows": draw.randint(1, 4)} if effects else {})}
         inputs.add(NewVersion, hour(draw.randint(1, windows - 1)) + draw.randint(1, 59) * MINUTE, policy=changes)
-    if draw.random() < 0.3:
+    if draw.random() < 0.3 or scene == "jobs":
         for number in range(draw.randint(1, 3)):
             status = draw.choice(["Completed", "Completed", "Failed"])
             inputs.add(
@@ -184,7 +194,7 @@ def draw_history(seed: int) -> History:
     policy = {
         "retrain": effects,
         "roll_back": effects,
-        "promotion": "manual" if draw.random() < 0.3 else "auto",
+        "promotion": "manual" if scene == "approval" or (draw.random() < 0.3 and not loop) else "auto",
         "min_labelled_rows": 2,
         "min_label_coverage": 0.4,
         "reference_windows": draw.choice([1, 2]),
@@ -193,7 +203,7 @@ def draw_history(seed: int) -> History:
         "training_windows": 4,
         "half_life_windows": 2.0,
         "shrinkage": 0.5,
-        "pool_size": draw.choice([0, 1, 2, 10]),
+        "pool_size": draw.choice([2, 10] if scene == "return" else [0, 1, 2, 10]),
         "sample_rows": draw.choice([2, 4, 64]),
     }
     return History(
@@ -209,6 +219,7 @@ def draw_history(seed: int) -> History:
         lossy=lossy,
         captures_kept=5 * HOUR,
         labels_kept=draw.randint(8, 12) * HOUR,
+        scene=scene,
         inputs=tuple(sorted(inputs.found, key=lambda each: each.at)),
     )
 
@@ -232,7 +243,15 @@ class _Inputs:
 
 
 def _traffic(
-    inputs: _Inputs, draw: random.Random, window: int, windows: int, drift: int, back: int, short: bool, plain: bool
+    inputs: _Inputs,
+    draw: random.Random,
+    window: int,
+    windows: int,
+    drift: int,
+    back: int,
+    short: bool,
+    plain: bool,
+    broken: float,
 ) -> None:
     """The requests of a window, their capture files and their labels."""
     if draw.random() < 0.05:
@@ -254,7 +273,7 @@ def _traffic(
         late = timedelta()
         if draw.random() < 0.15:
             late = draw.choice([3, 10, 40, 90, 200]) * MINUTE
-        shape = draw.choice(["wide", "garbage"]) if draw.random() < 0.03 else "good"
+        shape = draw.choice(["wide", "garbage"]) if draw.random() < broken else "good"
         inputs.add(
             Capture,
             part[-1].at + draw.randint(5, 90) * SECOND + late,

@@ -211,6 +211,7 @@ class World:
         self.draws = Draws(history.seed)
         self.applied: list[str] = []
         self.coverage: Counter[tuple[str, str, str]] = Counter()
+        self.met: set[tuple[str, str]] = set()  # (function, call): what could have been struck
         self.lines: list[str] | None = [] if story else None
         self.broken: list[str] = []  # laws that were seen broken while the history was played
         self.acknowledge_first = False
@@ -224,8 +225,7 @@ class World:
         self._quiet = False
         self._out = False
         self._born = False
-        focus = self.draws.of("focus")
-        self._focus = focus.choice(FOCUS) if history.effects and focus.random() < 0.5 else None
+        self._focus = self.draws.of("focus").choice(FOCUS[history.scene]) if history.scene else None
         self._deployments: Counter[str] = Counter()
         # What laws.py looks at besides the account.
         self.served: list[tuple[datetime, str]] = []
@@ -301,7 +301,9 @@ class World:
         name = f"{queue}:{zlib.crc32(body):08x}"
         self._said[name] += 1
         identity = f"{name}.{self._said[name]}"
-        if lossy and self.chosen("lose", identity, LOST[queue]):
+        overlooked = self._focus == ("windows_due", f"queues.send {queue}")  # then the clock has to do it
+        heard = self._focus is not None and self._focus[0] == FUNCTIONS[queue]  # or there was nothing to strike
+        if lossy and not heard and self.chosen("lose", identity, 0.9 if overlooked else LOST[queue]):
             self.tell(f"lost: {self._about(queue, body)}")
             return
         copies = 1
@@ -309,7 +311,7 @@ class World:
             copies = draw.choice([2, 2, 3])
         for number in range(copies):
             delay = SECOND
-            if draw := self.chosen("delay", f"{identity}/{number}", 0.35 if number == 0 else 0.9):
+            if draw := self.chosen("delay", f"{identity}/{number}", 0.35 if number == 0 and not overlooked else 0.9):
                 delay = draw.choice([5, 20, 60, 200, 600, 1800, 4500]) * SECOND + draw.randint(0, 60) * SECOND
             message = Message(f"{identity}/{number}", queue, body)
             self.at(self._time + delay, "delivery", self.deliver, message)
@@ -325,7 +327,8 @@ class World:
             share = 0.9
         if draw := self.chosen("fault", identity, share):
             disturbance = self._disturbance(identity, draw, FUNCTIONS[queue])
-        if self.chosen("cold start", identity, 0.08):
+        share = 0.8 if self._focus == (FUNCTIONS[queue], "objects.get definitions") else 0.08
+        if self.chosen("cold start", identity, share):
             self.services.__dict__.pop("definitions", None)
         self.tell(f"{FUNCTIONS[queue]}({self._about(queue, message.body)})")
         body = message.body.decode()
@@ -369,8 +372,10 @@ class World:
         finally:
             self._running.pop()
             self._messages.pop()
-            if disturbance is not None and not disturbance.struck:
-                self.applied.remove(f"fault {disturbance.id}")
+            if disturbance is not None:
+                self.met.update((function, kind) for kind in disturbance.met)
+                if not disturbance.struck:
+                    self.applied.remove(f"fault {disturbance.id}")
         return done, answer
 
     def _disturbance(self, identity: str, draw: Any, function: str) -> Disturbance:
@@ -557,6 +562,8 @@ class World:
         draw = self.draws.of("execution", number)
         took = draw.choice([8, 20, 45, 90]) * MINUTE
         result = draw.choice(["good", "good", "good", "good", "bad", "none", "failed", "stopped"])
+        if self.history.scene in ("approval", "return"):
+            result = "good"
         self.at(self._time + took, "execution", self._execution_ends, number, arn, result)
 
     def _execution_ends(self, number: int, arn: str, result: str) -> None:
@@ -584,7 +591,7 @@ class World:
         draw = self.draws.of("approval", number)
         verdict = draw.choice(["Approved", "Approved", "Approved", "Rejected", ""])
         if verdict:
-            wait = draw.choice([0, 2, 30, 120]) * MINUTE
+            wait = draw.choice([0, 2, 30, 120] if self.history.scene != "approval" else [15, 30]) * MINUTE
             self.at(self._time + wait, "approval", self._approve, package, verdict)
 
     def _approve(self, package: str, verdict: str) -> None:

@@ -26,6 +26,7 @@ class RetrainClaim(msgspec.Struct, frozen=True, kw_only=True):
 
     `window` is the evidence's window, `window_number` its ordinal (so that windows can be subtracted), `request` the
     exact StartPipelineExecution request, `started_at` when the claim was made: evidence before it is used up.
+    `evidence_since`: windows from this name on were its evidence ("": all), so that deciding it again finds the same.
     """
 
     decision_id: str
@@ -38,6 +39,7 @@ class RetrainClaim(msgspec.Struct, frozen=True, kw_only=True):
     manifest_uri: str
     output_uri: str
     fair_from: str
+    evidence_since: str = ""
     execution_arn: str = ""
     package_arn: str = ""
     outcome: str = ""

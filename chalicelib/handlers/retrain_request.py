@@ -20,7 +20,9 @@ from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 
 
-def retrain_claim(services: Services, definition: Definition, window: Window, record: Record) -> claims.RetrainClaim:
+def retrain_claim(
+    services: Services, definition: Definition, window: Window, record: Record, evidence_since: str
+) -> claims.RetrainClaim:
     """The claim of a decision to retrain, with the exact request that starts the pipeline."""
     retraining = definition.retraining
     assert retraining is not None, "a decision to retrain needs a pipeline"
@@ -58,6 +60,7 @@ def retrain_claim(services: Services, definition: Definition, window: Window, re
         manifest_uri=manifest_uri,
         output_uri=output_uri,
         fair_from=manifest["holdback"][0]["window"],
+        evidence_since=evidence_since,
     )
 
 

@@ -18,7 +18,7 @@ from chalicelib.decisions.decide import Action, Situation, decide
 from chalicelib.definition import Definition, split_s3_uri, version_of
 from chalicelib.errors import PlumblineError
 from chalicelib.events import ClaimMessage
-from chalicelib.facts import alarms, champions, claims, decisions, evaluations, incidents
+from chalicelib.facts import alarms, champions, claims, decisions, due, evaluations, incidents
 from chalicelib.facts.champions import Champion
 from chalicelib.facts.decisions import Evidence, Record
 from chalicelib.facts.evaluations import Evaluation, Loss
@@ -66,6 +66,9 @@ def decide_and_act(
     if newer and any(reference.evaluation_digest == evaluation.digest for reference in made):
         record = None  # a newer window decides now, and this one has said what it had to say
     else:
+        if newer and evaluation.settled:  # its loss is evidence for the newest one, too: that one is decided again
+            length = definition.window_length
+            due.mark(services.ledger, definition.name, Window.parse(newer, length), definition.grace, services.now())
         record = _decide(services, definition, window, evaluation, findings, gathered, champion, newer)
         _act(services, definition, window, record)
     _tell(services, definition, window, evaluation, findings, record)
@@ -84,9 +87,15 @@ def _decide(
     policy = definition.policy
     claim = claims.load_retrain(services.ledger, definition.name)
     promotion = claims.load_promotion(services.ledger, definition.name)
-    triggers = alarms.asking(services.ledger, definition.name, window.name, newest=not newer)
+    triggers = [
+        trigger
+        for trigger in alarms.asking(services.ledger, definition.name, window.name, newest=not newer)
+        if trigger.answered or claim is None or trigger.at >= claim.started_at  # older ones: that start was the answer
+    ]
     states = _alarms(services, definition, triggers)
-    losses = _losses_since_start(services, definition, window, evaluation, claim)
+    losses = _losses(services, definition, window, evaluation, _since_start(claim))
+    since = _evidence_since(claim, window)
+    evidence = [] if newer else _losses(services, definition, window, evaluation, since)
     situation = Situation(
         window=window.name,
         rows=evaluation.rows,
@@ -115,7 +124,7 @@ def _decide(
     )
     verdict = decide(situation, policy)
     version = version_of(definition)
-    digest = _evidence_digest(evaluation, states, newer)
+    digest = _evidence_digest(evaluation, evidence, triggers, states, newer)
     record = Record(
         decision_id=decisions.decision_id(definition.name, window.name, version, digest),
         monitor=definition.name,
@@ -138,7 +147,8 @@ def _decide(
     if verdict.action is Action.RETRAIN:
         record = with_manifest(services, definition, window, record, champion)
     stored = decisions.save(services.ledger, record)
-    if evaluation.settled and not newer and not states.vetoes:
+    unable = verdict.action is Action.RETRAIN and stored.action != Action.RETRAIN.value  # too little to learn from, yet
+    if evaluation.settled and not newer and not states.vetoes and not unable:
         alarms.answered(services.ledger, definition.name, triggers, window.name)
     body = msgspec.json.encode(stored, order="sorted")
     services.objects.put_if_absent(
@@ -150,7 +160,8 @@ def _decide(
 def _act(services: Services, definition: Definition, window: Window, record: Record) -> None:
     champion = champions.load_champion(services.ledger, definition.name)
     if record.action == Action.RETRAIN.value:
-        claim = retrain_claim(services, definition, window, record)
+        since = _evidence_since(claims.load_retrain(services.ledger, definition.name), window)
+        claim = retrain_claim(services, definition, window, record, since)
         if claims.claim_retrain(services.ledger, definition.name, claim, definition.policy.cool_down_windows):
             message = msgspec.json.encode(ClaimMessage(definition.name, record.decision_id))
             services.queues.send("retrain-claims", [message])
@@ -261,15 +272,20 @@ def _candidate_losses(
     return paired
 
 
-def _losses_since_start(
-    services: Services,
-    definition: Definition,
-    window: Window,
-    evaluation: Evaluation,
-    claim: claims.RetrainClaim | None,
+def _since_start(claim: claims.RetrainClaim | None) -> str:
+    """The name from which on windows began after the last start ("": there was none)."""
+    return claim.started_at.strftime("%Y-%m-%dT%H:%M:%SZ") if claim else ""
+
+
+def _evidence_since(claim: claims.RetrainClaim | None, window: Window) -> str:
+    """The same, but as it was before for a window that has itself started one: a repeat finds the same evidence."""
+    return claim.evidence_since if claim and claim.window == window.name else _since_start(claim)
+
+
+def _losses(
+    services: Services, definition: Definition, window: Window, evaluation: Evaluation, since: str
 ) -> list[float]:
-    """Served losses of settled, unbroken windows that began after the last start, this one last."""
-    since = claim.started_at.strftime("%Y-%m-%dT%H:%M:%SZ") if claim else ""
+    """Served losses of settled, unbroken windows from `since` on, this one last."""
     before = evaluations.evaluations(services.ledger, definition.name, since, window.name)
     found = [*before, *([evaluation] if evaluation.window >= since else [])]
     return [each.loss for each in found if each.settled and not each.broken and each.loss is not None]
@@ -286,9 +302,20 @@ def _alarms(services: Services, definition: Definition, triggers: Sequence[alarm
     return _Alarms(by_role["trigger"], by_role["veto"], by_role["evidence"])
 
 
-def _evidence_digest(evaluation: Evaluation, states: _Alarms, newer: str) -> str:
-    """What a decision stands on. A veto is part of it while the window is the newest: its end asks anew."""
-    document = [evaluation.digest, states.triggers, [] if newer else states.vetoes]
+def _evidence_digest(
+    evaluation: Evaluation,
+    losses: Sequence[float],
+    triggers: Sequence[alarms.Trigger],
+    states: _Alarms,
+    newer: str,
+) -> str:
+    """What a decision stands on.
+
+    The losses of the windows before count while the window is the newest: late labels change them. So does a veto: its
+    end asks anew. A trigger counts by the moment it asked: the same alarm asking again is a new question.
+    """
+    asked = sorted(f"{each.at.isoformat()} {each.alarm}" for each in triggers if each.alarm in states.triggers)
+    document = [evaluation.digest, list(losses), asked, [] if newer else states.vetoes]
     return hashlib.sha256(msgspec.json.encode(document)).hexdigest()
 
 

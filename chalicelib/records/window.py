@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from chalicelib.errors import MisconfiguredError
 
@@ -37,14 +38,7 @@ class Window:
     @classmethod
     def parse(cls, name: str, length: timedelta) -> Window:
         """The window with this name; raises MisconfiguredError when no window of this length is called so."""
-        try:
-            start = datetime.strptime(name, _NAME).replace(tzinfo=UTC)
-        except ValueError:
-            raise MisconfiguredError("window", name, "a start such as 2026-01-01T00:00:00Z") from None
-        window = cls.of(start, length)
-        if window.start != start or window.name != name:
-            raise MisconfiguredError("window", name, f"the start of a window of length {length}")
-        return window
+        return _parsed(name, length)
 
     @property
     def end(self) -> datetime:
@@ -53,7 +47,7 @@ class Window:
     @property
     def name(self) -> str:
         """The start, such as 2026-01-01T00:00:00Z; names sort like their windows."""
-        return self.start.strftime(_NAME)
+        return self.start.isoformat()[:19] + "Z"
 
     def contains(self, time: datetime) -> bool:
         """Whether `start` <= `time` < `end`."""
@@ -72,6 +66,18 @@ class Window:
         return Window(self.start - self.length, self.length)
 
 
+@lru_cache(maxsize=4096)
+def _parsed(name: str, length: timedelta) -> Window:
+    try:
+        start = datetime.strptime(name, _NAME).replace(tzinfo=UTC)
+    except ValueError:
+        raise MisconfiguredError("window", name, "a start such as 2026-01-01T00:00:00Z") from None
+    window = Window.of(start, length)
+    if window.start != start or window.name != name:
+        raise MisconfiguredError("window", name, f"the start of a window of length {length}")
+    return window
+
+
 def check_length(length: timedelta, field: str) -> None:
     """Refuse a window length that does not tile days: whole hours that divide a day, or whole days.
 
@@ -82,6 +88,7 @@ def check_length(length: timedelta, field: str) -> None:
         raise MisconfiguredError(field, str(length), "1, 2, 3, 4, 6, 8, 12 or 24 hours, or whole days")
 
 
+@lru_cache(maxsize=256)
 def parse_duration(text: str, field: str) -> timedelta:
     """Read an ISO-8601 duration of weeks, days, hours, minutes and seconds: PT1H, P1D, P45D, PT5M.
 

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
+from chalicelib.facts import alarms
 from tests.unit.alerts.faults import Faults
 from tests.unit.handlers.test_promotions import patient, start
-from tests.unit.handlers.world import ENDPOINT, MINUTE, World, definition, hour, rows_of
+from tests.unit.handlers.world import ENDPOINT, MINUTE, World, definition, hour, rows_of, window_name
 
 QUIET = {"retrain": False, "roll_back": False}
 
@@ -100,3 +102,70 @@ def test_a_worker_that_was_overtaken_leaves_no_endpoint_of_nobody(toy: str, pool
         if name not in known
     }
     assert models <= {champion.candidate.model_name}
+
+
+DEAR = {"cost": 50.0}  # only an alarm asks for a retraining
+
+
+def test_a_trigger_that_comes_again_on_the_same_window_is_a_new_question():
+    """The first was answered "a retraining is in flight"; the second had the same name and was never decided on."""
+    world = World(definition(policy={**DEAR, "cool_down_windows": 1}))
+    for number in range(3):
+        world.live(number)
+    world.alarm("accuracy-low", "ALARM")
+    world.minutes(4)
+    world.live(3)
+    world.alarm("accuracy-low", "OK")
+    world.minutes(2)
+    world.alarm("accuracy-low", "ALARM")
+    world.minutes(4)
+    assert any("is STARTED" in reason for record in world.decisions(3) for reason in record.reasons)
+    world.finish_pipeline(status="Failed")
+    world.alarm("accuracy-low", "OK")
+    world.minutes(4)
+    assert len(world.services.sagemaker.executions) == 1
+    world.alarm("accuracy-low", "ALARM")
+    world.minutes(4)
+    assert len(world.services.sagemaker.executions) == 2
+    assert world.retraining().window == window_name(3)
+
+
+def test_a_trigger_from_before_the_last_start_starts_nothing_more():
+    """Its event came hours late, when the retraining that answered it had long begun."""
+    world = World(definition(policy={**DEAR, "cool_down_windows": 1}))
+    for number in range(3):
+        world.live(number)
+    asked = world.clock.time
+    world.clock.time += 10 * MINUTE
+    world.alarm("accuracy-low", "ALARM")
+    world.minutes(4)
+    world.finish_pipeline(status="Failed")
+    world.live(3)
+    world.alarm("accuracy-low", "OK")
+    world.live(4)
+    world.alarm("accuracy-low", "ALARM", at=world.clock.time)
+    world.take()  # its news is lost; what comes instead is the old one
+    world.services.ledger.put(
+        "MONITOR#churn",
+        f"TRIGGER#{asked.isoformat()}#accuracy-low",
+        msgspec.json.encode(alarms.Trigger("accuracy-low", asked)),
+        expected=None,
+    )
+    world.live(5)
+    assert len(world.services.sagemaker.executions) == 1
+    assert "alarm accuracy-low is declared a trigger and is in ALARM" not in world.decisions(5)[-1].reasons
+
+
+def test_labels_that_settle_an_older_window_let_the_newest_be_decided_again():
+    """The newest window was decided before the loss of the one before it was known, and no further one came."""
+    world = World(definition(policy={"cost": 0.4, "reference_windows": 1, "holdback_windows": 1}))
+    for number in range(3):
+        world.live(number)
+    world.live(3, labelled=False)
+    world.live(4, truth="z")
+    assert world.running() == []
+    world.label(rows_of(3, 20), "z", "late-3")
+    world.minutes(10)
+    [execution] = world.running()
+    assert world.retraining().window == window_name(4)
+    assert execution.display_name.endswith(world.decisions(4)[-1].decision_id)

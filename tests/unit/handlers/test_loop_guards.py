@@ -195,19 +195,22 @@ def test_a_trigger_is_not_lost_in_a_crash() -> None:
     assert tried > 10
 
 
-def test_a_trigger_before_any_window_has_settled_is_answered_by_the_first_that_has() -> None:
+def test_a_trigger_before_anything_can_be_learned_from_is_answered_by_the_first_window_that_can() -> None:
     world = World(definition(policy=DEAR))
     world.live(0, labelled=False)
     world.alarm("accuracy-low", "ALARM")
     world.minutes(4)
     assert world.services.sagemaker.executions == {}
-    for number in (1, 2):
-        world.live(number)
-    # One window is too few to train on and hold back: the trigger was answered, by an alert.
+    world.live(1)
     [record] = world.decisions(1)
     assert record.action == "ALERT"
     assert "alarm accuracy-low is declared a trigger and is in ALARM" in record.reasons
+    assert record.reasons[-1] == "no retrain: 1 labelled windows are too few to train on and hold back"
     assert world.services.sagemaker.executions == {}
+    for number in (2, 3, 4):
+        world.live(number)
+    assert world.retraining().window == window_name(2)
+    assert len(world.services.sagemaker.executions) == 1
 
 
 def test_a_trigger_whose_window_is_overtaken_is_answered_by_the_newer_one() -> None:
