@@ -41,10 +41,10 @@ FACTS_IMPORT = {
 }
 
 EVENT_SOURCES = {source.function for source in SOURCES} | {"ground_truth_posted"}
-# Not event sources: what several handlers share, and the three thirds of window_due.
+# Not event sources: what several handlers share, and the parts of window_due.
 SHARED_HANDLERS = {
     *("challenges", "incident_alerts", "scoring"),
-    *("window_inputs", "window_reports", "window_decision", "retrain_request", "landed_objects"),
+    *("window_inputs", "window_anew", "window_reports", "window_decision", "retrain_request", "landed_objects"),
 }
 
 # What cannot be taken back is called in one place only.

@@ -24,13 +24,17 @@ RESEND_AFTER = timedelta(minutes=15)
 
 
 class Due(msgspec.Struct, frozen=True):
-    """`marks` counts causes, so that every mark is a new generation; `not_before` debounces, `sent_until` leases."""
+    """`marks` counts causes, so that every mark is a new generation; `not_before` debounces, `sent_until` leases.
+
+    `anew`: the stored segment is not to be trusted, everything is derived again from what the segment was made of.
+    """
 
     monitor: str
     window: str
     marks: int
     not_before: datetime
     sent_until: datetime | None = None
+    anew: bool = False
 
 
 def _key(monitor: str, window: str) -> tuple[str, str]:
@@ -46,14 +50,18 @@ def debounce(window_end: datetime, now: datetime) -> timedelta:
     return timedelta(minutes=15) if age < timedelta(days=7) else timedelta(hours=1)
 
 
-def mark(ledger: Ledger, monitor: str, window: Window, grace: timedelta, now: datetime) -> None:
-    """Owe a window an evaluation: not before its end and grace, and debounced; one owed already keeps its time."""
-    not_before = max(window.end + grace, now + debounce(window.end, now))
+def mark(ledger: Ledger, monitor: str, window: Window, grace: timedelta, now: datetime, *, anew: bool = False) -> None:
+    """Owe a window an evaluation: not before its end and grace, and debounced; one owed already keeps its time.
+
+    `anew`: a person asks for it, so nothing is awaited. Whoever marks the window meanwhile does not take that back.
+    """
+    not_before = max(window.end + grace, now if anew else now + debounce(window.end, now))
 
     def think(stored: Due | None) -> Due:
         if stored is None:
-            return Due(monitor, window.name, 1, not_before)
-        return Due(monitor, window.name, stored.marks + 1, min(stored.not_before, not_before))
+            return Due(monitor, window.name, 1, not_before, anew=anew)
+        earliest = min(stored.not_before, not_before)
+        return Due(monitor, window.name, stored.marks + 1, earliest, anew=anew or stored.anew)
 
     change(ledger, *_key(monitor, window.name), Due, think)
 

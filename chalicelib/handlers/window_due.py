@@ -5,9 +5,13 @@ from __future__ import annotations
 from chalicelib.definition import Definition
 from chalicelib.errors import ConflictError
 from chalicelib.events import window_message
-from chalicelib.facts import champions, due, evaluations
+from chalicelib.facts import champions, due, evaluations, rebuilds
+from chalicelib.facts.document import Stored
+from chalicelib.facts.evaluations import Evaluation
+from chalicelib.facts.rebuilds import Rebuild
+from chalicelib.handlers.window_anew import standing
 from chalicelib.handlers.window_decision import decide_and_act
-from chalicelib.handlers.window_inputs import gather, sweep_labels
+from chalicelib.handlers.window_inputs import Anew, gather, sweep_labels
 from chalicelib.handlers.window_reports import store
 from chalicelib.monitors.evaluation import evaluate
 from chalicelib.records.window import Window
@@ -30,7 +34,7 @@ def handle(body: str, services: Services) -> None:
     window = Window.parse(message.window, definition.window_length)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            _evaluate(services, definition, window)
+            _evaluate(services, definition, window, owed.value.anew)
             break
         except ConflictError:  # another worker was faster: read the inputs again and think again
             if attempt == ATTEMPTS:
@@ -38,17 +42,53 @@ def handle(body: str, services: Services) -> None:
     due.finish(services.ledger, definition.name, window.name, owed.revision)
 
 
-def _evaluate(services: Services, definition: Definition, window: Window) -> None:
+def _evaluate(services: Services, definition: Definition, window: Window, anew: bool) -> None:
     previous = evaluations.load_evaluation(services.ledger, definition.name, window.name)
-    if previous and services.now() >= window.end + definition.horizon:
+    past = services.now() >= window.end + definition.horizon
+    order = _order(services, definition, window, previous, past) if anew else None
+    if previous and past and order is None:
         return  # sealed
     if previous is None and definition.ground_truth_s3_uri:
         sweep_labels(services, definition, window)
-    gathered = gather(services, definition, window, previous.value.segment if previous else "")
+    gathered = gather(services, definition, window, previous.value.segment if previous else "", order)
     findings = evaluate(gathered.task)
     champion = champions.load_champion(services.ledger, definition.name)
     model = champion.reign_at(window.name).candidate if champion else ""
     evaluation = store(
-        services, definition, window, findings, model, gathered.segment.digest, previous, gathered.kms_key_id
+        services,
+        definition,
+        window,
+        findings,
+        model,
+        gathered.segment.digest,
+        previous,
+        gathered.kms_key_id,
+        anew=order is not None,
     )
     decide_and_act(services, definition, window, evaluation, findings, gathered)
+    if order is not None:
+        before = previous.value.digest if previous else ""
+        done = Rebuild(window=window.name, outcome="REBUILT", at=services.now(), before=before, after=evaluation.digest)
+        rebuilds.note(services.ledger, definition.name, done)
+
+
+def _order(
+    services: Services, definition: Definition, window: Window, previous: Stored[Evaluation] | None, past: bool
+) -> Anew | None:
+    """How to derive the window anew; None, and a note of it, when that would lose something that was counted.
+
+    Asked here and not only by who ordered it: files may have expired since.
+    """
+    found = standing(services, definition, window, previous.value if previous else None)
+    if found.whole:
+        return Anew(found.inputs, only=past and found.evaluated)
+    refused = Rebuild(
+        window=window.name,
+        outcome="REFUSED",
+        at=services.now(),
+        reason=found.reason,
+        lost=found.lost[: rebuilds.LOST_NAMED],
+        lost_count=len(found.lost),
+    )
+    rebuilds.note(services.ledger, definition.name, refused)
+    return None

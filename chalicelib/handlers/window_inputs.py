@@ -20,10 +20,12 @@ from chalicelib.monitors import baseline
 from chalicelib.monitors.evaluation import Baselines, Document, Span, Task
 from chalicelib.records.ground_truth import Label, read_ground_truth, resolve
 from chalicelib.records.segment import (
+    Inputs,
     Segment,
     SegmentFile,
     hash_ids,
     labels_of,
+    lost_inputs,
     requests_of,
     segment_from_bytes,
     with_files,
@@ -41,16 +43,29 @@ class Gathered(msgspec.Struct, frozen=True):
     kms_key_id: str | None
 
 
-def gather(services: Services, definition: Definition, window: Window, known: str) -> Gathered:
+class Anew(msgspec.Struct, frozen=True):
+    """How to gather without the stored segment: `named` are the inputs that it was made of and that must all be there
+    again; `only`: the window is sealed, nothing else counts."""
+
+    named: Inputs
+    only: bool
+
+
+def gather(
+    services: Services, definition: Definition, window: Window, known: str, anew: Anew | None = None
+) -> Gathered:
     """Fold what is new into the window's segment, store it, and lay the inputs out as a task.
 
-    `known` is the digest of the segment that the last evaluation stood on, "" before the first.
+    `known` is the digest of the segment that the last evaluation stood on, "" before the first; with `anew` it is not
+    read, and what is stored under the same names is written over, for it may be damaged. Raises ConflictError when
+    the segment, or an input named by `anew`, went away meanwhile.
 
     The ids of the window are written before unmatched labels are looked for (facts/labels.py says why).
     """
     bucket = services.settings.bucket
+    write = services.objects.put if anew else services.objects.put_if_absent
     segment, kms_key_id = Segment(), None
-    if known:
+    if known and not anew:
         key = keys.segment_key(definition.name, window, known)
         try:
             stored = services.objects.get(bucket, key)
@@ -58,13 +73,15 @@ def gather(services: Services, definition: Definition, window: Window, known: st
             raise ConflictError(f"{key}: replaced by another worker") from None
         segment, kms_key_id = segment_from_bytes(stored.body, key), stored.kms_key_id
     files, found_key = _new_captures(services, definition, window, segment)
+    if anew and anew.only:
+        files = [file for file in files if file.key in anew.named.captures]
     kms_key_id = kms_key_id or found_key
     grown = with_files(segment, files)
     requests = requests_of(grown, window)
     ids = {request.join_id for request in requests.requests}
     if files and ids:
         hashes = hash_ids(ids).tobytes()
-        services.objects.put_if_absent(
+        write(
             bucket,
             keys.ids_key(definition.name, window, hashlib.sha256(hashes).hexdigest()),
             hashes,
@@ -74,10 +91,12 @@ def gather(services: Services, definition: Definition, window: Window, known: st
     if "ModelQuality" in definition.monitor_types:
         # New requests may be what the labels of objects read long ago were waiting for.
         read = set() if files else set(grown.label_sources)
-        new_labels, sources = _new_labels(services, definition, window, read, ids)
+        new_labels, sources = _new_labels(services, definition, window, read, ids, anew)
         grown = with_labels(grown, new_labels, sources)
-    if grown.digest != known:
-        services.objects.put_if_absent(
+    if anew and lost_inputs(anew.named, grown.inputs):
+        raise ConflictError(f"{definition.name} {window.name}: inputs went away while they were gathered anew")
+    if grown.digest != known or anew:
+        write(
             bucket,
             keys.segment_key(definition.name, window, grown.digest),
             grown.to_bytes(),
@@ -96,7 +115,7 @@ def gather(services: Services, definition: Definition, window: Window, known: st
         labels=resolve(labels_of(grown, window), definition.labels.conflict),
         capture_files=len(grown.files),
         label_objects=len({uri for uri, _ in grown.label_sources}),
-        baselines=_baselines(services, definition, champion, window),
+        baselines=baselines(services, definition, champion, window),
         deployments=_spans(services, definition, window),
         min_labelled_rows=definition.policy.min_labelled_rows,
         min_label_coverage=definition.policy.min_label_coverage,
@@ -138,15 +157,24 @@ def _new_captures(
 
 
 def _new_labels(
-    services: Services, definition: Definition, window: Window, read: set[tuple[str, str]], ids: set[str]
+    services: Services,
+    definition: Definition,
+    window: Window,
+    read: set[tuple[str, str]],
+    ids: set[str],
+    anew: Anew | None,
 ) -> tuple[list[Label], list[tuple[str, str]]]:
     """Labels of these ids in the objects known to touch the window, and in those that had unknown ids when they landed.
 
     The objects themselves, with their ETags, are named when they touch the window: whether that was known before the
-    window was evaluated or is seen only now makes no difference.
+    window was evaluated or is seen only now makes no difference. What is named by `anew` touches it, also where the
+    table has forgotten that.
     """
-    touching = labels.sources(services.ledger, definition.name, window.name)
-    waiting = labels.unmatched(services.ledger, definition.name, window.name)
+    touching = _named_sources(anew.named) if anew else []
+    waiting: list[labels.Source] = []
+    if not (anew and anew.only):
+        touching += labels.sources(services.ledger, definition.name, window.name)
+        waiting = labels.unmatched(services.ledger, definition.name, window.name)
     found: list[Label] = []
     sources: list[tuple[str, str]] = []
     for source in sorted({*touching, *waiting}, key=lambda source: (source.key, source.etag)):
@@ -165,16 +193,29 @@ def _new_labels(
     return found, sources
 
 
+def _named_sources(named: Inputs) -> list[labels.Source]:
+    """Label objects as the table would have them; each lies under its hour of arrival, or it would not be an input."""
+    sources = []
+    for uri, etag in named.labels:
+        bucket, key = split_s3_uri(uri)
+        hourly = keys.parse_hourly(key)
+        sources.append(labels.Source(bucket, key, etag, hourly.hour.strftime("%Y-%m-%dT%H:%M:%SZ") if hourly else ""))
+    return sources
+
+
 def _spans(services: Services, definition: Definition, window: Window) -> Sequence[Span]:
     """The part of the endpoint's timeline that can matter to the window."""
     timeline = deployments.timeline(services.ledger, definition.endpoint)
     return [Span(each.config_name, each.began, each.ended) for each in timeline if each.began < window.end]
 
 
-def _baselines(
+def baselines(
     services: Services, definition: Definition, champion: champions.Champion | None, window: Window
 ) -> Baselines:
-    """The baseline of whoever served when the window began, not of whoever serves now: a restatement compares alike."""
+    """The baseline of whoever served when the window began, not of whoever serves now: a restatement compares alike.
+
+    Raises NotFoundError or UnreadableError for a baseline file that is named and is not there or is none.
+    """
     folder = champion.reign_at(window.name).baseline if champion else ""
     if folder:
         return Baselines(

@@ -45,8 +45,12 @@ def store(
     segment: str,
     previous: Stored[Evaluation] | None,
     kms_key_id: str | None,
+    anew: bool = False,
 ) -> Evaluation:
-    """Store a revision if it says anything new. Raises ConflictError when another worker stored one meanwhile."""
+    """Store a revision if it says anything new; `anew`: in any case, over one of the same name that may be damaged.
+
+    Raises ConflictError when another worker stored one meanwhile.
+    """
     evaluation = Evaluation(
         window=window.name,
         digest=findings.digest,
@@ -62,9 +66,12 @@ def store(
         model=model,
         segment=segment,
     )
-    if previous is None or previous.value != evaluation:
-        _write_revision(services, definition, window, findings, kms_key_id)
-        _publish_metrics(services, definition, window, findings, previous)
+    changed = previous is None or previous.value != evaluation
+    if changed or anew:
+        _write_revision(services, definition, window, findings, kms_key_id, over=anew)
+    if changed:
+        if previous or not anew:  # what is derived anew was published before, also where its fact is lost
+            _publish_metrics(services, definition, window, findings, previous)
         evaluations.save_evaluation(
             services.ledger, definition.name, evaluation, previous.revision if previous else None
         )
@@ -82,7 +89,7 @@ def store(
 
 
 def _write_revision(
-    services: Services, definition: Definition, window: Window, findings: Findings, kms_key_id: str | None
+    services: Services, definition: Definition, window: Window, findings: Findings, kms_key_id: str | None, over: bool
 ) -> None:
     _, output = split_s3_uri(definition.output_s3_uri)
     files: dict[str, bytes] = {}
@@ -92,7 +99,8 @@ def _write_revision(
     for hour, merged in findings.merged.items():
         part = keys.merge_key(output, definition.endpoint, definition.variant, definition.name, hour)
         files[part] = write_merged(merged)
-    services.objects.put_if_absent(
+    write = services.objects.put if over else services.objects.put_if_absent
+    write(
         services.settings.bucket,
         keys.revision_key(definition.name, window, findings.digest),
         msgspec.msgpack.encode(Revision(files)),

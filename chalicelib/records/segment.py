@@ -29,6 +29,13 @@ class SegmentFile(msgspec.Struct, frozen=True):
     body: bytes
 
 
+class Inputs(msgspec.Struct, frozen=True):
+    """What a window is evaluated on, by name: capture key -> ETag, and (S3 URI, ETag) of the label objects."""
+
+    captures: dict[str, str] = {}
+    labels: tuple[tuple[str, str], ...] = ()
+
+
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
     """`files` sorted by key; `labels` are canonical ground-truth lines; `label_sources` the (S3 URI, ETag) of the
     objects that they came from."""
@@ -45,6 +52,10 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     def manifest(self) -> dict[str, str]:
         """Key -> ETag of every capture file."""
         return {file.key: file.etag for file in self.files}
+
+    @property
+    def inputs(self) -> Inputs:
+        return Inputs(self.manifest, self.label_sources)
 
     @property
     def digest(self) -> str:
@@ -77,6 +88,13 @@ def with_labels(segment: Segment, labels: Iterable[Label], sources: Iterable[tup
     lines.update(write_ground_truth(labels).splitlines(keepends=True))
     known = sorted({*segment.label_sources, *sources})
     return msgspec.structs.replace(segment, labels=b"".join(sorted(lines)), label_sources=tuple(known))
+
+
+def lost_inputs(named: Inputs, found: Inputs) -> list[str]:
+    """Those of `named` that are not among `found`, each with what became of it: captures first, each kind by name."""
+    there = {*found.captures, *(uri for uri, _ in found.labels)}
+    lost = [*sorted(named.captures.items() - found.captures.items()), *sorted({*named.labels} - {*found.labels})]
+    return [f"{name}: {'was written again' if name in there else 'is not there any more'}" for name, _ in lost]
 
 
 class BadInput(msgspec.Struct, frozen=True):

@@ -419,6 +419,7 @@ def test_documents_of_the_table_are_classes_of_facts() -> None:
 
 def test_whoever_writes_and_reads_exists() -> None:
     functions = {source.function for source in SOURCES} | {"ground_truth_posted", "add", "explain", "explain --from"}
+    functions |= {"rebuild", "redrive"}
     named = set()
     for row in rows(STATE):
         for title in ("written by", "read by"):
