@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from threading import Lock
+from time import sleep
 from typing import Any
 
 from chalicelib import settings as deployment
@@ -47,6 +48,11 @@ class Services:
 def utc_now() -> datetime:
     """This moment, in UTC."""
     return datetime.now(UTC)
+
+
+def pause(seconds: float) -> None:
+    """Let time pass: for commands that wait, never for functions."""
+    sleep(seconds)
 
 
 def queue_name(stage: str, queue: str) -> str:

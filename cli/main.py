@@ -6,18 +6,32 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from chalicelib import wiring
 from chalicelib.errors import PlumblineError
+from chalicelib.records.window import parse_duration
+from cli import rebuild
 from cli.add import add_monitor, read_definition
 from cli.explain import explanation, find_in_folder, find_in_table
 
 
+class Answer(NamedTuple):
+    """What a command says, and its exit status: 1 when some of what was asked for was not done."""
+
+    text: str
+    status: int = 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 done, 2 bad usage or a refused input."""
+    """Run a command; 0 done, 1 done in part, 2 bad usage or a refused input, 130 interrupted."""
     options = _parser().parse_args(arguments)
     try:
-        print(options.run(options))
+        answer: Answer = options.run(options)
+        print(answer.text)
+    except KeyboardInterrupt:
+        print("plumbline: interrupted", file=sys.stderr)
+        return 130
     except PlumblineError as error:
         print(f"plumbline: {error}", file=sys.stderr)
         return 2
@@ -26,21 +40,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"plumbline: AWS: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    return 0
+    return answer.status
 
 
-def _add(options: argparse.Namespace) -> str:
+def _add(options: argparse.Namespace) -> Answer:
     definition = read_definition(options.file)
     if options.check:
-        return f"{options.file}: a valid definition of the monitor {definition.name}"
+        return Answer(f"{options.file}: a valid definition of the monitor {definition.name}")
     entry = add_monitor(wiring.services(), definition)
-    return f"added {entry.name}, version {entry.version}; windows from {entry.since} on are evaluated"
+    return Answer(f"added {entry.name}, version {entry.version}; windows from {entry.since} on are evaluated")
 
 
-def _explain(options: argparse.Namespace) -> str:
+def _explain(options: argparse.Namespace) -> Answer:
     if options.folder:
-        return explanation(*find_in_folder(options.folder, options.decision))
-    return explanation(*find_in_table(wiring.services(), options.decision))
+        return Answer(explanation(*find_in_folder(options.folder, options.decision)))
+    return Answer(explanation(*find_in_table(wiring.services(), options.decision)))
+
+
+def _rebuild(options: argparse.Namespace) -> Answer:
+    since, until = rebuild.parse_time(options.since, "--from"), rebuild.parse_time(options.until, "--to")
+    limit = parse_duration(options.wait, "--wait")
+    services = wiring.services()
+    planned = rebuild.plan(services, options.monitor, since, until)
+    able = [each.window for each in planned if each.verdict == "rebuild"]
+    done: list[rebuild.Done] = []
+    last = f"{len(able)} would be rebuilt; nothing was asked for (--dry-run)"
+    if not options.dry_run:
+        _progress(rebuild.plan_text(options.monitor, planned))
+        if options.all_or_nothing and not rebuild.all_well(planned, done):
+            last = "nothing was asked for: not all can be rebuilt (--all-or-nothing)"
+        else:
+            before = rebuild.order(services, options.monitor, able)
+            _progress(f"{len(able)} asked for; the clock sends them within a minute. Ctrl-C ends the waiting only.")
+            done = rebuild.follow(services, options.monitor, before, wiring.pause, limit, _progress)
+            last = rebuild.summary(planned, done)
+    text = f"{rebuild.plan_text(options.monitor, planned)}\n{last}" if options.dry_run else last
+    if options.json:
+        text = rebuild.document(options.monitor, planned, done)
+    return Answer(text, 0 if rebuild.all_well(planned, done) else 1)
+
+
+def _progress(line: str) -> None:
+    """Told at once, and beside the answer, so that --json stays one document."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,6 +96,19 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("decision", help="the decision's id (with --from, its first digits are enough)")
     explain.add_argument("--from", dest="folder", type=Path, help="a folder of reports instead of the account")
     explain.set_defaults(run=_explain)
+    again = commands.add_parser("rebuild", help="derive reports of closed windows again from captures and labels")
+    again.add_argument("--monitor", required=True, metavar="NAME")
+    again.add_argument("--from", dest="since", required=True, metavar="T", help="windows that begin at or after this")
+    again.add_argument(
+        "--to", dest="until", required=True, metavar="T", help="and before this; UTC unless it says else"
+    )
+    again.add_argument(
+        "--dry-run", action="store_true", help="only tell which windows can be rebuilt, and why others not"
+    )
+    again.add_argument("--all-or-nothing", action="store_true", help="ask for none unless all can be rebuilt")
+    again.add_argument("--wait", default="PT30M", metavar="DURATION", help="how long to wait (PT30M); PT0S: not at all")
+    again.add_argument("--json", action="store_true", help="the answer as one JSON object")
+    again.set_defaults(run=_rebuild)
     return parser
 
 
