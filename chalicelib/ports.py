@@ -118,6 +118,44 @@ class Queues(Protocol):
         """Send each body (UTF-8 JSON) as a message, in batches of ten. Raises when any was not accepted."""
 
 
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A message that was given up, as one look at it found it. `receives` counts that look, too.
+
+    `attributes` and `system_attributes` are SQS's own structures, kept to be sent again as they were; `handle` is this
+    look's receipt, good for deleting and releasing.
+    """
+
+    message_id: str
+    body: str
+    first_sent: datetime
+    receives: int
+    handle: str
+    attributes: Mapping[str, Any] = {}
+    system_attributes: Mapping[str, Any] = {}
+
+
+class DeadLetters(Protocol):
+    """The dead-letter queues, by the logical name of the queue that each belongs to. Not for functions."""
+
+    def count(self, queue: str) -> tuple[int, int]:
+        """How many can be received now and how many are hidden by another look; SQS's figures lag a little.
+
+        Raises NotFoundError where there is no such queue.
+        """
+
+    def receive(self, queue: str, seconds: int) -> list[DeadLetter]:
+        """At most ten, hidden from others for so long; none when none can be received within a second."""
+
+    def send_back(self, queue: str, letter: DeadLetter) -> None:
+        """Send body and attributes, as they are, to the queue itself."""
+
+    def delete(self, queue: str, letter: DeadLetter) -> None:
+        """Delete from the dead-letter queue what the look at it named."""
+
+    def release(self, queue: str, letters: Sequence[DeadLetter]) -> None:
+        """Hide no longer; what cannot be released comes back when its time is over."""
+
+
 class PipelineExecution(msgspec.Struct, frozen=True):
     arn: str
     pipeline_name: str

@@ -95,6 +95,11 @@ def stage() -> str:
     return _stage_of(os.environ)
 
 
+def of_stage(settings: Settings, stage: str) -> Settings:
+    """These settings with another stage's name. Raises MisconfiguredError for what cannot be one."""
+    return msgspec.structs.replace(settings, stage=_stage_of({"PLUMBLINE_STAGE": stage}))
+
+
 def _stage_of(environ: Mapping[str, str]) -> str:
     expected = "a lower-case letter, then at most 19 lower-case letters, digits and hyphens"
     return _checked(environ, "PLUMBLINE_STAGE", _STAGE, expected, default=_DEFAULT_STAGE)

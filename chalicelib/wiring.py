@@ -16,7 +16,18 @@ from typing import Any
 
 from chalicelib import settings as deployment
 from chalicelib.facts.monitors import Definitions
-from chalicelib.ports import Courier, Ledger, Metrics, ObjectStore, Queues, SageMaker, Scorer, Secrets, Topic
+from chalicelib.ports import (
+    Courier,
+    DeadLetters,
+    Ledger,
+    Metrics,
+    ObjectStore,
+    Queues,
+    SageMaker,
+    Scorer,
+    Secrets,
+    Topic,
+)
 from chalicelib.settings import Settings
 
 # boto3's default session is not safe to build clients from several threads at once.
@@ -58,6 +69,11 @@ def pause(seconds: float) -> None:
 def queue_name(stage: str, queue: str) -> str:
     """The name in the account of a queue that has this logical name (as infra/topology.py gives it)."""
     return f"plumbline-{stage}-{queue}"
+
+
+def dead_queue_name(stage: str, queue: str) -> str:
+    """The name in the account of the dead-letter queue that belongs to a queue."""
+    return f"{queue_name(stage, queue)}-dead"
 
 
 class LazyServices(Services):
@@ -136,6 +152,18 @@ class LazyServices(Services):
         config = Config(region_name=self.settings.region, retries={"mode": "standard"}, connect_timeout=5)
         with _BUILDING:
             return boto3.client(service, config=config)
+
+
+def dead_letters(settings: Settings) -> DeadLetters:
+    """The dead-letter queues of a stage: for the command line only, so no function has them among its services."""
+    from chalicelib.adapters.queues import SqsDeadLetters
+
+    stage = settings.stage
+    return SqsDeadLetters(
+        LazyServices(settings)._client("sqs"),
+        lambda queue: queue_name(stage, queue),
+        lambda queue: dead_queue_name(stage, queue),
+    )
 
 
 _services: Services | None = None

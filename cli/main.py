@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from chalicelib import wiring
+from chalicelib import settings, wiring
 from chalicelib.errors import PlumblineError
 from chalicelib.records.window import parse_duration
-from cli import rebuild
+from cli import rebuild, redrive
 from cli.add import add_monitor, read_definition
 from cli.explain import explanation, find_in_folder, find_in_table
 
@@ -80,6 +80,18 @@ def _rebuild(options: argparse.Namespace) -> Answer:
     return Answer(text, 0 if rebuild.all_well(planned, done) else 1)
 
 
+def _redrive(options: argparse.Namespace) -> Answer:
+    services = wiring.services()
+    place = settings.of_stage(services.settings, options.stage) if options.stage else services.settings
+    action: redrive.Action = "replay" if options.replay else "delete" if options.delete else "show"
+    queues = redrive.redrive(services, wiring.dead_letters(place), options.queues, options.messages, action)
+    if options.json:
+        text = redrive.document(place.stage, queues, options.messages)
+    else:
+        text = redrive.text(place.stage, place.table, queues, options.messages, action)
+    return Answer(text, 0 if redrive.all_well(queues, options.messages) else 1)
+
+
 def _progress(line: str) -> None:
     """Told at once, and beside the answer, so that --json stays one document."""
     print(line, file=sys.stderr, flush=True)
@@ -109,6 +121,17 @@ def _parser() -> argparse.ArgumentParser:
     again.add_argument("--wait", default="PT30M", metavar="DURATION", help="how long to wait (PT30M); PT0S: not at all")
     again.add_argument("--json", action="store_true", help="the answer as one JSON object")
     again.set_defaults(run=_rebuild)
+    dead = commands.add_parser("redrive", help="show dead letters, explain them, send them back")
+    dead.add_argument("queues", nargs="*", metavar="QUEUE", help="such as windows or captures; none: all")
+    dead.add_argument("--stage", default="", help="another stage's queues; table and bucket stay the environment's")
+    dead.add_argument(
+        "--message", dest="messages", action="append", default=[], metavar="ID", help="only this; repeat it"
+    )
+    acts = dead.add_mutually_exclusive_group()
+    acts.add_argument("--replay", action="store_true", help="send each letter back to its queue, then delete it here")
+    acts.add_argument("--delete", action="store_true", help="delete the letters named by --message for good")
+    dead.add_argument("--json", action="store_true", help="the answer as one JSON object")
+    dead.set_defaults(run=_redrive)
     return parser
 
 

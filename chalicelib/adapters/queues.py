@@ -1,14 +1,19 @@
-"""SQS by logical queue name.
+"""SQS by logical queue name: sending, and the dead-letter queues.
 
-Knows the limits of one SendMessageBatch. Refuses to know what a message says and who reads it.
+Knows the limits of one SendMessageBatch and how SQS tells a message's past. Refuses to know what a message says and
+who reads it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from chalicelib.errors import PlumblineError
+from botocore.exceptions import ClientError
+
+from chalicelib.errors import NotFoundError, PlumblineError
+from chalicelib.ports import DeadLetter
 
 _BATCH_MESSAGES = 10
 # The lowest of the limits that AWS has had for one batch; regions have not all been raised to 1 MiB.
@@ -46,6 +51,94 @@ class SqsQueues:
         if queue not in self._urls:
             self._urls[queue] = self._client.get_queue_url(QueueName=self._name_of(queue))["QueueUrl"]
         return self._urls[queue]
+
+
+class SqsDeadLetters:
+    """`ports.DeadLetters` over an SQS client; `name_of` as above, and `dead_name_of` for the dead-letter queues.
+
+    Not SQS's StartMessageMoveTask: it moves all of a queue and not chosen messages, in the background, and takes what
+    arrives after the look as well.
+    """
+
+    def __init__(self, client: Any, name_of: Callable[[str], str], dead_name_of: Callable[[str], str]) -> None:
+        self._client = client
+        self._name_of, self._dead_name_of = name_of, dead_name_of
+        self._urls: dict[str, str] = {}
+
+    def count(self, queue: str) -> tuple[int, int]:
+        """How many can be received now, and how many are hidden. Raises NotFoundError where there is no such queue."""
+        names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
+        found = self._client.get_queue_attributes(QueueUrl=self._dead(queue), AttributeNames=list(names))
+        visible, hidden = (int(found["Attributes"][name]) for name in names)
+        return visible, hidden
+
+    def receive(self, queue: str, seconds: int) -> list[DeadLetter]:
+        """At most ten, hidden for so long. Waiting a second makes SQS ask all of its servers, not some."""
+        answer = self._client.receive_message(
+            QueueUrl=self._dead(queue),
+            MaxNumberOfMessages=_BATCH_MESSAGES,
+            VisibilityTimeout=seconds,
+            WaitTimeSeconds=1,
+            MessageSystemAttributeNames=["All"],
+            MessageAttributeNames=["All"],
+        )
+        return [_letter(message) for message in answer.get("Messages", [])]
+
+    def send_back(self, queue: str, letter: DeadLetter) -> None:
+        """Send body and attributes, as they are, to the queue itself."""
+        more = {"MessageSystemAttributes": letter.system_attributes} if letter.system_attributes else {}
+        url = self._url(self._name_of(queue))
+        self._client.send_message(QueueUrl=url, MessageBody=letter.body, MessageAttributes=letter.attributes, **more)
+
+    def delete(self, queue: str, letter: DeadLetter) -> None:
+        """Delete from the dead-letter queue what the look at it named."""
+        self._client.delete_message(QueueUrl=self._dead(queue), ReceiptHandle=letter.handle)
+
+    def release(self, queue: str, letters: Sequence[DeadLetter]) -> None:
+        """Hide no longer; what cannot be released comes back when its time is over."""
+        for first in range(0, len(letters), _BATCH_MESSAGES):
+            self._client.change_message_visibility_batch(
+                QueueUrl=self._dead(queue),
+                Entries=[
+                    {"Id": str(i), "ReceiptHandle": letter.handle, "VisibilityTimeout": 0}
+                    for i, letter in enumerate(letters[first : first + _BATCH_MESSAGES])
+                ],
+            )
+
+    def _dead(self, queue: str) -> str:
+        return self._url(self._dead_name_of(queue))
+
+    def _url(self, name: str) -> str:
+        if name not in self._urls:
+            try:
+                self._urls[name] = self._client.get_queue_url(QueueName=name)["QueueUrl"]
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in (
+                    "AWS.SimpleQueueService.NonExistentQueue",
+                    "QueueDoesNotExist",
+                ):
+                    raise
+                raise NotFoundError(f"queue {name}: not in this account and region") from error
+        return self._urls[name]
+
+
+def _letter(message: dict[str, Any]) -> DeadLetter:
+    past = message.get("Attributes", {})
+    # Attributes come as they are sent, but for two empty lists that SQS has reserved and refuses.
+    attributes = {
+        name: {key: value for key, value in attribute.items() if key in ("DataType", "StringValue", "BinaryValue")}
+        for name, attribute in message.get("MessageAttributes", {}).items()
+    }
+    trace = past.get("AWSTraceHeader")
+    return DeadLetter(
+        message_id=message["MessageId"],
+        body=message["Body"],
+        first_sent=datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(past["SentTimestamp"])),
+        receives=int(past["ApproximateReceiveCount"]),
+        handle=message["ReceiptHandle"],
+        attributes=attributes,
+        system_attributes={"AWSTraceHeader": {"DataType": "String", "StringValue": trace}} if trace else {},
+    )
 
 
 def _batches(bodies: Sequence[bytes]) -> Iterator[list[bytes]]:

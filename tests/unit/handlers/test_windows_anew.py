@@ -10,9 +10,14 @@ import msgspec
 import pytest
 
 from chalicelib import keys
+from chalicelib.errors import ConflictError
 from chalicelib.facts import due, rebuilds
 from chalicelib.facts.evaluations import load_evaluation
 from chalicelib.facts.rebuilds import Rebuild
+from chalicelib.handlers.window_anew import standing
+from chalicelib.handlers.window_inputs import Anew, gather
+from chalicelib.handlers.window_reports import store
+from chalicelib.monitors.evaluation import evaluate
 from chalicelib.records.window import Window
 from tests.unit.handlers.world import (
     DATA,
@@ -268,6 +273,41 @@ def test_a_capture_that_lands_meanwhile_does_not_take_the_order_back() -> None:
     world.settle()
     world.minutes(2)
     assert outcome(world, 1).outcome == "REBUILT" and world.evaluation(1).rows == 21
+
+
+def test_a_slow_rebuild_does_not_take_back_what_a_faster_worker_found() -> None:
+    world = lived(**QUIET)
+    services, window = world.services, Window.of(hour(1), HOUR)
+    previous = load_evaluation(services.ledger, MONITOR, window.name)
+    assert previous is not None
+    found = standing(services, world.definition, window, previous.value)
+    slow = gather(services, world.definition, window, previous.value.segment, Anew(found.inputs, only=False))
+    world.capture(1, rows_of(1, 4, seed="late"), name="late")
+    world.settle()
+    world.minutes(70)
+    newer = world.derived()
+    assert world.evaluation(1).rows == 24
+    store(
+        services,
+        world.definition,
+        window,
+        evaluate(slow.task),
+        previous.value.model,
+        slow.segment.digest,
+        previous,
+        slow.kms_key_id,
+        anew=True,
+    )
+    assert world.derived() == newer
+
+
+def test_an_input_that_goes_away_while_it_is_gathered() -> None:
+    world = lived(**QUIET)
+    services, window = world.services, Window.of(hour(1), HOUR)
+    found = standing(services, world.definition, window, world.evaluation(1))
+    services.objects.delete(DATA, min(found.inputs.captures))
+    with pytest.raises(ConflictError, match="went away"):
+        gather(services, world.definition, window, "", Anew(found.inputs, only=False))
 
 
 def of_window(world: World, number: int) -> dict[str, bytes]:
