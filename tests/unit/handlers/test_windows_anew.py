@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from copy import deepcopy
 from functools import cache
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from chalicelib import keys
 from chalicelib.errors import ConflictError
@@ -19,6 +22,7 @@ from chalicelib.handlers.window_inputs import Anew, gather
 from chalicelib.handlers.window_reports import store
 from chalicelib.monitors.evaluation import evaluate
 from chalicelib.records.window import Window
+from tests.unit.handlers.test_convergence import calmly, known, rest, script, write
 from tests.unit.handlers.world import (
     DATA,
     HOUR,
@@ -335,6 +339,35 @@ def test_a_crash_anywhere_ends_in_the_same_bytes() -> None:
         assert crashed.alerts() == expected.alerts(), where
         seen += 1
     assert seen > 50
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32))
+def test_orders_and_damage_in_the_middle_of_everything_end_in_the_same_bytes(seed: int) -> None:
+    """Late captures and labels, repeats, any order; now and then a stored segment is lost and the window ordered."""
+    draw = random.Random(seed)
+    world, calm = World(definition(policy=QUIET)), World(definition(policy=QUIET))
+    for move in script():
+        write(world, move)
+        calmly(calm, world.clock.time)
+        calm.clock.time = world.clock.time  # a label's time is that of its file
+        write(calm, move)
+        calm.settle()
+        world.disturbed(draw, moves=8)
+        evaluated = [each for each in world.evaluated() if draw.random() < 0.5]
+        for each in evaluated:
+            window = Window.parse(each.window, HOUR)
+            if draw.random() < 0.5:
+                world.services.objects.delete(OWN, keys.segment_key(MONITOR, window, each.segment))
+            due.mark(world.services.ledger, MONITOR, window, world.definition.grace, world.clock.time, anew=True)
+        world.disturbed(draw, moves=8)
+    for number in range(3):
+        window = Window.of(hour(number), HOUR)
+        due.mark(world.services.ledger, MONITOR, window, world.definition.grace, world.clock.time, anew=True)
+    rest(world)
+    rest(calm)
+    assert known(world.derived()) == known(calm.derived())
+    assert world.permanent == []
 
 
 def test_a_window_that_was_never_evaluated_has_nothing_to_miss() -> None:
