@@ -324,7 +324,7 @@ class World:
         identity = f"{message.id}#{message.receives}{'t' if twin else ''}"
         share = DISTURBED.get(queue, DISTURBED_OTHERS)
         if self._focus and FUNCTIONS[queue] == self._focus[0] and message.receives < RECEIVES:
-            share = 0.9
+            share = 0.95
         if draw := self.chosen("fault", identity, share):
             disturbance = self._disturbance(identity, draw, FUNCTIONS[queue])
         share = 0.8 if self._focus == (FUNCTIONS[queue], "objects.get definitions") else 0.08
@@ -386,7 +386,8 @@ class World:
         company = draw.choice(["twin", "next", "next", "stall", "stall", "stall"])
         salt, crash = draw.getrandbits(30), draw.random() < 0.6
         picky = draw.random() < 0.5 and function in RARE
-        if self._focus and function == self._focus[0] and draw.random() < 0.85:
+        if self._focus and function == self._focus[0] and draw.random() < 0.95:
+            way = draw.choice([way, "before", "after"])
             return Disturbance(identity, salt, way, crash, company, minutes * MINUTE, function, focus=self._focus[1])
         return Disturbance(identity, salt, way, crash, company, minutes * MINUTE, function, picky)
 
