@@ -55,15 +55,21 @@ def decide_and_act(
     evaluation: Evaluation,
     findings: Findings,
     gathered: Gathered,
+    restored: bool = False,
 ) -> None:
-    """Decide once per evidence, act on what was decided, and tell people what has opened or closed."""
+    """Decide once per evidence, act on what was decided, and tell people what has opened or closed.
+
+    `restored`: the fact of this window was lost. It decides nothing again: where the facts of other windows are lost
+    as well, it would take itself for the newest, and old evidence for new.
+    """
     newest = evaluations.newest_settled(services.ledger, definition.name)
     newer = newest if newest > window.name else ""
     made = decisions.references(services.ledger, definition.name, window.name)
     champion = champions.load_champion(services.ledger, definition.name)
     if evaluation.settled and champion:
         _score_candidates(services, definition, window, findings, champion)
-    if newer and any(reference.evaluation_digest == evaluation.digest for reference in made):
+    said = newer and any(reference.evaluation_digest == evaluation.digest for reference in made)
+    if said or (restored and made):
         record = None  # a newer window decides now, and this one has said what it had to say
     else:
         if newer and evaluation.settled:  # its loss is evidence for the newest one, too: that one is decided again

@@ -65,7 +65,8 @@ def _evaluate(services: Services, definition: Definition, window: Window, anew: 
         gathered.kms_key_id,
         anew=order is not None,
     )
-    decide_and_act(services, definition, window, evaluation, findings, gathered)
+    restored = order is not None and previous is None
+    decide_and_act(services, definition, window, evaluation, findings, gathered, restored)
     if order is not None:
         before = previous.value.digest if previous else ""
         done = Rebuild(window=window.name, outcome="REBUILT", at=services.now(), before=before, after=evaluation.digest)
