@@ -96,7 +96,7 @@ class HandlerProcess:
         self._killed = False
         self._numbers: Counter[str] = Counter()
         self._trace = tempfile.NamedTemporaryFile(prefix="plumbline-trace-")  # noqa: SIM115
-        self._trace.truncate(_TRACE_BYTES)
+        self._reset_trace()
         self.deliveries: list[Delivery] = []
         self.kills: list[Kill] = []
         self.starts = 0
@@ -133,6 +133,7 @@ class HandlerProcess:
         question |= {"function": function, "now": self._clock.now().isoformat(), "stop": stop}
         timer = threading.Timer(seconds, self._kill) if seconds is not None else None
         began = time.perf_counter()
+        self._reset_trace()
         if timer:
             timer.start()
         answer = self._ask(question)
@@ -140,7 +141,6 @@ class HandlerProcess:
             self._kill()
             answer = None
         if timer:
-            timer.cancel()
             timer.join()
         if answer is None:
             if stop is None and seconds is None:
@@ -215,9 +215,20 @@ class HandlerProcess:
             self._answers.close()
             self._socket.close()
 
+    def _reset_trace(self) -> None:
+        # Written over, never cut short: the process has the file mapped.
+        self._trace.seek(0)
+        self._trace.write(_trace(0, 0, "before the first call"))
+        self._trace.flush()
+
     def _traced(self) -> dict[str, Any]:
         """How far the delivery was: what the process had written into shared memory."""
         return dict(json.loads(Path(self._trace.name).read_bytes().rstrip(b"\0")))
+
+
+def _trace(calls: int, writes: int, at: str) -> bytes:
+    """How far a delivery is, in the bytes of the memory that both processes share."""
+    return json.dumps({"calls": calls, "writes": writes, "at": at}).encode().ljust(_TRACE_BYTES, b"\0")
 
 
 class HandlerError(RuntimeError):
@@ -241,7 +252,6 @@ class _Watch:
     def begin(self, stop: tuple[int, str] | None) -> None:
         """A delivery begins."""
         self._stop, self._writes, self.calls = stop, 0, []
-        self._write("before the first call")
 
     def before(self, name: str) -> None:
         """A call is about to be sent."""
@@ -257,8 +267,7 @@ class _Watch:
 
     def _write(self, at: str) -> None:
         # Shared memory: what stands here outlives the process.
-        state = {"calls": len(self.calls), "writes": self._writes, "at": at}
-        self._trace[:] = json.dumps(state).encode().ljust(_TRACE_BYTES, b"\0")
+        self._trace[:] = _trace(len(self.calls), self._writes, at)
 
     def _wait(self, side: str) -> None:
         if self._stop == (len(self.calls), side):

@@ -29,13 +29,13 @@ def line(number: int, played: Played) -> list[str]:
     for kill in played.kills:
         hour = (kill.when - START).total_seconds() / 3600
         where = f"{kill.at}, call {kill.calls}" if kill.calls else kill.at
-        verdict = ("no" if played.wrong else "yes", "no" if played.different else "yes")
+        laws, facts = "broken" if played.wrong else "held", "no" if played.different else f"{played.compared}"
         told.append(
             f"{number:>3} {hour:6.1f}  {kill.function:22} {where:46} {kill.writes:>6}  {kill.found:42} "
-            f"{verdict[0]:>4} {verdict[1]:>5}  {played.seconds:4.0f} s"
+            f"{laws:>6} {facts:>11}"
         )
     if not told:
-        told.append(f"{number:>3} {'-':>6}  no kill came")
+        told.append(f"{number:>3} {'-':>6}  the moment did not come")
     return [*told, *(f"      {words}" for words in (*played.wrong, *(f"facts: {each}" for each in played.different)))]
 
 
@@ -49,12 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if calm.wrong or calm.different:
         return 1
     kept = calm.observation
+    assert kept is not None
     print(
         f"{calm.seconds:.0f} s, {sum(len(each.calls) for each in calm.deliveries)} calls of the handlers in "
         f"{len(calm.deliveries)} deliveries, {len(kept.retrained)} retrainings, {kept.promoted} promotions, "
         f"{len(kept.facts)} facts\n"
     )
-    print(f"{'':>3} {'hour':>6}  {'handler':22} {'killed':46} {'writes':>6}  {'found after restart':42} laws equal")
+    print(
+        f"{'':>3} {'hour':>6}  {'handler':22} {'killed':46} {'writes':>6}  {'found after restart':42} {'laws':>6} "
+        f"{'equal facts':>11}"
+    )
     random = Random(seed)
     moments = [draw(random, calm.deliveries) for _ in range(options.kills)]
     began, failed, kills = time.perf_counter(), 0, 0

@@ -49,7 +49,7 @@ class Observation:
     captures: Mapping[str, bytes]
     labels: Mapping[str, bytes]
     facts: Mapping[str, bytes]
-    reigns: Sequence[tuple[str, str]]
+    reigns: list[tuple[str, str]]
     retrained: Sequence[str]
     promoted: int
 
@@ -179,19 +179,18 @@ def whole(seen: Seen, calm: Observation) -> list[str]:
     return wrong
 
 
-def facts_equal(seen: Seen, calm: Observation) -> list[str]:
-    """Reports, merged records and evaluations are the undisturbed run's, byte for byte.
+def facts_equal(seen: Seen, calm: Observation) -> tuple[int, list[str]]:
+    """Reports, merged records and evaluations are the undisturbed run's, byte for byte: how many, and which are not.
 
-    Of the monitor that retrains, the files that depend on who served when (constraints, violations, evaluation) are
+    Of the monitor that retrains, the files that depend on who served when (constraints, violations, evaluations) are
     compared when the same models have served since the same moments; a retraining may come a little later.
     """
     champion = champions.load_champion(seen.services.ledger, LOOP)
     assert champion is not None
-    same = list(_reigns(champion)) == list(calm.reigns)
-    mine, theirs = _facts(seen), calm.facts
-    if not same:
+    mine, theirs = _facts(seen), dict(calm.facts)
+    if _reigns(champion) != calm.reigns:
         mine, theirs = ({name: body for name, body in each.items() if _of_inputs(name)} for each in (mine, theirs))
-    return _differences(mine, theirs)
+    return len(theirs), _differences(mine, theirs)
 
 
 def one_retraining_at_a_time(seen: Seen, calm: Observation) -> list[str]:

@@ -34,14 +34,15 @@ AGAIN = 4
 
 @dataclass(frozen=True)
 class Played:
-    """One run: the laws that it broke, the facts that differ, and the kills as they came out."""
+    """One run: the laws that it broke, how many facts were compared and which differ, and the kills as they came."""
 
     wrong: list[str]
+    compared: int
     different: list[str]
     kills: list[Kill]
     deliveries: list[Delivery]
     seconds: float
-    observation: Observation
+    observation: Observation | None = None
 
 
 def play(moment: Moment | None = None, calm: Observation | None = None) -> Played:
@@ -71,11 +72,14 @@ def play(moment: Moment | None = None, calm: Observation | None = None) -> Playe
             died = sum(kill.function == "alert_published" for kill in process.kills)
             seen = Seen(replay, messages, died, read_objects(replay))
             found = observe(seen)
-            wrong, different = breaches(seen, calm or found), facts_equal(seen, calm or found)
+            wrong = breaches(seen, calm or found)
+            compared, different = facts_equal(seen, calm or found)
     if moment and not process.kills:
-        wrong.append("the moment did not come")
+        wrong.append(f"delivery {moment.number} of {moment.function} had no call {moment.call} to be killed at")
     wrong += [f"{kill.function}: its messages did not come back" for kill in process.kills if not kill.found]
-    return Played(wrong, different, process.kills, deliveries, time.perf_counter() - began, found)
+    return Played(
+        wrong, compared, different, process.kills, deliveries, time.perf_counter() - began, None if calm else found
+    )
 
 
 def attempt(moment: Moment, calm: Observation) -> Played:
@@ -83,7 +87,7 @@ def attempt(moment: Moment, calm: Observation) -> Played:
     try:
         return play(moment, calm)
     except Exception as error:
-        return Played([f"the run stopped: {type(error).__name__}: {error}"], [], [], [], 0.0, calm)
+        return Played([f"the run stopped: {type(error).__name__}: {error}"], 0, [], [], [], 0.0)
 
 
 def draw(random: Random, deliveries: Sequence[Delivery]) -> Moment:
