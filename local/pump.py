@@ -27,6 +27,9 @@ from local.clock import LogicalClock, timestamp
 _EVENT_IDS = uuid.UUID("9c5f0f3e-52a4-5b0b-9a51-3f6a6d9f1c11")
 _ABSENT = object()
 
+# SQS's longest visibility timeout, in seconds.
+MAX_VISIBILITY = 43_200
+
 
 # --- EventBridge's patterns ------------------------------------------------------------------------------------------
 
@@ -313,7 +316,7 @@ class Pump:
         return len(self._taken)
 
     def _give_back(self) -> None:
-        """Make the messages of dead processes visible whose timeout is over: moto's runs on the wall's clock."""
+        """Make the messages of dead processes visible whose timeout is over on the demo's clock."""
         if self._clock is None:
             return
         now = self._clock.now()
@@ -354,6 +357,10 @@ class Pump:
             if self._clock is None:
                 raise
             until = self._clock.now() + timedelta(seconds=source.visibility)
+            for message in messages:  # however long this takes on the wall's clock, which is moto's
+                self._sqs.change_message_visibility(
+                    QueueUrl=url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=MAX_VISIBILITY
+                )
             with self._lock:
                 self._taken += [(until, url, message["ReceiptHandle"]) for message in messages]
                 self.counts[source.function, "died"] += len(messages)

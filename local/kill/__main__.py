@@ -59,8 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{'':>3} {'hour':>6}  {'handler':22} {'killed':46} {'writes':>6}  {'found after restart':42} {'laws':>6} "
         f"{'equal facts':>11}"
     )
-    random = Random(seed)
-    moments = [draw(random, calm.deliveries) for _ in range(options.kills)]
+    moments = draw(Random(seed), calm.deliveries, options.kills)
     began, failed, kills = time.perf_counter(), 0, 0
     with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("spawn")) as pool:
         played = pool.map(attempt, moments, [kept] * len(moments))

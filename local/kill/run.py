@@ -90,20 +90,25 @@ def attempt(moment: Moment, calm: Observation) -> Played:
         return Played([f"the run stopped: {type(error).__name__}: {error}"], 0, [], [], [], 0.0)
 
 
-def draw(random: Random, deliveries: Sequence[Delivery]) -> Moment:
-    """A random moment: a handler, one of its calls in the undisturbed run, before or after; or a time by the wall.
+def draw(random: Random, deliveries: Sequence[Delivery], count: int) -> list[Moment]:
+    """Random moments: a handler, one of its calls in the undisturbed run, before or after; or a time by the wall.
 
-    The handler is drawn first, so that the rare ones, which do what cannot be taken back, are met as often as those
-    that make most of the calls.
+    Each handler comes once before any comes again, so that the rare ones, which do what cannot be taken back, are met
+    as often as those that make most of the calls.
     """
     by_function: defaultdict[str, list[Delivery]] = defaultdict(list)
     for delivery in deliveries:
         by_function[delivery.function].append(delivery)
-    function = random.choice(sorted(by_function))
-    calls = [(number, call) for number, each in enumerate(by_function[function], 1) for call in range(len(each.calls))]
+    functions: list[str] = []
+    while len(functions) < count:
+        functions += random.sample(sorted(by_function), len(by_function))
+    return [_moment(random, function, by_function[function]) for function in functions[:count]]
+
+
+def _moment(random: Random, function: str, deliveries: Sequence[Delivery]) -> Moment:
+    calls = [(number, call) for number, each in enumerate(deliveries, 1) for call in range(1, len(each.calls) + 1)]
     number, call = random.choice(calls)
     again = random.randint(1, 6) if random.randrange(AGAIN) == 0 else 0
     if random.randrange(BY_WALL_CLOCK) == 0:
-        seconds = random.random() * by_function[function][number - 1].seconds
-        return Moment(function, number, 0, "", seconds, again)
-    return Moment(function, number, call + 1, random.choice(("before", "after")), 0.0, again)
+        return Moment(function, number, 0, "", random.random() * deliveries[number - 1].seconds, again)
+    return Moment(function, number, call, random.choice(("before", "after")), 0.0, again)
