@@ -27,8 +27,8 @@ from local.clock import LogicalClock, timestamp
 _EVENT_IDS = uuid.UUID("9c5f0f3e-52a4-5b0b-9a51-3f6a6d9f1c11")
 _ABSENT = object()
 
-# SQS's longest visibility timeout, in seconds.
-MAX_VISIBILITY = 43_200
+# How long moto hides what a dead process had, in seconds on the wall's clock: SQS allows 12 hours since it was taken.
+_HIDDEN = 11 * 3600
 
 
 # --- EventBridge's patterns ------------------------------------------------------------------------------------------
@@ -357,9 +357,9 @@ class Pump:
             if self._clock is None:
                 raise
             until = self._clock.now() + timedelta(seconds=source.visibility)
-            for message in messages:  # however long this takes on the wall's clock, which is moto's
+            for message in messages:  # moto's clock is the wall's: not before we say so
                 self._sqs.change_message_visibility(
-                    QueueUrl=url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=MAX_VISIBILITY
+                    QueueUrl=url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=_HIDDEN
                 )
             with self._lock:
                 self._taken += [(until, url, message["ReceiptHandle"]) for message in messages]

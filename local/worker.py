@@ -100,6 +100,8 @@ class HandlerProcess:
         self.deliveries: list[Delivery] = []
         self.kills: list[Kill] = []
         self.starts = 0
+        self.when_killed: Callable[[], object] = lambda: None
+        """Called after each kill, before anything else runs."""
 
     def __enter__(self) -> HandlerProcess:
         self._start()
@@ -149,6 +151,7 @@ class HandlerProcess:
             self._found(ids, "killed again")
             self.kills.append(Kill(function, ids, self._clock.now(), **self._traced()))
             self._end()
+            self.when_killed()
             raise ProcessDied(function)
         if self._killed:  # after it had answered: Lambda has the answer, the next delivery gets a new process
             self.kills.append(Kill(function, (), self._clock.now(), **self._traced(), found="it had answered"))

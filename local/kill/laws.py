@@ -179,6 +179,23 @@ def whole(seen: Seen, calm: Observation) -> list[str]:
     return wrong
 
 
+def half_written(replay: Replay) -> list[str]:
+    """What a reader must not meet, at the moment of a kill: a fact without its revision, a file that is of none."""
+    seen = Seen(replay, [], objects=read_objects(replay))
+    wrong = []
+    for monitor, window, stored in _evaluated(seen):
+        named = keys.revision_key(monitor, window, stored.digest)
+        if named not in seen.objects:
+            wrong.append(f"{monitor}: {window.name}: the fact's revision is not there")
+        stored_ones = _below(seen.objects, named.rpartition("/")[0]).values()
+        revisions = [msgspec.msgpack.decode(body, type=Revision).files for body in stored_ones]
+        for path in _paths(seen.definition(monitor), window):
+            body = seen.objects.get(path)
+            if body is not None and all(files.get(path) != body for files in revisions):
+                wrong.append(f"{path} is of no stored revision")
+    return [f"half_written: {words} (when the kill came)" for words in wrong[:3]]
+
+
 def facts_equal(seen: Seen, calm: Observation) -> tuple[int, list[str]]:
     """Reports, merged records and evaluations are the undisturbed run's, byte for byte: how many, and which are not.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 
 from local.clock import LogicalClock
-from local.kill.laws import Observation, Seen, breaches, facts_equal, observe, read_objects
+from local.kill.laws import Observation, Seen, breaches, facts_equal, half_written, observe, read_objects
 from local.worker import Delivery, HandlerProcess, Kill, Moment
 from local.world import world
 
@@ -65,6 +65,8 @@ def play(moment: Moment | None = None, calm: Observation | None = None) -> Playe
         captures = calm.captures if calm else None
         with world(Path(state), POLICY, recorder, apart=apart, captures=captures) as replay:
             [process] = started
+            wrong: list[str] = []
+            process.when_killed = lambda: wrong.extend(half_written(replay))
             replay.first_week = STALE
             replay.run(WINDOWS)
             deliveries = list(process.deliveries)
@@ -72,7 +74,7 @@ def play(moment: Moment | None = None, calm: Observation | None = None) -> Playe
             died = sum(kill.function == "alert_published" for kill in process.kills)
             seen = Seen(replay, messages, died, read_objects(replay))
             found = observe(seen)
-            wrong = breaches(seen, calm or found)
+            wrong += breaches(seen, calm or found)
             compared, different = facts_equal(seen, calm or found)
     if moment and not process.kills:
         wrong.append(f"delivery {moment.number} of {moment.function} had no call {moment.call} to be killed at")

@@ -16,9 +16,9 @@ import pytest
 
 from chalicelib.facts import evaluations
 from chalicelib.facts.document import monitor_partition
-from local.kill.laws import Observation, Seen, breaches, facts_equal, observe, read_objects
+from local.kill.laws import Observation, Seen, breaches, facts_equal, half_written, observe, read_objects
 from local.kill.run import POLICY, REST, STALE
-from local.replay.account import FIRST, LOOP
+from local.replay.account import BUCKET, FIRST, LOOP
 from local.world import world
 
 WINDOWS = 8
@@ -75,6 +75,19 @@ def test_a_report_of_another_revision_is_told(seen: Seen, calm: Observation) -> 
     assert "whole" in broken(seen, calm, **{report: b"{}"})
     assert "whole" in broken(seen, calm, **{report: None})
     assert "whole" in broken(seen, calm, **{key(seen, "revisions/"): None})
+
+
+def test_a_file_that_is_half_written_is_told(seen: Seen) -> None:
+    assert half_written(seen.replay) == []
+    s3 = seen.replay.account.client("s3")
+    report, revision = key(seen, f"reports/{FIRST}/", "statistics.json"), key(seen, "revisions/")
+    s3.put_object(Bucket=BUCKET, Key=report, Body=seen.objects[report][:100])
+    assert [words for words in half_written(seen.replay) if report in words]
+    s3.put_object(Bucket=BUCKET, Key=report, Body=seen.objects[report])
+    s3.delete_object(Bucket=BUCKET, Key=revision)
+    assert [words for words in half_written(seen.replay) if "revision is not there" in words]
+    s3.put_object(Bucket=BUCKET, Key=revision, Body=seen.objects[revision])
+    assert half_written(seen.replay) == []
 
 
 def test_a_fact_that_differs_is_told(seen: Seen, calm: Observation) -> None:
