@@ -380,6 +380,7 @@ def _differences(mine: Mapping[str, bytes], theirs: Mapping[str, bytes]) -> list
 def _endpoint_events(seen: Seen, endpoint: str) -> list[dict[str, Any]]:
     """The details of SageMaker's events of an endpoint, each once, in the order of their times."""
     events = [json.loads(body) for queue, body in seen.messages if queue == "endpoints"]
+    events = [event for event in events if "id" in event]  # the clock's own reminders have none
     details = {event["id"]: event["detail"] for event in events if event["detail"]["EndpointName"] == endpoint}
     return sorted(details.values(), key=lambda detail: float(detail["LastModifiedTime"]))
 
