@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine that has Python 3.11 or newer and make: `make demo` and `make test`.
-.PHONY: setup demo test check simulate mutations pipeline pipeline-check clean
+.PHONY: setup demo test check simulate mutations kill pipeline pipeline-check clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -35,6 +35,9 @@ simulate: setup  ## hostile histories from fresh seeds; SEED=… replays, RUNS=�
 
 mutations: setup  ## faults planted on purpose: after how many histories is each caught?
 	$(BIN)/python -m simulation --mutations
+
+kill: setup  ## kill -9 of the handlers' process at KILLS=… (20) random moments of a shortened demo; SEED=… repeats them
+	$(BIN)/python -m local.kill --kills $(or $(KILLS),20) $(if $(SEED),--seed $(SEED))
 
 pipeline: .venv-pipeline/done  ## rebuild the retraining pipeline's definition with the SageMaker SDK (1 GB, own environment)
 	.venv-pipeline/bin/python -m pipelines.retraining

@@ -28,6 +28,11 @@ class Source:
     schedule: str | None = None
     topic: bool = field(default=False)
 
+    @property
+    def visibility(self) -> int:
+        """Seconds after which a message that was taken and not deleted can be taken again."""
+        return 6 * self.timeout
+
 
 SOURCES: tuple[Source, ...] = (
     # The two S3 sources share the event; the key layout tells them apart (keys.py), one rule per bucket and prefix.

@@ -426,7 +426,7 @@ def create_resources(
         urls[source.queue] = sqs.create_queue(
             QueueName=name,
             Attributes={
-                "VisibilityTimeout": str(6 * source.timeout),
+                "VisibilityTimeout": str(source.visibility),
                 "RedrivePolicy": json.dumps(
                     {"deadLetterTargetArn": queue_arn(f"{name}-dead"), "maxReceiveCount": MAX_RECEIVES}
                 ),

@@ -17,6 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from infra.topology import SOURCES, Source, resource_name
@@ -25,6 +26,9 @@ from local.clock import LogicalClock, timestamp
 
 _EVENT_IDS = uuid.UUID("9c5f0f3e-52a4-5b0b-9a51-3f6a6d9f1c11")
 _ABSENT = object()
+
+# How long moto hides what a dead process had, in seconds on the wall's clock: SQS allows 12 hours since it was taken.
+_HIDDEN = 11 * 3600
 
 
 # --- EventBridge's patterns ------------------------------------------------------------------------------------------
@@ -175,6 +179,10 @@ class LambdaContext:
         return max(0, int(1000 * (self.timeout - (time.monotonic() - self.started))))
 
 
+class ProcessDied(ConnectionError):
+    """The process that ran a function was gone before it had answered."""
+
+
 def _corrected(message: Mapping[str, Any]) -> str:
     """A message's body with moto's S3 event in AWS's shape; any other body as it is."""
     body: str = message["Body"]
@@ -265,8 +273,9 @@ class Pump:
         self._sqs = aws.client("sqs")
         self._lock = threading.Lock()
         self._made = 0
+        self._taken: list[tuple[datetime, str, str]] = []
         self.counts: Counter[tuple[str, str]] = Counter()
-        """(function, "invoked" | "succeeded" | "failed"): invocations, and messages by outcome."""
+        """(function, "invoked" | "succeeded" | "failed" | "died"): invocations, and messages by outcome."""
         self.cpu_seconds: defaultdict[str, float] = defaultdict(float)
         self.wall_seconds: defaultdict[str, float] = defaultdict(float)
         self.failures: list[tuple[str, str]] = []
@@ -281,6 +290,7 @@ class Pump:
         queues, when there are messages left after `max_rounds` rounds.
         """
         taken = 0
+        self._give_back()
         for _ in range(max_rounds):
             waiting = self.waiting()
             if not waiting:
@@ -299,6 +309,21 @@ class Pump:
             left = ", ".join(f"{queue} ({count})" for queue, count in waiting.items())
             raise StandInError(f"queues still have messages after {max_rounds} rounds: {left}")
         return taken
+
+    @property
+    def taken(self) -> int:
+        """Messages that a function had when its process died, and whose visibility timeout is not over."""
+        return len(self._taken)
+
+    def _give_back(self) -> None:
+        """Make the messages of dead processes visible whose timeout is over on the demo's clock."""
+        if self._clock is None:
+            return
+        now = self._clock.now()
+        over = [each for each in self._taken if each[0] <= now]
+        self._taken = [each for each in self._taken if each[0] > now]
+        for _, url, handle in over:
+            self._sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=handle, VisibilityTimeout=0)
 
     def waiting(self) -> dict[str, int]:
         """Visible messages by queue, in the topology's order, empty queues left out."""
@@ -325,7 +350,21 @@ class Pump:
                 self._recorder(source.queue, body)
         arn = self._resources.queue_arns[source.queue]
         event = {"Records": [_record(message, body, arn) for message, body in zip(messages, bodies, strict=True)]}
-        failed = self._invoke(source, event)
+        try:
+            failed = self._invoke(source, event)
+        except ProcessDied:
+            # Nobody deletes the messages and nobody gives them back: they stay taken until their timeout is over.
+            if self._clock is None:
+                raise
+            until = self._clock.now() + timedelta(seconds=source.visibility)
+            for message in messages:  # moto's clock is the wall's: not before we say so
+                self._sqs.change_message_visibility(
+                    QueueUrl=url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=_HIDDEN
+                )
+            with self._lock:
+                self._taken += [(until, url, message["ReceiptHandle"]) for message in messages]
+                self.counts[source.function, "died"] += len(messages)
+            return len(messages)
         done = [message for message in messages if message["MessageId"] not in failed]
         if done:
             answer = self._sqs.delete_message_batch(
@@ -356,6 +395,8 @@ class Pump:
             failed = _failed_ids(function(event, context), ids)
             if failed:
                 kinds = ["batchItemFailures"]
+        except ProcessDied:
+            raise
         except Exception as error:  # the queue's business, like any crash of a function
             failed = set(ids)
             kinds = _exception_names(error)

@@ -7,18 +7,24 @@ import importlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from chalicelib import wiring
 from chalicelib.settings import from_environment
 from local.alarms import AlarmEvaluator
-from local.aws import LocalAws, create_resources
+from local.aws import LocalAws, StandInError, create_resources
 from local.clock import LogicalClock
 from local.pump import Pump
 from local.receiver import Receiver
 from local.replay.account import BUCKET, STAGE, Account, environment, furnish
 from local.replay.run import START, Replay
 from local.replay.stream import load
+from local.replay.web import poster
 from local.sagemaker_server import SageMakerServer
+from local.worker import HandlerProcess
+
+Captures = Mapping[str, bytes]
+Apart = Callable[[Mapping[str, str], LogicalClock], HandlerProcess]
 
 
 @contextlib.contextmanager
@@ -27,11 +33,15 @@ def world(
     policy: Mapping[str, object] | None = None,
     recorder: Callable[[str, str], None] | None = None,
     progress: Callable[[int, int], None] = lambda hour, hours: None,
+    apart: Apart | None = None,
+    captures: Captures | None = None,
 ) -> Iterator[Replay]:
     """A running stand-in with a replay ready to run; its state lies in `folder` and its processes end with the block.
 
     The handlers' clients are boto3's, pointed at the stand-in by AWS's own endpoint settings; nothing else tells the
     handlers where they are. `policy` changes fields of the loop's policy; `recorder` sees every queue message.
+    The functions run in this process, or in the one that `apart` makes of an environment and the clock. With `captures`
+    the endpoints write these files, which an earlier run has captured, whatever they answer.
     """
     before = dict(os.environ)
     clock = LogicalClock(START)
@@ -43,7 +53,7 @@ def world(
         pumps: list[Pump] = []  # SageMaker's events have nowhere to go before the queues exist
         sagemaker = SageMakerServer(
             folder / "sagemaker",
-            aws.client("s3"),
+            aws.client("s3") if captures is None else _Recorded(aws.client("s3"), captures),
             now=clock.now,
             emit=lambda event: pumps[0].deliver(event),
             step_environment=aws.environment(),
@@ -53,15 +63,39 @@ def world(
         create_resources(aws, STAGE, [BUCKET])
         os.environ.update(environment(aws, receiver.url))
         aws.install()
-        app = importlib.import_module("app")
         services = wiring.LazyServices(from_environment(os.environ), now=clock.now)
-        wiring.use(services)
-        stack.callback(wiring.use, None)
-        pumps.append(Pump(aws, app, clock=clock, recorder=recorder))
+        functions: Any
+        if apart is None:
+            wiring.use(services)
+            stack.callback(wiring.use, None)
+            functions = importlib.import_module("app")
+            post = poster(functions)
+        else:
+            functions = stack.enter_context(apart(os.environ, clock))
+            post = functions.post
+        pumps.append(Pump(aws, functions, clock=clock, recorder=recorder))
         account = Account(aws, sagemaker, AlarmEvaluator(aws, clock))
         stream = load()
         furnish(account, stream, receiver.url)
-        yield Replay(account, services, app, pumps[0], clock, stream, receiver, progress, policy or {})
+        yield Replay(account, services, post, pumps[0], clock, stream, receiver, progress, policy or {})
+
+
+class _Recorded:
+    """The endpoints' S3 client, with recorded bytes for the capture files that they write."""
+
+    def __init__(self, s3: Any, captures: Captures) -> None:
+        self._s3 = s3
+        self._captures = captures
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._s3, name)
+
+    def put_object(self, *, Key: str, Body: bytes, **rest: Any) -> Any:
+        if Key.startswith("captures/"):
+            if Key not in self._captures:
+                raise StandInError(f"{Key} is not among the recorded captures")
+            Body = self._captures[Key]
+        return self._s3.put_object(Key=Key, Body=Body, **rest)
 
 
 def _restore(before: Mapping[str, str]) -> None:

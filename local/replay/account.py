@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import functools
 import json
 import os
 import subprocess
@@ -109,8 +110,12 @@ def _plain(value: Any) -> Any:
     return msgspec.to_builtins(value)
 
 
+@functools.cache
 def _train(stream: Stream, first_week: int, weeks: int) -> bytes:
-    """Run the pipeline's own training step, under SageMaker's contract, on rows of the past; returns model.tar.gz."""
+    """Run the pipeline's own training step, under SageMaker's contract, on rows of the past; returns model.tar.gz.
+
+    Once per process, for a process may play the stream several times.
+    """
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "input/data/train").mkdir(parents=True)

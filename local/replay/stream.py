@@ -5,6 +5,7 @@ Knows the file and how rows become requests. Source and citation: examples/elect
 
 from __future__ import annotations
 
+import functools
 import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,9 +29,12 @@ QUIET = timedelta(minutes=8)
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stream:
-    """`lines`: the features of each row as CSV text, as published; `features` (n, 6); `labels` (n,) 0 or 1."""
+    """`lines`: the features of each row as CSV text, as published; `features` (n, 6); `labels` (n,) 0 or 1.
+
+    Compared by identity.
+    """
 
     lines: list[str]
     features: Floats
@@ -54,8 +58,9 @@ class Request:
     rows: slice
 
 
+@functools.cache
 def load(path: Path = ROOT / "examples/electricity/elec.csv.gz") -> Stream:
-    """Read the data set."""
+    """Read the data set, once per process."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
         header, *body = file.read().splitlines()
     if header != ",".join((*FEATURES, "class")):

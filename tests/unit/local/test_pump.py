@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 from infra.topology import SOURCES
 from local.aws import LocalAws, StandInError, add_s3_rule, create_resources
 from local.clock import LogicalClock
-from local.pump import Pump, matches
+from local.pump import ProcessDied, Pump, matches
 
 BUCKET = "captures-and-derived"
 START = datetime(2026, 1, 5, 9, tzinfo=UTC)
@@ -289,6 +289,31 @@ def test_a_batch_that_never_succeeds_ends_in_the_dead_letter_queue_after_five_tr
     assert set(pump.failures) == {("pipeline_finished", kind)}
     if isinstance(answer, Exception):
         assert "test_pump.py" in pump.tracebacks["pipeline_finished", "ValueError"]
+
+
+def test_what_a_dead_process_had_comes_back_when_its_visibility_timeout_is_over(aws: LocalAws) -> None:
+    deaths = [ProcessDied("alarm_changed")]
+
+    def behave(event: dict[str, Any]) -> None:
+        if deaths:
+            raise deaths.pop()
+
+    app, clock = App(behave), LogicalClock(START)
+    pump = Pump(aws, app, SOURCES, clock=clock)
+    pump.send("alarms", "a")
+    pump.send("alarms", "b")
+    pump.drain()
+    assert (pump.taken, pump.waiting(), len(app.calls)) == (2, {}, 1)
+    clock.advance(by=timedelta(seconds=6 * 60 - 1))
+    pump.send("alarms", "later")
+    pump.drain()
+    assert (pump.taken, app.bodies[2:]) == (2, ["later"])
+    clock.advance(by=timedelta(seconds=1))
+    pump.drain()
+    assert (pump.taken, sorted(app.bodies[3:])) == (0, ["a", "b"])
+    records = app.calls[-1][1]["Records"]
+    assert [record["attributes"]["ApproximateReceiveCount"] for record in records] == ["2", "2"]
+    assert pump.failures == [] and pump.counts["alarm_changed", "died"] == 2
 
 
 def test_powertools_all_failed_error_names_what_each_record_raised(aws: LocalAws) -> None:
