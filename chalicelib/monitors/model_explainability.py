@@ -27,6 +27,20 @@ _ROUNDING = 1e-12
 Document = Mapping[str, Any]
 
 
+class AttributionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where a model that explains itself puts its attributions, and how they are compared.
+
+    `columns`: the named outputs that hold them, one per feature in the features' order; `expected_column`: the named
+    output with the value from which they count. `label` names the model's label in the reports.
+    """
+
+    columns: tuple[str, ...]
+    expected_column: str = ""
+    label: str = "label0"
+    agg_method: AggregationMethod = "mean_abs"
+    threshold: float = THRESHOLD
+
+
 class GlobalAttributions(msgspec.Struct, frozen=True):
     """One label's part of an analysis: feature -> global attribution (not negative), and the expected value.
 
@@ -135,8 +149,7 @@ def check_constraints(analysis: Document, constraints: Document, threshold: floa
     Raises MisconfiguredError for a threshold that is not between 0 and 1, documents that cannot be understood, and
     other labels or features than the baseline's.
     """
-    if not 0.0 < threshold <= 1.0:
-        raise MisconfiguredError("threshold", threshold, "a number above 0, at most 1")
+    check_threshold(threshold)
     live, baseline = read_analysis(analysis), read_analysis(constraints)
     if live.keys() != baseline.keys():
         raise MisconfiguredError("constraints.labels", sorted(baseline), f"the labels {', '.join(sorted(live))}")
@@ -154,6 +167,12 @@ def check_constraints(analysis: Document, constraints: Document, threshold: floa
                 }
             )
     return violations
+
+
+def check_threshold(threshold: float) -> None:
+    """Raises MisconfiguredError for a threshold that nDCG can never, or always, be below."""
+    if not 0.0 < threshold <= 1.0:
+        raise MisconfiguredError("threshold", threshold, "a number above 0, at most 1")
 
 
 def _is_number(value: Any) -> bool:
