@@ -24,6 +24,7 @@ NEIGHBOURS = 5
 FEW_ROWS = 10
 
 _BLOCK = 1 << 22
+_SCALARS = {str, int, float, bool, type(None)}
 
 Floats = npt.NDArray[np.float64]
 # (digest of the record id, features as little-endian float64, whether the prediction is positive)
@@ -93,7 +94,8 @@ def numbers_of(columns: Mapping[str, Sequence[Any]], rows: int) -> Floats:
     """Raw values as numbers of shape (rows, columns); nan where a value is missing or no number. True is 1."""
     numbers = np.full((rows, len(columns)), np.nan)
     for place, column in enumerate(columns.values()):
-        numbers[:, place] = [_number(value) for value in column]
+        found = _read_together(column)
+        numbers[:, place] = [_number(value) for value in column] if found is None else found
     return numbers
 
 
@@ -163,6 +165,17 @@ def _majority(distances: Floats, votes: npt.NDArray[np.int64], wanted: int) -> n
     # Twice the votes for positive, times the number of ties: whole numbers, so half is half.
     for_positive = 2 * ((nearer @ votes) * ties + places * (tied @ votes))
     return np.asarray(np.sign(for_positive - wanted * ties), dtype=np.int64)
+
+
+def _read_together(column: Sequence[Any]) -> Floats | None:
+    """A column as NumPy reads it; None where it would read it otherwise than `_number`, or not at all."""
+    if not set(map(type, column)) <= _SCALARS or any("_" in value for value in column if isinstance(value, str)):
+        return None
+    try:
+        found = np.array(column, dtype=np.float64)
+    except (ValueError, OverflowError):
+        return None
+    return np.where(np.isfinite(found), found, np.nan)
 
 
 def _number(value: Any) -> float:

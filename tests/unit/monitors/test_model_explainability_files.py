@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
@@ -69,6 +69,7 @@ attribution = st.integers(0, 5).map(float) | st.floats(0, 1e6)
 pairs = st.lists(st.tuples(attribution, attribution), min_size=2, max_size=12)
 
 
+@settings(deadline=None)
 @given(pairs)
 def test_ndcg_is_that_of_scikit_learn(some):
     live, baseline = ({f"f{place}": pair[side] for place, pair in enumerate(some)} for side in (0, 1))

@@ -193,6 +193,18 @@ def test_too_many_groups_are_no_groups_in_any_split():
     assert len(fewer.facets[0].groups) == GROUPS
 
 
+def test_numbers_are_what_their_text_says():
+    nan = float("nan")
+    texts = ["1", " 2.5 ", "1e3", "", "x", "1_0", "nan", "inf", None, True, 3, 10**400, [1], {"a": 1}]
+    expected = [1.0, 2.5, 1000.0, nan, nan, nan, nan, nan, nan, 1.0, 3.0, nan, nan, nan]
+    # Alone, together, and beside the ones that have no short way.
+    for chosen in ([n] for n in range(len(texts))):
+        found = flips.numbers_of({"a": [texts[n] for n in chosen]}, len(chosen))[:, 0]
+        assert np.array_equal(found, [expected[n] for n in chosen], equal_nan=True), texts[chosen[0]]
+    assert np.array_equal(flips.numbers_of({"a": texts}, len(texts))[:, 0], expected, equal_nan=True)
+    assert flips.numbers_of({}, 3).shape == (3, 0) and flips.numbers_of({"a": []}, 0).shape == (0, 1)
+
+
 # Which rows -----------------------------------------------------------------------------------------------------------
 
 
