@@ -18,11 +18,17 @@ import msgspec
 from chalicelib.decisions.alert import Route
 from chalicelib.decisions.policy import Policy, check_policy
 from chalicelib.errors import MisconfiguredError
+from chalicelib.monitors.model_explainability import AttributionSettings, check_threshold
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.attributes import check as check_attributes
 from chalicelib.records.window import check_length, parse_duration
+from chalicelib.states.facets import BiasSettings
+from chalicelib.states.facets import check as check_bias
 
-MonitorType = Literal["DataQuality", "ModelQuality"]
+MonitorType = Literal["DataQuality", "ModelQuality", "ModelBias", "ModelExplainability"]
+
+# These are computed from labels.
+LABELLED_TYPES = ("ModelQuality", "ModelBias")
 
 # SageMaker's own rule for endpoint, schedule and pipeline names.
 NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
@@ -51,6 +57,8 @@ class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     data_quality_statistics: str = ""
     data_quality_constraints: str = ""
     model_quality_constraints: str = ""
+    model_bias_constraints: str = ""
+    model_explainability_constraints: str = ""
 
 
 class Alarm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -92,6 +100,8 @@ class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     labels: LabelSettings = LabelSettings()
     baseline: Baseline = Baseline()
     policy: Policy = Policy()
+    bias: BiasSettings | None = None
+    attribution: AttributionSettings | None = None
     alarms: tuple[Alarm, ...] = ()
     schedules: tuple[str, ...] = ()
     retraining: Retraining | None = None
@@ -154,7 +164,7 @@ def _check(definition: Definition) -> None:
     for field in ("capture_s3_uri", "output_s3_uri"):
         split_s3_uri(getattr(definition, field), field)
     if not definition.monitor_types:
-        raise MisconfiguredError("monitor_types", [], "at least one of DataQuality, ModelQuality")
+        raise MisconfiguredError("monitor_types", [], f"at least one of {', '.join(get_args(MonitorType))}")
     if len(set(definition.monitor_types)) < len(definition.monitor_types):
         raise MisconfiguredError("monitor_types", list(definition.monitor_types), "each type once")
     try:
@@ -167,8 +177,9 @@ def _check(definition: Definition) -> None:
         raise MisconfiguredError(error.field, definition.window.length, error.expected) from None
     _check_durations(definition)
     check_policy(definition.policy)
-    if "ModelQuality" in definition.monitor_types:
+    if set(LABELLED_TYPES) & set(definition.monitor_types):
         split_s3_uri(definition.ground_truth_s3_uri, "ground_truth_s3_uri")
+    _check_sections(definition)
     names = [alarm.name for alarm in definition.alarms]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise MisconfiguredError("alarms", twice, "each alarm once, in one role")
@@ -178,6 +189,59 @@ def _check(definition: Definition) -> None:
     _check_prefixes(definition)
     if definition.retraining:
         _check_retraining(definition.retraining)
+
+
+def _check_sections(definition: Definition) -> None:
+    """A monitor type has its section, and a section its monitor type: one that nothing reads is a slip."""
+    for monitor_type, name, section in (
+        ("ModelBias", "bias", definition.bias),
+        ("ModelExplainability", "attribution", definition.attribution),
+    ):
+        if monitor_type in definition.monitor_types and section is None:
+            raise MisconfiguredError(name, None, f"a section, as monitor_types has {monitor_type}")
+        if monitor_type not in definition.monitor_types and section is not None:
+            raise MisconfiguredError(name, "a section", f"{monitor_type} in monitor_types, or no section")
+    if definition.bias:
+        try:
+            _check_bias(definition.bias, definition.attributes)
+        except MisconfiguredError as error:
+            raise MisconfiguredError(f"bias.{error.field}", error.value, error.expected) from None
+    if definition.attribution:
+        try:
+            _check_attribution(definition.attribution, definition.attributes)
+        except MisconfiguredError as error:
+            raise MisconfiguredError(f"attribution.{error.field}", error.value, error.expected) from None
+
+
+def _check_bias(bias: BiasSettings, attributes: Attributes) -> None:
+    check_bias(bias)
+    if sorted(bias.positive.members([0, 1]).tolist()) != [0, 1]:
+        field = "label_values" if bias.label_above is None else "label_above"
+        raise MisconfiguredError(field, bias.positive.text, "one of the classes 0 and 1 to be positive")
+    columns = (*attributes.features, *attributes.output_names)
+    names = {f"facets[{place}].name": facet.name for place, facet in enumerate(bias.facets)}
+    if bias.group_variable:
+        names["group_variable"] = bias.group_variable
+    for field, name in names.items():
+        if attributes.features and name not in columns:  # else the data's own names are not known before
+            raise MisconfiguredError(field, name, f"one of attributes.features or output_names: {', '.join(columns)}")
+
+
+def _check_attribution(attribution: AttributionSettings, attributes: Attributes) -> None:
+    check_threshold(attribution.threshold)
+    if not attribution.label:
+        raise MisconfiguredError("label", "", "a name")
+    columns, features = attribution.columns, attributes.features
+    if not features or len(columns) != len(features) or len(set(columns)) != len(columns):
+        expected = (
+            f"{len(features)} outputs, one for each of attributes.features" if features else "attributes.features"
+        )
+        raise MisconfiguredError("columns", list(columns), expected)
+    for field, name in (*(("columns", name) for name in columns), ("expected_column", attribution.expected_column)):
+        if (name or field == "columns") and name not in attributes.output_names:
+            raise MisconfiguredError(
+                field, name, f"one of attributes.output_names: {', '.join(attributes.output_names)}"
+            )
 
 
 def _check_durations(definition: Definition) -> None:

@@ -59,7 +59,12 @@ def capture_prefix(destination: str, endpoint: str, variant: str) -> str:
 
 
 # SageMaker's schedule name has the monitor type in it; ours too, so that its readers find the files.
-SCHEDULE_SUFFIX = {"DataQuality": "data-quality", "ModelQuality": "model-quality"}
+SCHEDULE_SUFFIX = {
+    "DataQuality": "data-quality",
+    "ModelQuality": "model-quality",
+    "ModelBias": "model-bias",
+    "ModelExplainability": "model-explainability",
+}
 
 
 def report_folder(output: str, endpoint: str, monitor: str, monitor_type: str, window: Window) -> str:

@@ -21,7 +21,16 @@ State = Literal["opened", "resolved", "notice"]
 Severity = Literal["critical", "error", "warning", "info"]
 
 # What an alert may be about; routes choose among these.
-Kind = Literal["broken-data", "data-quality", "model-quality", "model-monitor", "retraining", "promotion"]
+Kind = Literal[
+    "broken-data",
+    "data-quality",
+    "model-quality",
+    "model-bias",
+    "model-explainability",
+    "model-monitor",
+    "retraining",
+    "promotion",
+]
 
 PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
 

@@ -20,6 +20,8 @@ TITLES = {
     "broken-data": "captured data is broken",
     "data-quality": "data-quality violations",
     "model-quality": "model-quality violations",
+    "model-bias": "bias drift",
+    "model-explainability": "feature-attribution drift",
     "model-monitor": "a Model Monitor execution found violations",
 }
 

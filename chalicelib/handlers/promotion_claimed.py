@@ -292,7 +292,15 @@ def _gate(
     gate = challenge(error_rate(challenger.predictions, challenger.captured.labels), incumbents)
     if gate.passed:
         bucket, folder = split_s3_uri(candidate.baseline)
-        documents = baseline_documents(challenger.captured, challenger.predictions, challenger.scores, claim.window)
+        documents = baseline_documents(
+            challenger.captured,
+            challenger.predictions,
+            challenger.scores,
+            claim.window,
+            outputs=challenger.outputs,
+            bias=definition.bias,
+            attribution=definition.attribution,
+        )
         for name, document in documents.items():
             services.objects.put(bucket, f"{folder}/{name}", document, kms_key_id=kms_key_id)
     return gate.passed, gate.reason

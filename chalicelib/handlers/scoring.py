@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,11 +19,12 @@ Floats = npt.NDArray[np.float64]
 
 
 class Scored(msgspec.Struct, frozen=True):
-    """A sample as it was captured, and one candidate's classes and probabilities on the same rows."""
+    """A sample as it was captured, and one candidate's classes, probabilities and named outputs on the same rows."""
 
     captured: Table
     predictions: Floats
     scores: Floats
+    outputs: dict[str, list[Any]]
 
 
 def score(services: Services, definition: Definition, endpoint: str, sample: Sequence[MergedRequest]) -> Scored:
@@ -45,4 +47,8 @@ def score(services: Services, definition: Definition, endpoint: str, sample: Seq
         captured,
         np.concatenate([table.predictions for table in tables]),
         np.concatenate([table.scores for table in tables]),
+        {
+            name: [value for table in tables for value in table.outputs[name]]
+            for name in definition.attributes.output_names
+        },
     )

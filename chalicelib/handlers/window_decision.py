@@ -15,7 +15,7 @@ import numpy as np
 from chalicelib import keys
 from chalicelib.decisions.challenger import PairedLoss
 from chalicelib.decisions.decide import Action, Situation, decide
-from chalicelib.definition import Definition, split_s3_uri, version_of
+from chalicelib.definition import LABELLED_TYPES, Definition, split_s3_uri, version_of
 from chalicelib.errors import PlumblineError
 from chalicelib.events import ClaimMessage
 from chalicelib.facts import alarms, champions, claims, decisions, due, evaluations, incidents
@@ -202,8 +202,8 @@ def _tell(
     verdicts: dict[str, tuple[bool, str, Sequence[str]]] = {}
     if evaluation.rows:
         verdicts["broken-data"] = (bool(evaluation.broken), "DataQuality", evaluation.broken)
-    for monitor_type, kind in (("DataQuality", "data-quality"), ("ModelQuality", "model-quality")):
-        judged = evaluation.rows if monitor_type == "DataQuality" else evaluation.settled
+    for monitor_type, kind in keys.SCHEDULE_SUFFIX.items():
+        judged = evaluation.settled if monitor_type in LABELLED_TYPES else evaluation.rows
         if monitor_type in findings.violations and judged:
             named = findings.violations[monitor_type]
             verdicts[kind] = (bool(named), monitor_type, _shown(named))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from chalicelib import keys
-from chalicelib.definition import Definition, split_s3_uri
+from chalicelib.definition import LABELLED_TYPES, Definition, split_s3_uri
 from chalicelib.errors import ConflictError, NotFoundError, UnreadableError
 from chalicelib.events import object_created_body
 from chalicelib.facts import champions, deployments, labels
@@ -88,7 +88,7 @@ def gather(
             content_type="application/octet-stream",
             kms_key_id=kms_key_id,
         )
-    if "ModelQuality" in definition.monitor_types:
+    if set(LABELLED_TYPES) & set(definition.monitor_types):
         # New requests may be what the labels of objects read long ago were waiting for.
         read = set() if files else set(grown.label_sources)
         new_labels, sources = _new_labels(services, definition, window, read, ids, anew)
@@ -116,6 +116,8 @@ def gather(
         capture_files=len(grown.files),
         label_objects=len({uri for uri, _ in grown.label_sources}),
         baselines=baselines(services, definition, champion, window),
+        bias=definition.bias,
+        attribution=definition.attribution,
         deployments=_spans(services, definition, window),
         min_labelled_rows=definition.policy.min_labelled_rows,
         min_label_coverage=definition.policy.min_label_coverage,
@@ -222,6 +224,10 @@ def baselines(
             data_quality_statistics=_document(services, f"{folder}/{baseline.DATA_STATISTICS}"),
             data_quality_constraints=_document(services, f"{folder}/{baseline.DATA_CONSTRAINTS}"),
             model_quality_constraints=_document(services, f"{folder}/{baseline.MODEL_CONSTRAINTS}"),
+            model_bias_constraints=_own_document(services, definition.bias, f"{folder}/{baseline.BIAS_CONSTRAINTS}"),
+            model_explainability_constraints=_own_document(
+                services, definition.attribution, f"{folder}/{baseline.EXPLAINABILITY_CONSTRAINTS}"
+            ),
             source=folder,
         )
     given = definition.baseline
@@ -229,8 +235,20 @@ def baselines(
         data_quality_statistics=_document(services, given.data_quality_statistics),
         data_quality_constraints=_document(services, given.data_quality_constraints),
         model_quality_constraints=_document(services, given.model_quality_constraints),
+        model_bias_constraints=_document(services, given.model_bias_constraints),
+        model_explainability_constraints=_document(services, given.model_explainability_constraints),
         source="definition",
     )
+
+
+def _own_document(services: Services, section: object, uri: str) -> Document | None:
+    """A part of a challenger's own baseline that its held-back rows may not have been enough for."""
+    if section is None:
+        return None
+    try:
+        return _document(services, uri)
+    except NotFoundError:
+        return None
 
 
 def data_constraints(services: Services, definition: Definition, window: Window) -> Document | None:

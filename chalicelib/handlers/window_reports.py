@@ -27,7 +27,7 @@ from chalicelib.wiring import Services
 METRIC_AGE = timedelta(days=14)
 
 # Every file that a report may have.
-REPORTS = ("constraint_violations.json", "constraints.json", "evaluation.json", "statistics.json")
+REPORTS = ("analysis.json", "constraint_violations.json", "constraints.json", "evaluation.json", "statistics.json")
 
 
 class Revision(msgspec.Struct, frozen=True):
@@ -146,7 +146,7 @@ def _publish_metrics(
         return
     new_data = previous is None
     new_quality = findings.settled and not (previous and previous.value.settled)
-    quality = ("accuracy", "model_quality_violations", "label_coverage")
+    quality = ("accuracy", "model_quality_violations", "model_bias_violations", "label_coverage")
     dimensions = {"Endpoint": definition.endpoint, "Monitor": definition.name}
     metrics = [
         Metric(name, dimensions, value, window.start)

@@ -22,3 +22,8 @@ def encode_json(document: Mapping[str, Any]) -> bytes:
 def violations_document(violations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The content of constraint_violations.json (model-monitor formats, sections 5.3 and 6.4)."""
     return {"violations": list(violations)}
+
+
+def bias_violations_document(violations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The same as Clarify's monitors write it, with a version (sections 7.3 and 8)."""
+    return {"version": "1.0", "violations": list(violations)}

@@ -17,9 +17,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.monitors import data_quality, model_quality
+from chalicelib.errors import MisconfiguredError
+from chalicelib.monitors import data_quality, model_bias, model_explainability, model_quality
 from chalicelib.monitors.broken import broken_columns, shape_reasons
-from chalicelib.monitors.documents import encode_json, violations_document
+from chalicelib.monitors.documents import bias_violations_document, encode_json, violations_document
+from chalicelib.monitors.model_explainability import AttributionSettings
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.ground_truth import Resolved
 from chalicelib.records.merge import Merged, MergedRequest, merge
@@ -27,6 +29,9 @@ from chalicelib.records.sample import rows_by_event, sample_digest, sample_of
 from chalicelib.records.segment import Requests
 from chalicelib.records.table import Table, to_table
 from chalicelib.records.window import Window
+from chalicelib.states.attributions import attributions_of_table
+from chalicelib.states.bias import bias_counts_of
+from chalicelib.states.facets import BiasSettings
 from chalicelib.states.profile import Profile, profile_of
 from chalicelib.states.scores import tally_of
 
@@ -53,11 +58,16 @@ class Baselines(msgspec.Struct, frozen=True, kw_only=True):
     data_quality_statistics: Document | None = None
     data_quality_constraints: Document | None = None
     model_quality_constraints: Document | None = None
+    model_bias_constraints: Document | None = None
+    model_explainability_constraints: Document | None = None
     source: str = ""
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """What to evaluate: one window of one monitor with all of its inputs."""
+    """What to evaluate: one window of one monitor with all of its inputs.
+
+    `bias` and `attribution` are there when ModelBias and ModelExplainability are among the monitor types.
+    """
 
     monitor: str
     endpoint: str
@@ -70,6 +80,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     capture_files: int
     label_objects: int
     baselines: Baselines
+    bias: BiasSettings | None = None
+    attribution: AttributionSettings | None = None
     deployments: Sequence[Span] = ()
     min_labelled_rows: int
     min_label_coverage: float
@@ -131,6 +143,16 @@ def evaluate(task: Task) -> Findings:
         if settled and quality.loss is not None:
             metrics["model_quality_violations"] = float(len(found))
             metrics["accuracy"] = 1.0 - quality.loss
+    if task.bias:
+        files["ModelBias"], states["ModelBias"], found = _model_bias(task, table, task.bias)
+        violations["ModelBias"] = found
+        if settled:
+            metrics["model_bias_violations"] = float(len(found))
+    if task.attribution:
+        outcome = _model_explainability(task, table, task.attribution)
+        files["ModelExplainability"], states["ModelExplainability"], found = outcome
+        violations["ModelExplainability"] = found
+        metrics["model_explainability_violations"] = float(len(found))
     for monitor_type, (status, reason) in states.items():
         own = _own_findings(task, table, quality, broken, settled, monitor_type, status, reason)
         files[monitor_type]["evaluation.json"] = encode_json(own)
@@ -183,12 +205,55 @@ def _model_quality(task: Task, table: Table) -> tuple[dict[str, bytes], tuple[st
     return documents, ("EVALUATED", ""), _names(violations)
 
 
+def _model_bias(
+    task: Task, table: Table, settings: BiasSettings
+) -> tuple[dict[str, bytes], tuple[str, str], list[str]]:
+    try:
+        counts = bias_counts_of(table, settings)
+    except MisconfiguredError as error:
+        # The definition was checked as far as it names columns; the rest only the data knows.
+        return {}, ("NOT_EVALUATED", f"bias.{error}"), []
+    if not counts.rows:
+        reason = "no captured rows" if not len(table) else f"no labels yet for {len(table)} rows"
+        return {}, ("NOT_EVALUATED", f"{reason}; looked in {task.label_objects} label objects"), []
+    analysis = model_bias.analysis(counts, settings)
+    documents = {"analysis.json": encode_json(analysis)}
+    if task.baselines.model_bias_constraints is None:
+        return documents, ("NOT_EVALUATED", "there is no model-bias baseline to compare with"), []
+    violations = model_bias.check_constraints(analysis, task.baselines.model_bias_constraints)
+    documents["constraint_violations.json"] = encode_json(bias_violations_document(violations))
+    return documents, ("EVALUATED", ""), _names(violations)
+
+
+def _model_explainability(
+    task: Task, table: Table, settings: AttributionSettings
+) -> tuple[dict[str, bytes], tuple[str, str], list[str]]:
+    state = attributions_of_table(table, tuple(table.features), settings.columns, settings.expected_column)
+    if not state.rows:
+        wanted = f"{len(settings.columns)} attributions beside the answers of {len(table)} rows"
+        return {}, ("NOT_EVALUATED", f"no row has attributions; looked for {wanted}"), []
+    found = model_explainability.global_attributions(state, settings.agg_method)
+    analysis = model_explainability.analysis({settings.label: found})
+    documents = {"analysis.json": encode_json(analysis)}
+    baseline = task.baselines.model_explainability_constraints
+    if baseline is None:
+        return documents, ("NOT_EVALUATED", "there is no model-explainability baseline to compare with"), []
+    violations = model_explainability.check_constraints(analysis, baseline, settings.threshold)
+    documents["constraint_violations.json"] = encode_json(bias_violations_document(violations))
+    return documents, ("EVALUATED", ""), _names(violations)
+
+
 def _names(violations: Sequence[Document]) -> list[str]:
-    """What was violated and how, without values: "age: baseline_drift_check"."""
-    named = [
-        (each.get("feature_name") or each.get("metric_name"), each["constraint_check_type"]) for each in violations
-    ]
-    return [f"{name}: {check}" for name, check in named]
+    """What was violated and how, without values: "age: baseline_drift_check", "DPL of Sex in 0: bias_drift_check"."""
+    names = []
+    for each in violations:
+        name = each.get("feature_name") or each["metric_name"]
+        if "facet" in each:
+            name = f"{name} of {each['facet']} in {each['facet_value']}"
+        elif "label" in each:
+            name = f"{name} of {each['label']}"
+        names.append(f"{name}: {each['constraint_check_type']}")
+    return names
 
 
 def _quality(task: Task, table: Table) -> _Quality:

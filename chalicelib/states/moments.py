@@ -80,6 +80,11 @@ class Moments(msgspec.Struct, frozen=True, array_like=True):
         return _ratio(int(self.total), self.count << _SCALE)
 
     @property
+    def mean_square(self) -> float:
+        """The mean of the squares. Raises ZeroDivisionError when there are no values."""
+        return _ratio(int(self.squares), self.count << (2 * _SCALE))
+
+    @property
     def m2(self) -> float:
         """The sum of squared differences from the mean; 0.0 when there are no values."""
         return _ratio(self._spread(), max(self.count, 1) << (2 * _SCALE))

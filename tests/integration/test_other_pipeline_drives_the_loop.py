@@ -233,7 +233,8 @@ class Loop:
     def decided(self) -> list[decisions.Record]:
         found = decisions.references(self.services.ledger, "churn")
         records = (decisions.load_record(self.services.ledger, each.decision_id) for each in found)
-        return [record for record in records if record is not None]
+        made = [record for record in records if record is not None]
+        return sorted(made, key=lambda record: (record.window, record.made_at))
 
     def ask(self, x: float, z: float) -> float:
         """What the endpoint answers now."""

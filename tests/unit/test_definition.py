@@ -197,7 +197,13 @@ def test_a_missing_field_is_named(path: str, field: str):
         ),
         ("retraining.parameters", [], "retraining.parameters", "a list", "a mapping of fields"),
         ("retraining.parameters.Extra", 3, "retraining.parameters[...]", "a whole number", "a text"),
-        ("monitor_types", ["DataQality"], "monitor_types[0]", "DataQality", "one of DataQuality, ModelQuality"),
+        (
+            "monitor_types",
+            ["DataQality"],
+            "monitor_types[0]",
+            "DataQality",
+            "one of DataQuality, ModelQuality, ModelBias, ModelExplainability",
+        ),
         ("alarms.0.role", "trigerr", "alarms[0].role", "trigerr", "one of trigger, evidence, veto"),
         ("labels.conflict", "newest", "labels.conflict", "newest", "one of latest, first, reject"),
         ("policy.promotion", "ask", "policy.promotion", "ask", "one of auto, manual"),
@@ -236,6 +242,8 @@ def test_a_wrong_type_is_named_with_what_was_expected(path: str, value: Any, fie
         "baseline.data_quality_statistics",
         "baseline.data_quality_constraints",
         "baseline.model_quality_constraints",
+        "baseline.model_bias_constraints",
+        "baseline.model_explainability_constraints",
     ],
 )
 def test_a_bad_uri_is_named(path: str, uri: str):
@@ -266,7 +274,7 @@ def test_split_s3_uri(uri: str, expected: tuple[str, str]):
         ("endpoint", "my_endpoint", "a SageMaker name"),
         ("endpoint", "-x", "a SageMaker name"),
         ("variant", "all traffic", "a SageMaker name"),
-        ("monitor_types", [], "at least one of DataQuality, ModelQuality"),
+        ("monitor_types", [], "at least one of DataQuality, ModelQuality, ModelBias, ModelExplainability"),
         ("window.length", "PT5H", "whole days"),
         ("window.length", "PT90M", "whole days"),
         ("window.length", "PT0H", "whole days"),
@@ -317,6 +325,65 @@ def test_output_beside_a_watched_prefix_is_fine(output: str):
 
 def test_model_quality_needs_ground_truth():
     assert refused(LEAST | {"monitor_types": ["ModelQuality"]}).field == "ground_truth_s3_uri"
+
+
+# Bias and attribution -------------------------------------------------------------------------------------------------
+
+BIAS: dict[str, Any] = {"facets": [{"name": "a", "values": ["x", 1]}], "group_variable": "b"}
+ATTRIBUTION: dict[str, Any] = {"columns": ["phi_a", "phi_b"], "expected_column": "base"}
+OUTPUTS = {"output_names": ["score", "phi_a", "phi_b", "base"]}
+
+
+def with_sections(**changes: Any) -> dict[str, Any]:
+    document = changed("attributes", FULL["attributes"] | OUTPUTS)
+    document["monitor_types"] = ["ModelBias", "ModelExplainability"]
+    return document | {"bias": BIAS, "attribution": ATTRIBUTION} | changes
+
+
+def test_bias_and_attribution_are_read_and_kept():
+    found = parse_definition(with_sections())
+    assert found.bias and found.attribution
+    assert [(facet.name, facet.text) for facet in found.bias.facets] == [("a", "x,1")]
+    assert (found.attribution.threshold, found.attribution.label) == (0.9, "label0")
+    assert parse_definition(json.loads(canonical_json(found))) == found
+
+
+@pytest.mark.parametrize(
+    "changes, field",
+    [
+        ({"bias": None}, "bias"),
+        ({"attribution": None}, "attribution"),
+        ({"monitor_types": ["ModelBias"]}, "attribution"),
+        ({"monitor_types": ["ModelExplainability"]}, "bias"),
+        ({"ground_truth_s3_uri": ""}, "ground_truth_s3_uri"),
+        ({"bias": {"facets": []}}, "bias.facets"),
+        ({"bias": {"facets": [{"name": "a"}]}}, "bias.facets[0]"),
+        ({"bias": {"facets": [{"name": "a", "value": [1]}]}}, "bias.facets[0].value"),
+        ({"bias": {"facets": [{"name": "c", "values": [1]}]}}, "bias.facets[0].name"),
+        ({"bias": BIAS | {"group_variable": "c"}}, "bias.group_variable"),
+        ({"bias": BIAS | {"label_values": [2]}}, "bias.label_values"),
+        ({"bias": BIAS | {"label_values": [0, 1]}}, "bias.label_values"),
+        ({"bias": BIAS | {"label_above": 1}}, "bias.label_above"),
+        ({"bias": BIAS | {"facets": [{"name": "a", "values": [[1]]}]}}, "bias.facets[0].values[0]"),
+        ({"attribution": ATTRIBUTION | {"columns": ["phi_a"]}}, "attribution.columns"),
+        ({"attribution": ATTRIBUTION | {"columns": ["phi_a", "phi_a"]}}, "attribution.columns"),
+        ({"attribution": ATTRIBUTION | {"columns": ["phi_a", "phi_c"]}}, "attribution.columns"),
+        ({"attribution": ATTRIBUTION | {"columns": ["phi_a", ""]}}, "attribution.columns"),
+        ({"attribution": ATTRIBUTION | {"expected_column": "c"}}, "attribution.expected_column"),
+        ({"attribution": ATTRIBUTION | {"label": ""}}, "attribution.label"),
+        ({"attribution": ATTRIBUTION | {"threshold": 0}}, "attribution.threshold"),
+        ({"attribution": ATTRIBUTION | {"agg_method": "median"}}, "attribution.agg_method"),
+        ({"attributes": FULL["attributes"] | OUTPUTS | {"features": []}}, "attribution.columns"),
+    ],
+)
+def test_sections_that_cannot_work_are_refused(changes: dict[str, Any], field: str):
+    assert refused(with_sections(**changes)).field == field
+
+
+def test_without_declared_features_facets_are_looked_for_in_the_data():
+    attributes = {"probability_attribute": "0"}
+    document = with_sections(monitor_types=["ModelBias"], attribution=None, attributes=attributes)
+    assert parse_definition(document).bias
 
 
 def test_an_alarm_has_one_role():

@@ -38,8 +38,10 @@ from chalicelib.definition import (
 from chalicelib.errors import MisconfiguredError
 from chalicelib.facts import champions, claims, deliveries, due
 from chalicelib.handlers.incident_alerts import TITLES
+from chalicelib.monitors.model_explainability import AttributionSettings
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.window import Window
+from chalicelib.states.facets import BiasSettings, Facet
 from infra.topology import SOURCES
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +57,9 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "window": WindowSettings,
     "labels": LabelSettings,
     "baseline": Baseline,
+    "bias": BiasSettings,
+    "facets": Facet,
+    "attribution": AttributionSettings,
     "policy": Policy,
     "alarms": Alarm,
     "retraining": Retraining,

@@ -1,0 +1,207 @@
+"""How often each facet is labelled and answered positive: what all bias metrics but one are computed from.
+
+Per facet: rows by (member of the facet or not, label, prediction), the same per value of the group variable, and the
+rows of the flip test. All counts are exact, any split of the rows gives the same state. Refuses to know names and
+signs of metrics (`monitors.model_bias`). Values of the group variable and rows are payload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from chalicelib.errors import MisconfiguredError
+from chalicelib.records.table import Table
+from chalicelib.states.facets import MISSING, BiasSettings, Facet, Members, words_of
+from chalicelib.states.flips import FlipRows, digest_of, flip_rows, numbers_of
+from chalicelib.states.serialization import pack, unpack
+
+VERSION = 1
+# A variable with more values than this is an identifier: conditioning on it says nothing.
+GROUPS = 1000
+
+_SHAPE = (2, 2, 3)
+_CELLS = 12
+# The prediction's third place: the row has none (a baseline without a model has none at all).
+_UNANSWERED = 2
+
+Cells = tuple[int, ...]
+
+
+class FacetCounts(msgspec.Struct, frozen=True, array_like=True):
+    """The rows of one facet. `selection` is `Facet.text`, `missing` counts rows without a value of the facet.
+
+    `cells`: 12 counts, indexed [member, label, prediction] with 1 for positive and prediction 2 for none; `groups`:
+    the same per value of the group variable, in the order of the values. `too_many_groups`: there were more than
+    `GROUPS` of them, and none is kept.
+    """
+
+    name: str
+    selection: str
+    missing: int = 0
+    cells: Cells = (0,) * _CELLS
+    groups: tuple[tuple[str, Cells], ...] = ()
+    too_many_groups: bool = False
+    flips: FlipRows = FlipRows()
+
+    def __add__(self, other: FacetCounts) -> FacetCounts:
+        groups = dict(self.groups)
+        for value, cells in other.groups:
+            groups[value] = _sum(groups[value], cells) if value in groups else cells
+        too_many = self.too_many_groups or other.too_many_groups or len(groups) > GROUPS
+        return FacetCounts(
+            self.name,
+            self.selection,
+            self.missing + other.missing,
+            _sum(self.cells, other.cells),
+            () if too_many else tuple(sorted(groups.items())),
+            too_many,
+            self.flips + other.flips,
+        )
+
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """`cells` of shape (2, 2, 3)."""
+        return np.array(self.cells, dtype=np.int64).reshape(_SHAPE)
+
+    @property
+    def group_counts(self) -> npt.NDArray[np.int64]:
+        """The cells of all groups, shape (groups, 2, 2, 3)."""
+        return np.array([cells for _, cells in self.groups], dtype=np.int64).reshape(-1, *_SHAPE)
+
+
+class BiasCounts(msgspec.Struct, frozen=True, array_like=True):
+    """Facets of a data set; `BiasCounts()` is the identity of `+`.
+
+    `rows`: labelled rows that were looked at, `unlabelled`: rows left out for want of a label. `facets` in the order
+    of (name, selection).
+    """
+
+    rows: int = 0
+    unlabelled: int = 0
+    facets: tuple[FacetCounts, ...] = ()
+
+    def __add__(self, other: BiasCounts) -> BiasCounts:
+        facets = {(facet.name, facet.selection): facet for facet in self.facets}
+        for facet in other.facets:
+            key = (facet.name, facet.selection)
+            facets[key] = facets[key] + facet if key in facets else facet
+        return BiasCounts(
+            self.rows + other.rows, self.unlabelled + other.unlabelled, tuple(facets[key] for key in sorted(facets))
+        )
+
+    def facet(self, facet: Facet) -> FacetCounts:
+        """The counts of this facet; all zero when no row was seen."""
+        for found in self.facets:
+            if (found.name, found.selection) == (facet.name, facet.text):
+                return found
+        return FacetCounts(facet.name, facet.text)
+
+    def to_bytes(self) -> bytes:
+        return pack("bias", VERSION, self)
+
+    @classmethod
+    def from_bytes(cls, body: bytes) -> BiasCounts:
+        """Raises UnreadableError."""
+        return unpack(body, "bias", VERSION, cls)
+
+
+def bias_counts_of(table: Table, settings: BiasSettings) -> BiasCounts:
+    """The counts of a table's labelled rows; irregular records are left out.
+
+    Facets and group variable are features or named outputs; the flip test measures distance by the features but the
+    facet's own. Raises MisconfiguredError for a column that is not there.
+    """
+    kept = np.flatnonzero(table.regular).tolist()
+    features = {name: [column[index] for index in kept] for name, column in table.features.items()}
+    outputs = {name: [column[index] for index in kept] for name, column in table.outputs.items()}
+    return bias_counts_of_columns(
+        {**outputs, **features},
+        tuple(table.features),
+        [table.record_ids[index] for index in kept],
+        table.labels[table.regular].tolist(),
+        table.predictions[table.regular].tolist(),
+        settings,
+    )
+
+
+def bias_counts_of_columns(
+    columns: Mapping[str, Sequence[Any]],
+    features: tuple[str, ...],
+    record_ids: Sequence[str],
+    labels: Sequence[Any],
+    predictions: Sequence[Any] | None,
+    settings: BiasSettings,
+) -> BiasCounts:
+    """The counts of named columns of raw values, n each; `features` are those that the model was asked with.
+
+    `record_ids` choose the rows of the flip test (one that is unique per row, and does not depend on the file).
+    Labels and predictions are raw values (missing: None, blank, nan); `predictions` None: there is no model yet.
+    Raises MisconfiguredError for a column that is not there.
+    """
+    if len(labels):  # without rows nobody may know the columns' names
+        _check_columns(columns, settings)
+    label = settings.positive.members(labels)
+    labelled = np.flatnonzero(label != MISSING).tolist()
+    unlabelled = len(labels) - len(labelled)
+    if not labelled:
+        return BiasCounts(0, unlabelled)
+    label = label[labelled]
+    prediction = np.full(len(labelled), MISSING, dtype=np.int8)
+    if predictions is not None:
+        prediction = settings.positive.members([predictions[index] for index in labelled])
+    chosen = {name: [column[index] for index in labelled] for name, column in columns.items()}
+    digests = [digest_of(record_ids[index]) for index in labelled]
+    numbers = numbers_of({name: chosen[name] for name in features}, len(labelled))
+    groups = words_of(chosen[settings.group_variable]) if settings.group_variable else []
+    facets = []
+    for facet in settings.facets:
+        members = facet.members(chosen[facet.name])
+        answered = np.where(prediction == MISSING, np.int8(MISSING), members)
+        places = [place for place, name in enumerate(features) if name != facet.name]
+        names = tuple(features[place] for place in places)
+        flips = flip_rows(digests, names, numbers[:, places], answered, prediction == 1)
+        facets.append(_counted(facet, members, label, prediction, groups, flips))
+    ordered = sorted(facets, key=lambda facet: (facet.name, facet.selection))
+    return BiasCounts(len(labelled), unlabelled, tuple(ordered))
+
+
+def _counted(
+    facet: Facet, members: Members, label: Members, prediction: Members, groups: list[str | None], flips: FlipRows
+) -> FacetCounts:
+    known = members != MISSING
+    answers = np.where(prediction == MISSING, _UNANSWERED, prediction)
+    cells = (members * 6 + label * 3 + answers).astype(np.int64)
+    counts = np.bincount(cells[known], minlength=_CELLS)
+    places: dict[str, list[int]] = {}
+    for index in np.flatnonzero(known).tolist() if groups else ():
+        if (group := groups[index]) is not None:
+            places.setdefault(group, []).append(int(cells[index]))
+    too_many = len(places) > GROUPS
+    by_group = {value: tuple(np.bincount(found, minlength=_CELLS).tolist()) for value, found in places.items()}
+    return FacetCounts(
+        facet.name,
+        facet.text,
+        int((~known).sum()),
+        tuple(counts.tolist()),
+        () if too_many else tuple(sorted(by_group.items())),
+        too_many,
+        flips,
+    )
+
+
+def _check_columns(columns: Mapping[str, Sequence[Any]], settings: BiasSettings) -> None:
+    wanted = {f"facets[{place}].name": facet.name for place, facet in enumerate(settings.facets)}
+    if settings.group_variable:
+        wanted["group_variable"] = settings.group_variable
+    for field, name in wanted.items():
+        if name not in columns:
+            raise MisconfiguredError(field, name, f"one of the columns {', '.join(columns)}")
+
+
+def _sum(one: Cells, other: Cells) -> Cells:
+    return tuple(left + right for left, right in zip(one, other, strict=True))
