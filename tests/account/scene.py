@@ -159,7 +159,7 @@ def running(folder: Path) -> Iterator[Scene]:
         try:
             create_resources(aws, STAGE, [OWN])
             furnish(scene)
-            aws.install()
+            boto3.DEFAULT_SESSION = Refusing(scene).session
             add_monitor(scene.services(), definition())
             apply(scene.account(), plan(scene.account(), scene.services(), WATCHED))
             yield scene
@@ -219,6 +219,10 @@ class Refusing:
 
     def __init__(self, scene: Scene) -> None:
         self.session: LocalSession = scene.aws.session()
+        # moto has no such call and fails in a way that clients try again and again.
+        missing = {"Error": {"Code": "NoSuchResourceException", "Message": "no quotas here"}}
+        no_quotas = (AWSResponse("http://stand-in", 400, {}, None), missing)
+        self.session.events.register("before-call.service-quotas.ListServiceQuotas", lambda **_: no_quotas)
 
     def answer(self, call: str, error: str, message: str = "said so", status: int = 403) -> None:
         """Refuse a call with an error code."""
@@ -231,7 +235,7 @@ class Refusing:
 
     def _register(self, call: str, status: int, parsed: Mapping[str, Any]) -> None:
         response = AWSResponse("http://stand-in", status, {}, None)
-        self.session.events.register(f"before-call.{call}", lambda **_: (response, dict(parsed)))
+        self.session.events.register_first(f"before-call.{call}", lambda **_: (response, dict(parsed)))
 
     def __enter__(self) -> Refusing:
         self._before = boto3.DEFAULT_SESSION

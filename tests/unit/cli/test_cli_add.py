@@ -286,5 +286,6 @@ def test_an_error_of_aws_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     finally:
         wiring.use(None)
     assert capsys.readouterr().err == (
-        "plumbline: AWS: Unable to locate credentials; next: sign in (`aws sso login`, `aws configure`) or set AWS_PROFILE\n"
+        "plumbline: AWS: Unable to locate credentials; "
+        "next: sign in (`aws sso login`, `aws configure`) or set AWS_PROFILE\n"
     )
