@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -244,9 +243,3 @@ class Refusing:
 
     def __exit__(self, *_: object) -> None:
         boto3.DEFAULT_SESSION = self._before
-
-
-def without_credentials() -> dict[str, str]:
-    """An environment in which no AWS client finds credentials."""
-    hidden = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")
-    return {name: value for name, value in os.environ.items() if name not in hidden}
