@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,9 @@ from cli.add import read_definition
 
 DIFFERENT = 3
 
-_ABSENT = "nothing"
-
 
 class Difference(msgspec.Struct, frozen=True):
-    """A field by its path (`policy.cost`, `routes[0].url`) and what each side holds: JSON, or "nothing"."""
+    """A field by its path (`policy.cost`, `routes[0].url`) and what each side holds, as JSON."""
 
     field: str
     stored: str
@@ -30,24 +29,25 @@ class Difference(msgspec.Struct, frozen=True):
 
 def differences(stored: Definition, other: Definition) -> list[Difference]:
     """The fields that differ, defaults filled in on both sides, in the order of the document."""
-    ours, theirs = _flat(msgspec.to_builtins(stored)), _flat(msgspec.to_builtins(other))
-    return [
-        Difference(field, ours.get(field, _ABSENT), theirs.get(field, _ABSENT))
-        for field in [*ours, *(field for field in theirs if field not in ours)]
-        if ours.get(field) != theirs.get(field)
-    ]
+    return list(_compared("", msgspec.to_builtins(stored), msgspec.to_builtins(other)))
 
 
-def _flat(value: Any, path: str = "") -> dict[str, str]:
-    """Every leaf of a document by its path; what is empty is a leaf too."""
-    if isinstance(value, dict) and value:
-        parts = [(f"{path}.{name}" if path else str(name), each) for name, each in value.items()]
-    # A list of plain values is compared whole: that one of ten features is new says more than ten shifted ones.
-    elif isinstance(value, list | tuple) and any(isinstance(each, dict) for each in value):
-        parts = [(f"{path}[{index}]", each) for index, each in enumerate(value)]
+def _compared(path: str, ours: Any, theirs: Any) -> Iterator[Difference]:
+    """Go down as long as both sides are alike; lists of mappings are where they are equally long."""
+    if ours == theirs:
+        return
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for name in [*ours, *(name for name in theirs if name not in ours)]:
+            yield from _compared(f"{path}.{name}" if path else name, ours.get(name), theirs.get(name))
+    elif _mappings(ours) and _mappings(theirs) and len(ours) == len(theirs):
+        for index, (one, another) in enumerate(zip(ours, theirs, strict=True)):
+            yield from _compared(f"{path}[{index}]", one, another)
     else:
-        return {path: json.dumps(value, ensure_ascii=False)}
-    return {place: leaf for name, each in parts for place, leaf in _flat(each, name).items()}
+        yield Difference(path, *(json.dumps(side, ensure_ascii=False) for side in (ours, theirs)))
+
+
+def _mappings(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(each, dict) for each in value)
 
 
 def stored_definition(services: Services, name: str) -> tuple[Definition | None, str]:

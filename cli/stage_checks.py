@@ -140,22 +140,24 @@ def lets_send(policy: str, rule_arn: str) -> bool:
         principal = statement.get("Principal", {})
         services = ["*"] if principal == "*" else _list(principal.get("Service", principal.get("AWS", [])))
         actions = {action.lower() for action in _list(statement.get("Action", []))}
-        sources = [
-            pattern
-            for operator, condition in statement.get("Condition", {}).items()
-            if operator.startswith(("Arn", "String"))
-            for key, patterns in condition.items()
-            if key.lower() == "aws:sourcearn"
-            for pattern in _list(patterns)
-        ]
         if (
             statement.get("Effect") == "Allow"
             and {"events.amazonaws.com", "*"} & set(services)
             and {"sqs:sendmessage", "sqs:*", "*"} & actions
-            and (not statement.get("Condition") or any(fnmatch.fnmatchcase(rule_arn, each) for each in sources))
+            and all(
+                _holds(key.lower(), _list(wanted), rule_arn)
+                for condition in statement.get("Condition", {}).values()
+                for key, wanted in condition.items()
+            )
         ):
             return True
     return False
+
+
+def _holds(key: str, wanted: list[str], rule_arn: str) -> bool:
+    """Whether a condition of a policy holds for what EventBridge sends; one that we do not know is taken not to."""
+    said = {"aws:sourcearn": rule_arn, "aws:sourceaccount": rule_arn.split(":")[4], "aws:securetransport": "true"}
+    return key in said and any(fnmatch.fnmatchcase(said[key], str(each)) for each in wanted)
 
 
 def _list(value: Any) -> list[Any]:
