@@ -15,7 +15,7 @@ import msgspec
 from chalicelib.definition import Definition, split_s3_uri
 from chalicelib.errors import NotFoundError
 from chalicelib.facts import champions
-from chalicelib.handlers.promotion_claimed import SERVERLESS
+from chalicelib.handlers.promotion_claimed import COPIED, SERVERLESS
 from chalicelib.settings import Settings
 from chalicelib.wiring import Services
 from cli.account import Account, DeniedError, UnansweredError
@@ -149,8 +149,8 @@ def _endpoint(account: Account, services: Services, definition: Definition, stor
         )
     elif model := variants[definition.variant].get("ModelName"):
         found.check(f"model {model}", _model, account, model, found)
-    if stored:
-        _champion(services, definition, config["EndpointConfigName"], describe, found)
+        if stored:
+            _champion(services, definition, model, describe, found)
     _capture(account, definition, config, found)
 
 
@@ -164,9 +164,9 @@ def _champion(services: Services, definition: Definition, serving: str, describe
     champion = champions.load_champion(services.ledger, definition.name)
     if champion is None:
         found.missing(f"monitor {definition.name} has no champion", "plumbline add FILE")
-    elif champion.config_name != serving:
+    elif champion.candidate.model_name != serving:
         found.warning(
-            f"the endpoint serves {serving}, the champion is {champion.candidate.name} of {champion.config_name}: "
+            f"the endpoint serves the model {serving}, the champion is {champion.candidate.model_name}: "
             "somebody else deployed, or a promotion is under way",
             describe,
         )
@@ -220,10 +220,10 @@ def _capture_command(definition: Definition, config: Mapping[str, Any]) -> str:
         "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
         "CaptureContentTypeHeader": CONTENT_TYPES,
     }
+    copied = {field: config[field] for field in COPIED if field in config}
+    request = {**copied, "EndpointConfigName": name, "DataCaptureConfig": capture}
     return (
-        f"aws sagemaker create-endpoint-config --endpoint-config-name {name} "
-        f"--production-variants {shlex.quote(json.dumps(config['ProductionVariants']))} "
-        f"--data-capture-config {shlex.quote(json.dumps(capture))} && "
+        f"aws sagemaker create-endpoint-config --cli-input-json {shlex.quote(json.dumps(request))} && "
         f"aws sagemaker update-endpoint --endpoint-name {definition.endpoint} --endpoint-config-name {name}"
     )
 

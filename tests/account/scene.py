@@ -61,10 +61,10 @@ class Scene:
         self.now += timedelta(minutes=minutes)
         self.sagemaker.tick()
 
-    def deploy(self, config: str, capture: Mapping[str, Any] | None) -> None:
-        """Serve the model under a configuration with this data capture."""
+    def deploy(self, config: str, capture: Mapping[str, Any] | None, model: str = "first") -> None:
+        """Serve a model under a configuration with this data capture."""
         sagemaker = self.client("sagemaker")
-        variant = {"VariantName": "AllTraffic", "ModelName": "first", "InstanceType": "ml.m5.large",
+        variant = {"VariantName": "AllTraffic", "ModelName": model, "InstanceType": "ml.m5.large",
                    "InitialInstanceCount": 1}  # fmt: skip
         extra = {} if capture is None else {"DataCaptureConfig": capture}
         sagemaker.create_endpoint_config(EndpointConfigName=config, ProductionVariants=[variant], **extra)
