@@ -502,9 +502,8 @@ def test_every_command_is_told() -> None:
     told = set(re.findall(r"plumbline (\w+)", (ROOT / "README.md").read_text(encoding="utf-8")))
     assert commands <= told
     operations = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
-    assert {"doctor", "connect", "status", "pause", "remove", "diff"} <= set(
-        codes(operations.replace("plumbline ", ""))
-    )
+    told = set(re.findall(r"^## `plumbline (\w+)`$", operations, re.MULTILINE))
+    assert len(told) >= 6 and told <= commands
 
 
 # --- Links -----------------------------------------------------------------------------------------------------------
