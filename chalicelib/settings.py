@@ -82,12 +82,9 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
     )
 
 
-def load(stage: str = "") -> Settings:
-    """The settings of this process; `stage` counts instead of PLUMBLINE_STAGE when it is given.
-
-    Raises MisconfiguredError.
-    """
-    return from_environment({**os.environ, "PLUMBLINE_STAGE": stage} if stage else os.environ)
+def load() -> Settings:
+    """The settings of this process. Raises MisconfiguredError."""
+    return from_environment(os.environ)
 
 
 def stage() -> str:

@@ -244,7 +244,9 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     """The command: its output and its exit status."""
     if options.bucket.startswith("s3://"):
         options.bucket = split_s3_uri(options.bucket, "bucket")[0]
-    settings = deployment.load(options.stage)
+    settings = deployment.load()
+    if options.stage:
+        settings = deployment.of_stage(settings, options.stage)
     account, services = Account(settings.region), LazyServices(settings)
     if options.remove:
         return disconnect(account, services, options.bucket), 0

@@ -75,7 +75,9 @@ def told(account: Account, findings: Sequence[Finding]) -> str:
 def run(options: argparse.Namespace) -> tuple[str, int]:
     """The command: its output and its exit status."""
     definition = read_definition(options.definition) if options.definition else None
-    settings = deployment.load(options.stage)
+    settings = deployment.load()
+    if options.stage:
+        settings = deployment.of_stage(settings, options.stage)
     account, services = Account(settings.region), LazyServices(settings)
     findings = examine(account, services, options.monitor, definition)
     status = SOMETHING_MISSING if any(each.status == "missing" for each in findings) else 0

@@ -5,12 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
+import pytest
 
 from chalicelib.definition import version_of
-from chalicelib.events import ClaimMessage
+from chalicelib.errors import NotFoundError
+from chalicelib.events import ClaimMessage, WindowMessage
 from chalicelib.facts import claims, decisions, due, incidents, monitors
 from chalicelib.handlers import retrain_claimed
 from chalicelib.records.window import Window
+from cli import dead_letters, rebuild
 from cli.pause import pause, resume
 from cli.remove import remove
 from tests.unit.handlers.world import (
@@ -329,6 +332,17 @@ def test_a_challenger_that_waits_for_a_person_waits_no_longer() -> None:
     remove(world.services, MONITOR)
     assert (world.retraining().state, world.retraining().outcome) == ("REFUSED", "the monitor was removed")
     assert [each.kind for each in decisions.outcomes(world.services.ledger, MONITOR)][-1] == "refused"
+
+
+def test_neither_rebuild_nor_redrive_takes_a_removed_monitor_up() -> None:
+    world = calm()
+    remove(world.services, MONITOR)
+    with pytest.raises(NotFoundError, match="was removed 2026-01-05T03:09:00Z; `plumbline add FILE`"):
+        rebuild.plan(world.services, MONITOR, hour(0), hour(2))
+    due.mark(world.services.ledger, MONITOR, Window(hour(1), HOUR), MINUTE, world.clock.time)
+    body = msgspec.json.encode(WindowMessage(MONITOR, window_name(1))).decode()
+    judged = dead_letters.judge(world.services, "windows", body)
+    assert (judged.verdict, judged.why) == ("nothing", "the monitor was removed: nothing is owed to it")
 
 
 def test_removing_twice_is_removing_once() -> None:
