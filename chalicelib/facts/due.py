@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from chalicelib.errors import ConflictError
-from chalicelib.facts.document import Stored, change, load
+from chalicelib.facts.document import Stored, change, load, load_all
 from chalicelib.ports import Ledger
 from chalicelib.records.window import Window
 
@@ -78,6 +78,12 @@ def finish(ledger: Ledger, monitor: str, window: str, generation: str) -> bool:
     except ConflictError:
         return False
     return True
+
+
+def owed(ledger: Ledger, monitor: str) -> list[Due]:
+    """Every window of a monitor that is owed an evaluation, oldest first."""
+    found = [due for shard in range(SHARDS) for due in load_all(ledger, f"DUE#{shard}", Due, begins_with=f"{monitor}#")]
+    return sorted(found, key=lambda due: due.window)
 
 
 def take_ready(ledger: Ledger, now: datetime, limit: int = 1000) -> list[Due]:

@@ -11,7 +11,7 @@ from chalicelib.decisions.retrain import DISPLAY_NAME
 from chalicelib.definition import Definition, split_s3_uri
 from chalicelib.errors import NotFoundError
 from chalicelib.events import execution_changed
-from chalicelib.facts import claims, decisions
+from chalicelib.facts import claims, decisions, monitors
 from chalicelib.handlers.challenges import WAITING, end_retrain, request_promotion
 from chalicelib.handlers.incident_alerts import notify
 from chalicelib.ports import ExecutionStep, PipelineExecution
@@ -75,6 +75,9 @@ def _challenge(services: Services, definition: Definition, claim: claims.Retrain
     package = services.sagemaker.describe_model_package(package_arn)
     if package.approval_status == "Rejected":
         reason = f"{package_arn} was rejected"
+        end_retrain(services, definition, claim.decision_id, claim.window, "REFUSED", reason)
+    elif monitors.is_removed(services.ledger, definition.name):
+        reason = f"{package_arn} challenges nobody: the monitor was removed"
         end_retrain(services, definition, claim.decision_id, claim.window, "REFUSED", reason)
     elif definition.policy.promotion == "manual" and package.approval_status != "Approved":
         approval = claims.Approval(definition.name, claim.decision_id)
