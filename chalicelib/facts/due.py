@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from chalicelib.errors import ConflictError
-from chalicelib.facts.document import Stored, change, load, load_all
+from chalicelib.facts.document import Stored, change, decoded, load, load_all
 from chalicelib.ports import Ledger
 from chalicelib.records.window import Window
 
@@ -91,7 +91,7 @@ def take_ready(ledger: Ledger, now: datetime, limit: int = 1000) -> list[Due]:
     ready: list[Due] = []
     for shard in range(SHARDS):
         for item in ledger.query(f"DUE#{shard}"):
-            due = msgspec.json.decode(item.body, type=Due)
+            due = decoded(item, Due)
             if due.not_before > now or (due.sent_until and due.sent_until > now) or len(ready) >= limit:
                 continue
             leased = msgspec.structs.replace(due, sent_until=now + RESEND_AFTER)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from chalicelib import keys
-from chalicelib.definition import Definition, canonical_json, split_s3_uri, version_of
+from chalicelib.definition import Definition, canonical_json, decode_definition, split_s3_uri, version_of
 from chalicelib.errors import NotFoundError
 from chalicelib.facts.document import change, load, load_all, put_if_absent
 from chalicelib.ports import Ledger, ObjectStore
@@ -124,11 +124,11 @@ class Definitions:
         return self.of(entry)
 
     def of(self, entry: Entry) -> Definition:
-        """The definition of an entry."""
+        """The definition of an entry. Raises UnreadableError when what is stored is none."""
         if (known := self._decoded.get((entry.name, entry.version))) is not None:
             return known
-        body = self._objects.get(self._bucket, keys.definition_key(entry.name, entry.version)).body
-        definition = msgspec.json.decode(body, type=Definition)
+        key = keys.definition_key(entry.name, entry.version)
+        definition = decode_definition(self._objects.get(self._bucket, key).body, key)
         self._decoded[entry.name, entry.version] = definition
         return definition
 

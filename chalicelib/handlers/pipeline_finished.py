@@ -9,7 +9,7 @@ import msgspec
 
 from chalicelib.decisions.retrain import DISPLAY_NAME
 from chalicelib.definition import Definition, split_s3_uri
-from chalicelib.errors import NotFoundError
+from chalicelib.errors import UNDECODABLE, NotFoundError
 from chalicelib.events import execution_changed
 from chalicelib.facts import claims, decisions, monitors
 from chalicelib.handlers.challenges import WAITING, end_retrain, request_promotion
@@ -112,7 +112,7 @@ def _refusal(services: Services, claim: claims.RetrainClaim, execution: Pipeline
     try:
         body = services.objects.get(bucket, f"{prefix}/evaluation/evaluation.json").body
         found = msgspec.json.decode(body, type=_Evaluation)
-    except (NotFoundError, msgspec.DecodeError):
+    except (NotFoundError, *UNDECODABLE):
         return f"{execution.arn} registered no model package"
     challenger, best = found.losses.challenger, found.best_incumbent
     return f"held-back error {challenger:.4f} is not lower than the best incumbent's {best:.4f}"
