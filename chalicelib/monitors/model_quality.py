@@ -23,6 +23,8 @@ from chalicelib.states.scores import Tally, area_under_curve, precision_recall_c
 CURVE_POINTS = 10_000
 # Model Monitor gives a standard deviation from this many rows on.
 DEVIATION_ROWS = 200
+# NumPy draws from fewer rows than this; a deviation over more is nothing.
+MOST_DEVIATION_ROWS = 1_000_000_000
 
 METRICS = (
     "recall",
@@ -214,7 +216,7 @@ def _constraint(field: str, constraint: Any) -> tuple[float, str]:
 
 def _deviations(tally: Tally, cells: npt.NDArray[np.int64]) -> dict[str, float]:
     rows = tally.rows
-    if rows < DEVIATION_ROWS:
+    if not DEVIATION_ROWS <= rows < MOST_DEVIATION_ROWS:
         return dict.fromkeys(METRICS, float("nan"))
     seed = int.from_bytes(blake2b(tally.to_bytes(), digest_size=16).digest(), "big")
     # PCG64 is named because default_rng may change its generator.

@@ -6,6 +6,8 @@ Knows the envelope (model-monitor capture format, eventVersion "0"); refuses to 
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated
@@ -81,6 +83,7 @@ class _Line(msgspec.Struct, gc=False, rename="camel"):
 
 
 _decoder = msgspec.json.Decoder(_Line)
+_LINE = re.compile(rb"[^\n]+")
 
 
 def plausible(time: datetime) -> datetime:
@@ -105,23 +108,20 @@ def request_of(sides: Sides, metadata: Metadata) -> CapturedRequest:
 def lines_of(body: bytes) -> Iterator[tuple[int, bytes]]:
     """The lines of a JSON Lines file that are not blank, with their 1-based numbers."""
     # Not split: a list of all lines would be a second copy of the file, and many times its size where lines are empty.
-    start = 3 if body.startswith(b"\xef\xbb\xbf") else 0
-    number = 1
-    while start < len(body):
-        end = body.find(b"\n", start)
-        if end < 0:
-            end = len(body)
-        if end > start and not (line := body[start:end]).isspace():
+    number, end = 1, 3 if body.startswith(b"\xef\xbb\xbf") else 0
+    for found in _LINE.finditer(body, end):
+        number += body.count(b"\n", end, found.start())
+        end = found.end()
+        if not (line := found[0]).isspace():
             yield number, line
-        start = end + 1
-        number += 1
 
 
 def reason_of(error: Exception) -> str:
     """Why a line was refused, in words that hold no payload (msgspec names places and types, never values)."""
     if isinstance(error, RecursionError):
         return "nested too deeply"
-    return "not UTF-8 text" if isinstance(error, UnicodeError) else str(error)
+    # A file may be bad in every line, mostly in the same way: each reason is kept once.
+    return "not UTF-8 text" if isinstance(error, UnicodeError) else sys.intern(str(error))
 
 
 def refuse_if_hopeless(where: str, good: int, bad_lines: list[BadLine], expected: str) -> None:
