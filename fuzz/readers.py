@@ -25,9 +25,11 @@ from chalicelib.errors import PlumblineError
 from chalicelib.facts.document import Stored, load, load_all
 from chalicelib.facts.monitors import sources_of
 from chalicelib.handlers.ground_truth_posted import PostedRequest, handle
-from chalicelib.monitors.baseline import read_constraints, read_model_constraints, read_statistics
+from chalicelib.monitors import model_bias, model_explainability
+from chalicelib.monitors.baseline import read_analysis, read_constraints, read_model_constraints, read_statistics
 from chalicelib.monitors.broken import broken_columns
 from chalicelib.monitors.data_quality import check_constraints as check_data_constraints
+from chalicelib.monitors.documents import encode_json
 from chalicelib.monitors.evaluation import Baselines, Findings, Task, evaluate
 from chalicelib.monitors.model_quality import check_constraints as check_model_constraints
 from chalicelib.monitors.model_quality import statistics as model_statistics
@@ -50,7 +52,10 @@ from chalicelib.records.segment import (
 )
 from chalicelib.records.table import feature_rows, to_table
 from chalicelib.records.window import Window
+from chalicelib.states.attributions import Attributions, attributions_of
+from chalicelib.states.bias import BiasCounts, bias_counts_of
 from chalicelib.states.categories import Categories
+from chalicelib.states.facets import BiasSettings, Facet
 from chalicelib.states.moments import Moments
 from chalicelib.states.profile import Profile, profile_of
 from chalicelib.states.quantiles import Quantiles
@@ -126,13 +131,14 @@ def _evaluated(requests: Requests, labels: Mapping[str, Label], attributes: Attr
             endpoint="churn",
             variant="AllTraffic",
             window=window,
-            monitor_types=("DataQuality", "ModelQuality"),
+            monitor_types=("DataQuality", "ModelQuality", *(("ModelBias",) if attributes.features else ())),
             attributes=attributes,
             requests=requests,
             labels=resolve(labels.values()),
             capture_files=1,
             label_objects=1,
             baselines=Baselines(),
+            bias=BIAS,
             min_labelled_rows=1,
             min_label_coverage=0.0,
             sample_rows=20,
@@ -241,10 +247,12 @@ SAMPLE = (
 # Stored bytes ---------------------------------------------------------------------------------------------------------
 
 _STATES: tuple[Callable[[bytes], Any], ...] = (
-    Moments.from_bytes,
-    Quantiles.from_bytes,
+    Attributions.from_bytes,
+    BiasCounts.from_bytes,
     Categories.from_bytes,
+    Moments.from_bytes,
     Profile.from_bytes,
+    Quantiles.from_bytes,
     Tally.from_bytes,
 )
 
@@ -294,6 +302,10 @@ def _used(found: Any) -> None:
         require(found.std_dev >= 0.0, "a deviation is not negative")
     if isinstance(found, Quantiles):
         require(len(found.ranks(np.array([0.0, 1.0]))) == 2, "ranks of points")
+    if isinstance(found, BiasCounts):
+        encode_json(model_bias.analysis(found, BIAS))
+    if isinstance(found, Attributions) and found.rows:
+        encode_json(model_explainability.analysis({"label0": model_explainability.global_attributions(found)}))
     if isinstance(found, Categories):
         require(found.distinct >= 0.0, "different values are counted")
     if isinstance(found, Tally):
@@ -366,11 +378,22 @@ PROFILE = _profile()
 QUALITY = model_statistics(
     tally(np.linspace(0, 1, 20), np.array([0.0, 1.0] * 10), np.array([0.0] * 5 + [1.0] * 15)), NOW
 )
+BIAS = BiasSettings(facets=(Facet(name="f0", above=0.5), Facet(name="f1", values=("a", "b"))), group_variable="f2")
+_ROWS = [f"{index / 8},{'ab'[index % 2]},{'xyz'[index % 3]},{index},{index},{index},{index}" for index in range(12)]
+_ASKED = [
+    CapturedRequest(str(index), None, NOW, Payload(row, "CSV"), Payload(f"{index / 12},{index % 2}", "CSV"))
+    for index, row in enumerate(_ROWS)
+]
+_ANSWERED = {each.join_id: Label(each.join_id, str(int(each.join_id) % 3 % 2)) for each in _ASKED}
+BIAS_COUNTS = bias_counts_of(to_table(_ASKED, _ANSWERED, ATTRIBUTES[2]), BIAS)
+BIAS_ANALYSIS = model_bias.analysis(BIAS_COUNTS, BIAS)
+ATTRIBUTION_STATE = attributions_of(np.array([[0.1, -0.2], [0.3, 0.4]]), np.array([0.5, 0.5]), ("f0", "f1"))
+ATTRIBUTIONS = model_explainability.analysis({"label0": model_explainability.global_attributions(ATTRIBUTION_STATE)})
 FEATURES = {"features": [{"name": column.name, "inferred_type": column.inferred_type} for column in PROFILE.columns]}
 
 
 def baseline(data: bytes) -> Reading:
-    """One baseline file in each of its three places."""
+    """One baseline file in each of its places."""
     outcomes: list[object] = []
 
     def attempt(use: Callable[[], object]) -> None:
@@ -390,7 +413,13 @@ def baseline(data: bytes) -> Reading:
     def as_model_constraints() -> object:
         return check_model_constraints(QUALITY, read_model_constraints(data, "constraints.json"))
 
-    for use in (as_constraints, as_statistics, as_model_constraints):
+    def as_bias_constraints() -> object:
+        return model_bias.check_constraints(BIAS_ANALYSIS, read_analysis(data, "analysis.json"))
+
+    def as_attributions() -> object:
+        return model_explainability.check_constraints(ATTRIBUTIONS, read_analysis(data, "analysis.json"))
+
+    for use in (as_constraints, as_statistics, as_model_constraints, as_bias_constraints, as_attributions):
         attempt(use)
     return Reading(outcomes)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ POST, PRE = "post_training_bias_metrics", "pre_training_bias_metrics"
 STAGES = (POST, PRE)
 
 _ROUNDING = 1e-12
-_INTERVAL = re.compile(r"\((.+), (.+)[\])]")
+_INTERVAL = re.compile(r"\(([^,]+), ([^,]+)[\])]")
 _SPELLED = {"Infinity": math.inf, "-Infinity": -math.inf}
 
 Cells = npt.NDArray[np.int64]
@@ -371,9 +372,13 @@ def _number(field: str, metric: Document) -> float | None:
     value = metric["value"]
     if isinstance(value, str) and value in _SPELLED:
         return _SPELLED[value]
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value != value):
+    if value is None:
+        return None
+    # Compared before it is converted: JSON has whole numbers that no float64 holds.
+    too_large = isinstance(value, int) and abs(value) > sys.float_info.max
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or too_large:
         raise MisconfiguredError(f"{field}.{metric['name']}.value", value, "a number, Infinity, -Infinity or null")
-    return None if value is None else float(value)
+    return float(value)
 
 
 def _violation(facet: str, selection: str, metric: str, live: float, limit: float) -> dict[str, Any]:
@@ -410,12 +415,14 @@ def _is_entry(entry: Any) -> bool:
         return False
     metrics = entry.get("metrics")
     return isinstance(metrics, list) and all(
-        isinstance(one, Mapping) and {"name", "value"} <= set(one) for one in metrics
+        isinstance(one, Mapping) and isinstance(one.get("name"), str) and "value" in one for one in metrics
     )
 
 
 def _check_label(stage: str, constraints: Document, analysis: Document) -> None:
-    wanted, found = (document[stage].get("label_value_or_threshold") for document in (analysis, constraints))
+    part = constraints[stage]
+    wanted = analysis[stage].get("label_value_or_threshold")
+    found = part.get("label_value_or_threshold") if isinstance(part, Mapping) else None
     if not isinstance(found, str) or not _same_selection(wanted, found):
         raise MisconfiguredError(f"constraints.{stage}.label_value_or_threshold", found, f"{wanted}, as it is now")
 

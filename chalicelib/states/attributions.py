@@ -17,7 +17,7 @@ from chalicelib.errors import MisconfiguredError
 from chalicelib.records.table import Table
 from chalicelib.states.flips import numbers_of
 from chalicelib.states.moments import Moments, moments_of
-from chalicelib.states.serialization import pack, unpack
+from chalicelib.states.serialization import MOST_ROWS, pack, unpack
 
 VERSION = 1
 
@@ -52,6 +52,15 @@ class Attributions(msgspec.Struct, frozen=True, array_like=True):
     left_out: int = 0
     features: tuple[FeatureAttribution, ...] = ()
     expected: Moments = Moments()
+
+    def __post_init__(self) -> None:
+        if not 0 <= min(self.rows, self.left_out) <= max(self.rows, self.left_out) <= MOST_ROWS:
+            raise ValueError(f"counts from 0 to {MOST_ROWS}")
+        order = [(feature.position, feature.name) for feature in self.features]
+        if order != sorted(order) or len({name for _, name in order}) < len(order):
+            raise ValueError("each feature once, in order")
+        if any(feature.signed.count != self.rows or feature.absolute.count != self.rows for feature in self.features):
+            raise ValueError("an attribution of each feature in each row")
 
     def __add__(self, other: Attributions) -> Attributions:
         features = {feature.name: feature for feature in self.features}

@@ -8,6 +8,7 @@ signs of metrics (`monitors.model_bias`). Values of the group variable and rows 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ from chalicelib.errors import MisconfiguredError
 from chalicelib.records.table import Table
 from chalicelib.states.facets import MISSING, BiasSettings, Facet, Members, words_of
 from chalicelib.states.flips import FlipRows, digest_of, flip_rows, numbers_of
-from chalicelib.states.serialization import pack, unpack
+from chalicelib.states.serialization import MOST_ROWS, pack, unpack
 
 VERSION = 1
 # A variable with more values than this is an identifier: conditioning on it says nothing.
@@ -47,6 +48,18 @@ class FacetCounts(msgspec.Struct, frozen=True, array_like=True):
     groups: tuple[tuple[str, Cells], ...] = ()
     too_many_groups: bool = False
     flips: FlipRows = FlipRows()
+
+    def __post_init__(self) -> None:
+        for cells in (self.cells, (self.missing,), *(cells for _, cells in self.groups)):
+            if not 0 <= min(cells) <= max(cells) <= MOST_ROWS:
+                raise ValueError(f"counts from 0 to {MOST_ROWS}")
+        if any(len(cells) != _CELLS for cells in (self.cells, *(cells for _, cells in self.groups))):
+            raise ValueError(f"{_CELLS} counts of each group")
+        values = [value for value, _ in self.groups]
+        if len(values) > GROUPS or any(one >= other for one, other in pairwise(values)):
+            raise ValueError(f"at most {GROUPS} different groups in order")
+        if self.too_many_groups and self.groups:
+            raise ValueError("no group where there were too many")
 
     def __add__(self, other: FacetCounts) -> FacetCounts:
         groups = dict(self.groups)
@@ -84,6 +97,13 @@ class BiasCounts(msgspec.Struct, frozen=True, array_like=True):
     rows: int = 0
     unlabelled: int = 0
     facets: tuple[FacetCounts, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= min(self.rows, self.unlabelled) <= max(self.rows, self.unlabelled) <= MOST_ROWS:
+            raise ValueError(f"counts from 0 to {MOST_ROWS}")
+        keys = [(facet.name, facet.selection) for facet in self.facets]
+        if any(one >= other for one, other in pairwise(keys)):
+            raise ValueError("each facet once, in order")
 
     def __add__(self, other: BiasCounts) -> BiasCounts:
         facets = {(facet.name, facet.selection): facet for facet in self.facets}

@@ -8,6 +8,7 @@ column has at the time. Raw values are payload.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -106,7 +107,7 @@ def check(settings: BiasSettings) -> None:
             raise MisconfiguredError(f"{field}.name", "", "the name of a column")
         _check_selection(field, facet)
     keys = [(facet.name, facet.text) for facet in settings.facets]
-    if twice := sorted({f"{name} {text}" for name, text in keys if keys.count((name, text)) > 1}):
+    if twice := sorted(f"{name} {text}" for (name, text), count in Counter(keys).items() if count > 1):
         raise MisconfiguredError("facets", twice, "each facet once")
     if settings.label_above is not None:
         if not math.isfinite(settings.label_above):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.states.facets import MISSING, Members, number_of
+from chalicelib.states.serialization import MOST_ROWS
 
 ROWS = 2000
 NEIGHBOURS = 5
@@ -24,6 +26,7 @@ NEIGHBOURS = 5
 FEW_ROWS = 10
 
 _BLOCK = 1 << 22
+_DIGEST = 8
 _SCALARS = {str, int, float, bool, type(None)}
 
 Floats = npt.NDArray[np.float64]
@@ -46,6 +49,21 @@ class FlipRows(msgspec.Struct, frozen=True, array_like=True):
     other_count: int = 0
     left_out: int = 0
     differing: bool = False
+
+    def __post_init__(self) -> None:
+        counts = (self.member_count, self.other_count, self.left_out)
+        if not 0 <= min(counts) <= max(counts) <= MOST_ROWS:
+            raise ValueError(f"counts from 0 to {MOST_ROWS}")
+        kept = self.members or self.others
+        if (self.differing and (self.features or kept)) or (kept and not self.features):
+            raise ValueError("no row without common features")
+        for rows, count in ((self.members, self.member_count), (self.others, self.other_count)):
+            if len(rows) > min(count, ROWS) or any(one[0] > other[0] for one, other in pairwise(rows)):
+                raise ValueError(f"at most {ROWS} rows in the order of their digests")
+            if any(len(row[0]) != _DIGEST or len(row[1]) != 8 * len(self.features) for row in rows):
+                raise ValueError("a digest and a number of 8 bytes for each feature")
+            if not np.isfinite(np.frombuffer(b"".join(row[1] for row in rows), dtype="<f8")).all():
+                raise ValueError("finite numbers")
 
     def __add__(self, other: FlipRows) -> FlipRows:
         both = bool(self.features and other.features)
@@ -87,7 +105,7 @@ def flip_rows(
 
 def digest_of(record_id: str) -> bytes:
     """What a row is chosen by: eight bytes that do not depend on where it was read."""
-    return blake2b(record_id.encode(), digest_size=8).digest()
+    return blake2b(record_id.encode(), digest_size=_DIGEST).digest()
 
 
 def numbers_of(columns: Mapping[str, Sequence[Any]], rows: int) -> Floats:
