@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine that has Python 3.11 or newer and make: `make demo` and `make test`.
-.PHONY: setup demo test check simulate mutations kill pipeline pipeline-check clean
+.PHONY: setup demo test check simulate mutations kill pipeline pipeline-check package clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -50,5 +50,18 @@ pipeline-check: .venv-pipeline/done  ## is the committed definition what the SDK
 	.venv-pipeline/bin/python -m pip install --quiet --disable-pip-version-check -r pipelines/requirements.txt
 	touch $@
 
+STAGE ?= dev
+ARCH ?= arm64
+
+package: .venv-package/done  ## CloudFormation template and zips of STAGE=… (dev) for ARCH=… (arm64), with their checks
+	.venv-package/bin/python -m infra.package --stage "$(STAGE)" --arch "$(ARCH)"
+
+.venv-package/done: requirements.txt constraints.txt infra/requirements.txt infra/constraints.txt infra/find-python
+	@python=$$(PACKAGE_PYTHON="$(PACKAGE_PYTHON)" sh infra/find-python) && rm -rf .venv-package && \
+		echo "$$python -m venv .venv-package" && "$$python" -m venv .venv-package
+	.venv-package/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r infra/requirements.txt -c infra/constraints.txt
+	touch $@
+
 clean:  ## environments, caches, demo output
-	rm -rf .venv .venv-pipeline demo-output build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-pipeline .venv-package demo-output build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
