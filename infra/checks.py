@@ -608,6 +608,8 @@ def runtime_fits(built: Built) -> Iterator[str]:
             yield f"{identity}: architectures {properties.get('Architectures')}, expected {built.architecture}"
         if [target.get("Ref") for target in properties.get("Layers", ())] != list(layers):
             yield f"{identity}: not with the shared layer"
+    if not layers:
+        yield "there is no layer"
     for identity, properties in layers.items():
         if properties.get("CompatibleArchitectures") != [built.architecture]:
             yield f"{identity}: architectures {properties.get('CompatibleArchitectures')}"

@@ -85,14 +85,14 @@ def build(stage: str, architecture: str, out: Path, root: Path = ROOT) -> Packag
         write_source(source, stage, architecture, root)
         merge = Path(work) / "merge.json"
         merge.write_text(json.dumps(merge_template(stage)), encoding="utf-8")
-        _run_chalice(source, made, stage, merge)
+        run_chalice(source, made, stage, merge)
         if out.exists():
             shutil.rmtree(out)
         out.mkdir(parents=True)
         rewrite_zip(made / "deployment.zip", out / FUNCTIONS_ZIP)
         rewrite_zip(made / "layer-deployment.zip", out / LAYER_ZIP)
         template = json.loads((made / "sam.json").read_text(encoding="utf-8"))
-    _name_zips(template)
+    name_zips(template)
     (out / TEMPLATE).write_text(json.dumps(template, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     manifest = {
         "stage": stage,
@@ -145,7 +145,7 @@ def _policy_file(function: str) -> str:
     return f"policy-{function}.json"
 
 
-def _run_chalice(source: Path, made: Path, stage: str, merge: Path) -> None:
+def run_chalice(source: Path, made: Path, stage: str, merge: Path) -> None:
     """Chalice's own exit status is 0 when it leaves a package out: what it says must be read."""
     command = [str(Path(sys.executable).with_name("chalice")), "package", "--stage", stage]
     command += ["--template-format", "json", "--merge-template", str(merge), str(made)]
@@ -162,7 +162,8 @@ def _run_chalice(source: Path, made: Path, stage: str, merge: Path) -> None:
         raise PackageError(f"chalice package failed: {last[-1].strip()}")
 
 
-def _name_zips(template: Any) -> None:
+def name_zips(template: Any) -> None:
+    """Give the zips in the template, in place, the names that they have beside it."""
     for resource in template["Resources"].values():
         if resource.get("Type") == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = FUNCTIONS_ZIP
