@@ -48,7 +48,9 @@ PLACES = {
     "Captures": ("CaptureObjects", "captures"),
     "GroundTruth": ("GroundTruthObjects", "ground-truth"),
     "Reports": ("ReportObjects", "reports"),
-    "Inputs": ("InputObjects", "inputs"),
+    "BaselineFiles": ("BaselineObjects", "baseline"),
+    "Retraining": ("RetrainingObjects", "retraining"),
+    "MonitorReports": ("MonitorReportObjects", "model-monitor-reports"),
 }
 
 
@@ -84,7 +86,7 @@ def _place(name: str, *operations: str) -> Iterator[Statement]:
 
 
 def _buckets() -> Iterator[Statement]:
-    """Listing. Without it S3 answers 403 instead of 404 for an object that is not there (S3 API, GetObject)."""
+    """Names of objects, not what is in them; without a prefix, because S3 knows none when it chooses 403 or 404."""
     own = sub("arn:${AWS::Partition}:s3:::${Bucket}", Bucket=own_bucket())
     yield Statement("Buckets", ("s3:ListBucket",), own)
     yield Statement("BucketsExisting", ("s3:ListBucket",), ref("ExistingBuckets"), only_if="HasExistingBuckets")
@@ -162,8 +164,7 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
         *_objects("Definitions", _GET, DEFINITIONS, BASELINES),
         *_objects("Quarantine", _PUT, QUARANTINE),
         *_place("Captures", "GetObject"),
-        *_place("Inputs", "GetObject"),
-        *_buckets(),
+        *_place("BaselineFiles", "GetObject"),
         *_alerts(),
         *_payload_keys("Decrypt", "GenerateDataKey"),
     ),
@@ -171,7 +172,6 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
         *_table("GetItem", "PutItem", "Query"),
         *_objects("Definitions", _GET, DEFINITIONS),
         *_place("GroundTruth", "PutObject"),
-        *_buckets(),
         *_secrets(),
         *_payload_keys("Decrypt", "GenerateDataKey"),
     ),
@@ -186,7 +186,6 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
     "windows_due": (
         *_table("GetItem", "PutItem", "Query"),
         *_objects("Definitions", _GET, DEFINITIONS),
-        *_buckets(),
         *_queues("windows", "retrain-claims", "promotion-claims", "pipelines", "model-packages", "endpoints"),
         *_describe("endpoint", "execution", "package"),
         *_alerts(),
@@ -201,10 +200,11 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
             "plumbline/payload/*/revisions/*",
             "plumbline/facts/*/retraining/*",
         ),
+        *_objects("Superseded", ("s3:DeleteObject",), "plumbline/payload/*/segments/*"),
         *_objects("Written", _PUT, "plumbline/payload/*/ids/*", "plumbline/facts/*/decisions/*"),
         *_place("Captures", "GetObject"),
         *_place("GroundTruth", "GetObject"),
-        *_place("Inputs", "GetObject"),
+        *_place("BaselineFiles", "GetObject"),
         *_place("Reports", "PutObject", "DeleteObject"),
         *_buckets(),
         *_queues("ground-truth", "retrain-claims", "promotion-claims"),
@@ -222,8 +222,7 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
     "execution_finished": (
         *_table("GetItem", "PutItem", "Query"),
         *_objects("Definitions", _GET, DEFINITIONS),
-        *_place("Inputs", "GetObject"),
-        *_buckets(),
+        *_place("MonitorReports", "GetObject"),
         *_describe("job"),
         *_alerts(),
         *_payload_keys("Decrypt"),
@@ -231,12 +230,10 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
     "alarm_changed": (
         *_table("GetItem", "PutItem", "Query"),
         *_objects("Definitions", _GET, DEFINITIONS),
-        *_buckets(),
     ),
     "retrain_claimed": (
         *_table("GetItem", "PutItem"),
         *_objects("Definitions", _GET, DEFINITIONS),
-        *_buckets(),
         Statement("Retrain", ("sagemaker:StartPipelineExecution",), ref("PipelineArns"), only_if="HasPipelineArns"),
         *_alerts(),
     ),
@@ -245,7 +242,6 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
         *_objects("Definitions", _GET, DEFINITIONS, "plumbline/facts/*/retraining/*"),
         *_objects("Baselines", _PUT, BASELINES),
         *_place("Reports", "GetObject"),
-        *_buckets(),
         *_describe("endpoint", "endpoint-config", "package"),
         Statement("Approve", ("sagemaker:UpdateModelPackage",), ref("ModelPackageArns"), only_if="HasModelPackageArns"),
         *_own_sagemaker("Models", ("CreateModel",), "model/plumbline-${Stage}-*"),
@@ -260,8 +256,7 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
     "pipeline_finished": (
         *_table("GetItem", "PutItem"),
         *_objects("Definitions", _GET, DEFINITIONS),
-        *_place("Inputs", "GetObject"),
-        *_buckets(),
+        *_place("Retraining", "GetObject"),
         *_describe("execution", "steps", "package"),
         *_queues("promotion-claims"),
         *_alerts(),
@@ -270,7 +265,6 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
     "model_package_changed": (
         *_table("GetItem", "PutItem"),
         *_objects("Definitions", _GET, DEFINITIONS),
-        *_buckets(),
         *_describe("package"),
         *_queues("promotion-claims"),
         *_alerts(),
@@ -278,18 +272,20 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
     "endpoint_changed": (
         *_table("GetItem", "PutItem", "Query"),
         *_objects("Definitions", _GET, DEFINITIONS),
-        *_buckets(),
         *_describe("endpoint"),
         *_queues("promotion-claims"),
     ),
     "alert_published": (
         *_table("GetItem", "PutItem"),
         *_objects("Definitions", _GET, DEFINITIONS),
-        *_buckets(),
         *_secrets(),
     ),
 }
 """Function -> what its own code calls through a client: infra/permissions.py finds each of these in a replay."""
+
+
+# These ask for objects that may not be there and list nothing: without s3:ListBucket the answer would be 403, not 404.
+LOOK_FOR_OBJECTS = ("capture_landed", "execution_finished", "pipeline_finished")
 
 
 def uncalled(function: str) -> tuple[Statement, ...]:
@@ -312,6 +308,8 @@ def uncalled(function: str) -> tuple[Statement, ...]:
             reason="Lambda makes the interfaces itself, with names and ids that nobody knows before; only in a VPC.",
         ),
     ]
+    if function in LOOK_FOR_OBJECTS:
+        statements += _buckets()
     for source in SOURCES:
         if source.function == function:
             statements.append(
@@ -350,6 +348,7 @@ SOURCES_OF_UNCALLED: Mapping[str, str] = {
     "sqs:ReceiveMessage": f"{_GUIDE}/services-sqs-configure.html",
     "sqs:DeleteMessage": f"{_GUIDE}/services-sqs-configure.html",
     "sqs:GetQueueAttributes": f"{_GUIDE}/services-sqs-configure.html",
+    "s3:ListBucket": "https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html",
     "iam:PassRole": "https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html",
 }
 

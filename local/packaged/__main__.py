@@ -7,14 +7,13 @@ loop closed, nothing failed, and policies and calls agree.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from chalicelib.facts import decisions
-from infra.package import PackageError, Package, check_stage, folder_of
+from infra.package import Package, folder_of
 from infra.permissions import Deployment, compare, table
 from local.aws import ACCOUNT, REGION
 from local.packaged.functions import PackagedFunctions
@@ -41,7 +40,6 @@ def deployment() -> Deployment:
         REGION,
         {
             "BucketName": BUCKET,
-            "InputObjects": objects("baseline", "retraining", "model-monitor-reports"),
             "EndpointArns": sagemaker(f"endpoint/{LOOP}"),
             "PipelineArns": sagemaker("pipeline/plumbline-retraining"),
             "ModelPackageArns": sagemaker(f"model-package/{LOOP}/*"),
@@ -64,6 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         replay.first_week = FIRST_WEEK
         replay.run(options.windows)
         outcomes = decisions.outcomes(replay.services.ledger, LOOP)
+        from local.packaged.scenes import Scenes
+
+        Scenes(replay, functions).play()
         print([o.kind for o in outcomes], replay.pump.dead_letters(), set(replay.pump.failures))
         calls = dict(functions.calls)
     found = compare(deployment(), calls)

@@ -21,9 +21,13 @@ WEBHOOK = "ground_truth_posted"
 def main() -> None:
     function, requests, answers, mode, *folders = sys.argv[1:]
     sys.path[:0] = folders
-    reading = open(int(requests), encoding="utf-8")
-    writing = open(int(answers), "w", encoding="utf-8")
-    state = SimpleNamespace(now=None, call=None, calls=[], started=0.0)
+    state = SimpleNamespace(now=None, call=None, calls=[])
+    with open(int(requests), encoding="utf-8") as reading, open(int(answers), "w", encoding="utf-8") as writing:
+        serve(function, mode, state, reading, writing)
+
+
+def serve(function, mode, state, reading, writing):
+    """Answer each request until there are no more."""
     for line in reading:
         request = json.loads(line)
         state.now = datetime.fromisoformat(request["now"])

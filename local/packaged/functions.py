@@ -6,6 +6,7 @@ as Lambda ends an instance, so that there is more than one cold start per functi
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -81,10 +82,8 @@ class FunctionProcess:
     def end(self) -> None:
         """Let the process end, and wait for it."""
         for stream in (self._requests, self._answers):
-            try:
+            with contextlib.suppress(OSError):
                 stream.close()
-            except OSError:
-                pass
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:
@@ -117,11 +116,15 @@ class PackagedFunctions:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end_all()
+        self._log.close()
+        self._folder.cleanup()
+
+    def end_all(self) -> None:
+        """End every process; the next event of each function finds a new one, with the environment of that moment."""
         for process in self._running.values():
             process.end()
         self._running.clear()
-        self._log.close()
-        self._folder.cleanup()
 
     def through(self, app: Any, clock: LogicalClock) -> PackagedFunctions:
         """Take the place of the app's module: its functions are called here, its routes answered by the package."""
