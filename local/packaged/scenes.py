@@ -129,7 +129,11 @@ class Scenes:
         self._hour()
 
     def _rejection(self) -> None:
-        claim = self._retrain(state="AWAITING_APPROVAL", package_arn=self._package())
+        """A person rejects the challenger of a retraining of which nothing has been told yet."""
+        told = {outcome.decision_id for outcome in decisions.outcomes(self._ledger, LOOP)}
+        untold = [each for each in decisions.references(self._ledger, LOOP) if each.decision_id not in told]
+        newest = untold[-1].decision_id
+        claim = self._retrain(state="AWAITING_APPROVAL", package_arn=self._package(), decision_id=newest)
         self._approval(claim)
         self._replay.account.client("sagemaker").update_model_package(
             ModelPackageArn=claim.package_arn, ModelApprovalStatus="Rejected", ApprovalDescription="by hand"
@@ -180,13 +184,14 @@ class Scenes:
         assert claim is None or not claim.in_flight
 
     def _package(self) -> str:
-        """A registered package that no person was asked about."""
+        """The newest registered package."""
         found = self._replay.account.client("sagemaker").list_model_packages(ModelPackageGroupName=LOOP)
-        arns = sorted(each["ModelPackageArn"] for each in found["ModelPackageSummaryList"])
-        return next(str(arn) for arn in reversed(arns) if arn not in self._replay.approved)
+        return str(max(each["ModelPackageArn"] for each in found["ModelPackageSummaryList"]))
 
     def _approval(self, claim: claims.RetrainClaim) -> None:
-        claims.await_approval(self._ledger, claim.package_arn, claims.Approval(LOOP, claim.decision_id))
+        """The claim's package waits for a person, whatever it was registered for."""
+        asked = claims.Approval(LOOP, claim.decision_id)
+        change(self._ledger, f"PACKAGE#{claim.package_arn}", "APPROVAL", claims.Approval, lambda _: asked)
 
     def _retrain(self, **fields: Any) -> claims.RetrainClaim:
         claim: claims.RetrainClaim = self._set("CLAIM#RETRAIN", claims.RetrainClaim, **fields)
