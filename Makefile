@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine that has Python 3.11 or newer and make: `make demo` and `make test`.
-.PHONY: setup demo test check simulate mutations kill pipeline pipeline-check package clean
+.PHONY: setup demo test check simulate mutations kill pipeline pipeline-check package package-check bench-cold-start deploy clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -55,6 +55,23 @@ ARCH ?= arm64
 
 package: .venv-package/done  ## CloudFormation template and zips of STAGE=… (dev) for ARCH=… (arm64), with their checks
 	.venv-package/bin/python -m infra.package --stage "$(STAGE)" --arch "$(ARCH)"
+
+# The machine's own: what is packaged for it can be run here.
+HERE := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86_64)
+
+package-check: setup build/package/$(STAGE)-$(HERE)/manifest.json  ## the demo, shortened, on what was packaged; policies against calls
+	$(BIN)/python -m local.packaged --stage "$(STAGE)" --arch $(HERE)
+
+bench-cold-start: setup build/package/$(STAGE)-$(HERE)/manifest.json  ## cold starts of the packaged functions against `import boto3`
+	$(BIN)/python -m bench.cold_start --stage "$(STAGE)" --arch $(HERE)
+
+build/package/$(STAGE)-$(HERE)/manifest.json: app.py requirements.txt constraints.txt $(shell find chalicelib infra -name '*.py')
+	@$(MAKE) package STAGE="$(STAGE)" ARCH=$(HERE)
+
+deploy: .venv-package/done  ## package STAGE=…, show the change set, execute it when you say yes (YES=1: without asking); never run against AWS
+	.venv-package/bin/python -m infra.deploy --stage "$(STAGE)" --check
+	@$(MAKE) package STAGE="$(STAGE)" ARCH="$(ARCH)"
+	.venv-package/bin/python -m infra.deploy --stage "$(STAGE)" --arch "$(ARCH)" $(if $(YES),--yes)
 
 .venv-package/done: requirements.txt constraints.txt infra/requirements.txt infra/constraints.txt infra/find-python
 	@python=$$(PACKAGE_PYTHON="$(PACKAGE_PYTHON)" sh infra/find-python) && rm -rf .venv-package && \

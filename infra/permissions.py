@@ -239,7 +239,7 @@ def compare(
                 ]
                 touched.update(fitting)
                 if not fitting:
-                    missing[f"{function}: {action} on {_without_instance(resource)}"] = None
+                    missing[f"{function}: {action} on {_without_instance(resource, deployment.account)}"] = None
         unused += [
             f"{function}: {action} on {pattern} (statement {statement.sid})"
             for statement, action, pattern in grants
@@ -249,19 +249,26 @@ def compare(
     return Comparison(tuple(missing), tuple(unused), used)
 
 
-def _without_instance(resource: str) -> str:
+def _without_instance(resource: str, account: str) -> str:
     """An ARN with its digests and hours left out, so that a thousand calls are one line."""
-    return re.sub(r"[0-9a-f]{10,}|\d{4}/\d{2}/\d{2}/\d{2}|\d{4}-\d{2}-\d{2}T[\d:]+Z", "…", resource)
+    instance = r"[0-9a-f]{10,}|\d{4}/\d{2}/\d{2}/\d{2}|\d{4}-\d{2}-\d{2}T[\d:]+Z"
+    return re.sub(instance, lambda match: match[0] if match[0] == account else "…", resource)
 
 
 def table(comparison: Comparison) -> str:
-    """Function x actions with the number of calls, then what no client call shows and where AWS asks for it."""
-    lines = []
+    """Function x actions with the number of calls; then what no client call shows and where AWS asks for it."""
+    width = max(map(len, FUNCTIONS))
+    lines = ["called by the functions' clients, with the number of calls:"]
     for function in FUNCTIONS:
         shown = ", ".join(f"{action} {count}" for action, count in comparison.used[function].items())
-        lines.append(f"{function}: {shown}")
-        own = [action for each in policies.uncalled(function) for action in each.actions]
-        lines.append(f"    not by a client call: {', '.join(own)}")
-    lines.append("")
-    lines += [f"{action}: {page}" for action, page in sorted(policies.SOURCES_OF_UNCALLED.items())]
+        lines.append(f"  {function:{width}}  {shown}")
+    lines.append("shown by no client call, and where AWS asks for it:")
+    holders: dict[str, list[str]] = {}
+    for function in FUNCTIONS:
+        for action in dict.fromkeys(action for each in policies.uncalled(function) for action in each.actions):
+            holders.setdefault(action, []).append(function)
+    for action, page in sorted(policies.SOURCES_OF_UNCALLED.items()):
+        who = "every function" if len(holders[action]) == len(FUNCTIONS) else ", ".join(holders[action])
+        who = "every function with a queue" if len(holders[action]) == len(FUNCTIONS) - 1 else who
+        lines.append(f"  {action} ({who}): {page}")
     return "\n".join(lines)

@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log = package.folder / "functions.log"
     with (
         tempfile.TemporaryDirectory() as state,
-        PackagedFunctions(package, STAGE, lives=LIVES, record=True, log=log) as functions,
+        PackagedFunctions(package, STAGE, lives=lambda _: LIVES, record=True, log=log) as functions,
         world(Path(state), policy=POLICY, through=functions.through) as replay,
     ):
         replay.first_week = FIRST_WEEK

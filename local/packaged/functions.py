@@ -49,7 +49,8 @@ class FunctionProcess:
         theirs, self._to = os.pipe()
         self._back, answers = os.pipe()
         mode = "record" if record else "time"
-        command = [python, "-I", "-S", str(SCRIPT), function, str(theirs), str(answers), mode]
+        options = ["-I", "-S"] if record else ["-I", "-S", "-B"]
+        command = [python, *options, str(SCRIPT), function, str(theirs), str(answers), mode]
         self._process = subprocess.Popen(
             [*command, *(str(folder) for folder in folders)],
             pass_fds=(theirs, answers),
@@ -94,11 +95,13 @@ class FunctionProcess:
 class PackagedFunctions:
     """Every function of a package, each in a process; attributes are called like the functions of app.py.
 
-    `lives`: how many events a process works off before the next one gets a new process. `calls` and `cold_starts` are
-    what the processes told, by function. A context manager: processes and the unpacked folder end with the block.
+    `lives`: how many events a function's process works off before the next event gets a new one. `calls`,
+    `cold_starts` and `warm` (processor seconds of later events) are what the processes told, by function; `boto3`
+    holds what `measure_boto3` found. Calls are noted with `record`; without it nothing is compiled ahead, as on
+    Lambda, whose folder cannot be written to. A context manager: processes and the unpacked folder end with the block.
     """
 
-    def __init__(self, package: Package, stage: str, *, lives: int, record: bool, log: Path) -> None:
+    def __init__(self, package: Package, stage: str, *, lives: Callable[[str], int], record: bool, log: Path) -> None:
         self._package = package
         self._stage = stage
         self._lives = lives
@@ -108,6 +111,7 @@ class PackagedFunctions:
         self.calls: defaultdict[str, list[tuple[str, str, Mapping[str, str]]]] = defaultdict(list)
         self.cold_starts: defaultdict[str, list[ColdStart]] = defaultdict(list)
         self.warm: defaultdict[str, list[float]] = defaultdict(list)
+        self.boto3: list[float] = []
 
     def __enter__(self) -> PackagedFunctions:
         self._folder = tempfile.TemporaryDirectory(prefix="plumbline-package-")
@@ -147,7 +151,7 @@ class PackagedFunctions:
     def invoke(self, function: str, event: Any, timeout: int) -> dict[str, Any]:
         """One event for one function; what its process answers."""
         process = self._running.pop(function, None)
-        if process is not None and process.events >= self._lives:
+        if process is not None and process.events >= self._lives(function):
             process.end()
             process = None
         if process is None:
@@ -163,6 +167,13 @@ class PackagedFunctions:
         else:
             self.warm[function].append(answer["event_cpu"])
         return answer
+
+    def measure_boto3(self) -> None:
+        """Time `import boto3` alone in a process like the functions'; the processor seconds go to `boto3`."""
+        process = FunctionProcess(self._package.manifest["python"], "boto3", self._folders, self._record, self._log)
+        answer = process.ask({"now": self._clock.now().isoformat(), "event": None, "context": {"timeout": 1}})
+        process.end()
+        self.boto3.append(answer["import_cpu"])
 
     def _context(self, function: str, timeout: int) -> Mapping[str, Any]:
         name = resource_name(self._stage, function)
