@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine that has Python 3.11 or newer and make: `make demo` and `make test`.
-.PHONY: setup demo test check simulate mutations kill pipeline pipeline-check package package-check bench-cold-start deploy clean
+.PHONY: setup demo test check simulate mutations kill pipeline pipeline-check package package-check bench-cold-start deploy package-test clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -58,6 +58,9 @@ package: .venv-package/done  ## CloudFormation template and zips of STAGE=… (d
 
 # The machine's own: what is packaged for it can be run here.
 HERE := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86_64)
+
+package-test: .venv-package/done  ## the tests of the checks, with the SAM translator, on the packaging Python
+	.venv-package/bin/python -m pytest tests/unit/infra/test_checks.py tests/unit/infra/test_package.py
 
 package-check: setup build/package/$(STAGE)-$(HERE)/manifest.json  ## the demo, shortened, on what was packaged; policies against calls
 	$(BIN)/python -m local.packaged --stage "$(STAGE)" --arch $(HERE)

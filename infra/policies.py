@@ -92,12 +92,6 @@ def _buckets() -> Iterator[Statement]:
     yield Statement("BucketsExisting", ("s3:ListBucket",), ref("ExistingBuckets"), only_if="HasExistingBuckets")
 
 
-def _payload_keys(*operations: str) -> Iterator[Statement]:
-    """The keys that the user's captures and labels are encrypted under."""
-    actions = tuple(f"kms:{operation}" for operation in operations)
-    yield Statement("PayloadKeys", actions, ref("DataKeyArns"), only_if="HasDataKeyArns")
-
-
 def _queues(*queues: str) -> Iterator[Statement]:
     resources = [arn(logical(queue, "Queue")) for queue in queues]
     yield Statement("Send", ("sqs:SendMessage", "sqs:GetQueueUrl"), resources)
@@ -166,14 +160,12 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
         *_place("Captures", "GetObject"),
         *_place("BaselineFiles", "GetObject"),
         *_alerts(),
-        *_payload_keys("Decrypt", "GenerateDataKey"),
     ),
     WEBHOOK: (
         *_table("GetItem", "PutItem", "Query"),
         *_objects("Definitions", _GET, DEFINITIONS),
         *_place("GroundTruth", "PutObject"),
         *_secrets(),
-        *_payload_keys("Decrypt", "GenerateDataKey"),
     ),
     "ground_truth_landed": (
         *_table("GetItem", "PutItem", "DeleteItem", "Query"),
@@ -181,7 +173,6 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
         *_objects("Quarantine", _PUT, QUARANTINE),
         *_place("GroundTruth", "GetObject"),
         *_buckets(),
-        *_payload_keys("Decrypt", "GenerateDataKey"),
     ),
     "windows_due": (
         *_table("GetItem", "PutItem", "Query"),
@@ -209,7 +200,6 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
         *_buckets(),
         *_queues("ground-truth", "retrain-claims", "promotion-claims"),
         *_alerts(),
-        *_payload_keys("Decrypt", "GenerateDataKey"),
         Statement(
             "Metrics",
             ("cloudwatch:PutMetricData",),
@@ -225,7 +215,6 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
         *_place("MonitorReports", "GetObject"),
         *_describe("job"),
         *_alerts(),
-        *_payload_keys("Decrypt"),
     ),
     "alarm_changed": (
         *_table("GetItem", "PutItem", "Query"),
@@ -251,7 +240,6 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
         Statement("Promote", ("sagemaker:UpdateEndpoint",), ref("EndpointArns"), only_if="HasEndpointArns"),
         *_own_sagemaker("PromoteTo", ("UpdateEndpoint",), _OWN_ENDPOINTS[1]),
         *_alerts(),
-        *_payload_keys("Decrypt", "GenerateDataKey"),
     ),
     "pipeline_finished": (
         *_table("GetItem", "PutItem"),
@@ -260,7 +248,6 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
         *_describe("execution", "steps", "package"),
         *_queues("promotion-claims"),
         *_alerts(),
-        *_payload_keys("Decrypt"),
     ),
     "model_package_changed": (
         *_table("GetItem", "PutItem"),
@@ -287,6 +274,17 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
 # These ask for objects that may not be there and list nothing: without s3:ListBucket the answer would be 403, not 404.
 LOOK_FOR_OBJECTS = ("capture_landed", "execution_finished", "pipeline_finished")
 
+# S3 uses these keys of the captures and labels in the name of whoever reads (Decrypt) or writes (GenerateDataKey).
+DATA_KEYS: Mapping[str, tuple[str, ...]] = {
+    "capture_landed": ("kms:Decrypt", "kms:GenerateDataKey"),
+    "ground_truth_landed": ("kms:Decrypt", "kms:GenerateDataKey"),
+    "window_due": ("kms:Decrypt", "kms:GenerateDataKey"),
+    "promotion_claimed": ("kms:Decrypt", "kms:GenerateDataKey"),
+    "execution_finished": ("kms:Decrypt",),
+    "pipeline_finished": ("kms:Decrypt",),
+    WEBHOOK: ("kms:GenerateDataKey",),
+}
+
 
 def uncalled(function: str) -> tuple[Statement, ...]:
     """What a function needs and no client call of its code shows; `SOURCES_OF_UNCALLED` says where AWS asks for it."""
@@ -310,6 +308,8 @@ def uncalled(function: str) -> tuple[Statement, ...]:
     ]
     if function in LOOK_FOR_OBJECTS:
         statements += _buckets()
+    if function in DATA_KEYS:
+        statements.append(Statement("DataKeys", DATA_KEYS[function], ref("DataKeyArns"), only_if="HasDataKeyArns"))
     for source in SOURCES:
         if source.function == function:
             statements.append(

@@ -99,7 +99,7 @@ LISTS = (
 
 def parameters(stage: str) -> Mapping[str, Value]:
     """What whoever deploys a stage may choose; only the models' role has no default."""
-    objects = "ARNs of objects, such as arn:aws:s3:::bucket/prefix/*, beside those in Plumbline's bucket: "
+    objects = "ARNs such as arn:aws:s3:::bucket/prefix/*, beside Plumbline's own bucket: "
     return {
         "Stage": _text("The stage that this template was made for.", stage, allowed=[stage]),
         "ModelRoleArn": {
@@ -127,7 +127,12 @@ def parameters(stage: str) -> Mapping[str, Value]:
         "MetricsNamespace": _text("CloudWatch namespace of the monitors' metrics.", "Plumbline"),
         "OutgoingAllowances": _text("host:port, … that alerts may reach though they are not public https.", ""),
         "LogLevel": _text("What the functions log.", "INFO", allowed=list(_LEVELS)),
-        "LogRetentionDays": {"Type": "Number", "Default": 30, "AllowedValues": list(_RETENTIONS)},
+        "LogRetentionDays": {
+            "Type": "Number",
+            "Default": 30,
+            "AllowedValues": list(_RETENTIONS),
+            "Description": "Days for which the functions' logs are kept.",
+        },
         "CreateKmsKey": _text("Whether to create a KMS key for the stage's own data.", "no", allowed=["yes", "no"]),
         "KmsKeyArn": _text("An existing KMS key for the stage's own data; its policy is its owner's.", ""),
         "SubnetIds": _list("Subnets of the functions; empty: no VPC."),

@@ -135,10 +135,13 @@ class Scenes:
         newest = untold[-1].decision_id
         claim = self._retrain(state="AWAITING_APPROVAL", package_arn=self._package(), decision_id=newest)
         self._approval(claim)
-        self._replay.account.client("sagemaker").update_model_package(
-            ModelPackageArn=claim.package_arn, ModelApprovalStatus="Rejected", ApprovalDescription="by hand"
-        )
+        for status in ("PendingManualApproval", "Rejected"):  # an earlier scene may have left it rejected
+            self._replay.account.client("sagemaker").update_model_package(
+                ModelPackageArn=claim.package_arn, ModelApprovalStatus=status, ApprovalDescription="by hand"
+            )
         self._replay._settle()
+        rejected = claims.load_retrain(self._ledger, LOOP)
+        assert rejected is not None and rejected.state == "REFUSED", "expected the rejection to end the retraining"
 
     def _lost_execution(self) -> None:
         claim = self._retrain(state="STARTED")
