@@ -39,10 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"no package in {package.folder}: make package STAGE={options.stage} ARCH={options.arch}")
         return 2
     log = package.folder / "functions.log"
+    functions = PackagedFunctions(package, STAGE, lives=lambda name: LIVES.get(name, 1), record=False, log=log)
     with (
         tempfile.TemporaryDirectory() as state,
-        PackagedFunctions(package, STAGE, lives=lambda name: LIVES.get(name, 1), record=False, log=log) as functions,
-        world(Path(state), policy=POLICY, through=functions.through) as replay,
+        world(Path(state), policy=POLICY, apart=functions.apart) as replay,
     ):
         replay.first_week = FIRST_WEEK
         replay.progress = lambda hour, hours: functions.measure_boto3()

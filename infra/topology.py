@@ -33,8 +33,11 @@ class Source:
 
     @property
     def visibility(self) -> int:
-        """Seconds: six times the function's timeout plus the batching window, as AWS recommends (Lambda Developer
-        Guide, "Creating and configuring an Amazon SQS event source mapping")."""
+        """Seconds after which a message that was taken and not deleted can be taken again.
+
+        Six times the function's timeout plus the batching window, as AWS recommends (Lambda Developer Guide, "Creating
+        and configuring an Amazon SQS event source mapping").
+        """
         return 6 * self.timeout + self.batching_window
 
 
@@ -43,12 +46,6 @@ MAX_RECEIVES = 5
 
 # The one function that no queue feeds: API Gateway gives up after 29 seconds.
 WEBHOOK, WEBHOOK_TIMEOUT, WEBHOOK_MEMORY = "ground_truth_posted", 29, 512
-
-    @property
-    def visibility(self) -> int:
-        """Seconds after which a message that was taken and not deleted can be taken again."""
-        return 6 * self.timeout
-
 
 SOURCES: tuple[Source, ...] = (
     # The two S3 sources share the event; the key layout tells them apart (keys.py), one rule per bucket and prefix.

@@ -64,10 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     began = time.monotonic()
     log = package.folder / "functions.log"
+    functions = PackagedFunctions(package, STAGE, lives=lambda _: LIVES, record=True, log=log)
     with (
         tempfile.TemporaryDirectory() as state,
-        PackagedFunctions(package, STAGE, lives=lambda _: LIVES, record=True, log=log) as functions,
-        world(Path(state), policy=POLICY, through=functions.through) as replay,
+        world(Path(state), policy=POLICY, apart=functions.apart) as replay,
     ):
         replay.first_week = FIRST_WEEK
         replay.run(WINDOWS)

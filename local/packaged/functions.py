@@ -7,6 +7,7 @@ as Lambda ends an instance, so that there is more than one cold start per functi
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import subprocess
@@ -22,6 +23,7 @@ from typing import Any
 from infra.package import Package
 from infra.topology import SOURCES, WEBHOOK, WEBHOOK_TIMEOUT, resource_name
 from local.clock import LogicalClock
+from local.replay.web import poster
 
 SCRIPT = Path(__file__).with_name("function_process.py")
 
@@ -130,10 +132,12 @@ class PackagedFunctions:
             process.end()
         self._running.clear()
 
-    def through(self, app: Any, clock: LogicalClock) -> PackagedFunctions:
-        """Take the place of the app's module: its functions are called here, its routes answered by the package."""
+    def apart(self, _: Mapping[str, str], clock: LogicalClock) -> PackagedFunctions:
+        """These functions at a clock's time, for `local.world.world`; processes take the environment they begin in."""
+        routes = importlib.import_module("app").app
         self._clock = clock
-        self.app = _Routes(app.app, lambda event: self._answer(WEBHOOK, event, WEBHOOK_TIMEOUT))
+        self.app = _Routes(routes, lambda event: self._answer(WEBHOOK, event, WEBHOOK_TIMEOUT))
+        self.post = poster(self)
         return self
 
     def __getattr__(self, name: str) -> Callable[[Any, Any], Any]:

@@ -64,7 +64,7 @@ class Scenes:
         self._replay._settle()
 
     def _hour(self) -> None:
-        self._replay._quiet_hour()
+        self._replay.rest(1)
 
     def _unreadable_files(self) -> None:
         self._put(f"captures/{LOOP}/AllTraffic", "unreadable.jsonl", b"\xff\xfe no capture")
