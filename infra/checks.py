@@ -550,11 +550,8 @@ def code_is_whole(built: Built) -> Iterator[str]:
 def packages_are_pinned(built: Built) -> Iterator[str]:
     """The layer holds exactly the version of each package that requirements.txt names."""
     with zipfile.ZipFile(built.layer) as archive:
-        found = dict(
-            match.groups()
-            for name in archive.namelist()
-            if (match := re.search(r"/([A-Za-z0-9_.]+)-([^-/]+)\.dist-info/METADATA$", name))
-        )
+        described = (re.search(r"/([A-Za-z0-9_.]+)-([^-/]+)\.dist-info/METADATA$", name) for name in archive.namelist())
+        found = {match[1]: match[2] for match in described if match}
     versions = {name.lower().replace("_", "-"): version for name, version in found.items()}
     for name, version in built.pins.items():
         if versions.get(name.lower().replace("_", "-")) != version:
