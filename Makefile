@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine that has Python 3.11 or newer and make: `make demo` and `make test`.
-.PHONY: setup demo test check simulate mutations kill pipeline pipeline-check package package-check bench-cold-start deploy package-test clean
+.PHONY: setup demo test check simulate mutations kill pipeline pipeline-check package package-check bench-cold-start deploy package-test fuzz clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -38,6 +38,17 @@ mutations: setup  ## faults planted on purpose: after how many histories is each
 
 kill: setup  ## kill -9 of the handlers' process at KILLS=… (20) random moments of a shortened demo; SEED=… repeats them
 	$(BIN)/python -m local.kill --kills $(or $(KILLS),20) $(if $(SEED),--seed $(SEED))
+
+fuzz: .venv-fuzz/done  ## every reader of foreign bytes under a coverage-guided fuzzer; SECONDS=… for each, READERS="…"
+	.venv-fuzz/bin/python -m fuzz --seconds $(or $(SECONDS),120) $(READERS)
+
+.venv-fuzz/done: fuzz/requirements.txt requirements.txt constraints.txt
+	$(PYTHON) -m venv .venv-fuzz
+	@.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+		-r fuzz/requirements.txt -c constraints.txt || \
+		{ echo "atheris has wheels for Python 3.11 to 3.13 on Linux (x86-64); $(PYTHON) is $$($(PYTHON) --version 2>&1)"\
+			"on $$(uname -sm). Try: make fuzz PYTHON=python3.12"; exit 1; }
+	touch $@
 
 pipeline: .venv-pipeline/done  ## rebuild the retraining pipeline's definition with the SageMaker SDK (1 GB, own environment)
 	.venv-pipeline/bin/python -m pipelines.retraining
@@ -84,4 +95,4 @@ deploy: .venv-package/done  ## package STAGE=…, show the change set, execute i
 	touch $@
 
 clean:  ## environments, caches, demo output
-	rm -rf .venv .venv-pipeline .venv-package demo-output build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-pipeline .venv-package .venv-fuzz demo-output build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
+from collections import Counter
 from datetime import timedelta
 from functools import cache
 from typing import Any, Literal, get_args, get_origin
@@ -17,7 +18,7 @@ import msgspec
 
 from chalicelib.decisions.alert import Route
 from chalicelib.decisions.policy import Policy, check_policy
-from chalicelib.errors import MisconfiguredError
+from chalicelib.errors import UNDECODABLE, MisconfiguredError, UnreadableError
 from chalicelib.monitors.model_explainability import AttributionSettings, check_threshold
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.attributes import check as check_attributes
@@ -136,6 +137,7 @@ def parse_definition(document: Any) -> Definition:
     """
     if not isinstance(document, dict):
         raise MisconfiguredError("definition", type(document).__name__, "a mapping of fields")
+    _refuse_what_cannot_be_written(document)
     _refuse_unknown_fields(document, Definition, "")
     try:
         definition = msgspec.convert(document, Definition)
@@ -150,9 +152,29 @@ def canonical_json(definition: Definition) -> bytes:
     return msgspec.json.encode(definition, order="sorted")
 
 
+def decode_definition(body: bytes, where: str) -> Definition:
+    """Read what `canonical_json` wrote; `where` names it. Raises UnreadableError."""
+    try:
+        return msgspec.json.decode(body, type=Definition)
+    except UNDECODABLE:
+        raise UnreadableError(where, "expected a stored monitor definition") from None
+
+
 def version_of(definition: Definition) -> str:
     """The first 12 hex digits of the SHA-256 of the canonical JSON: the policy version of every decision."""
     return hashlib.sha256(canonical_json(definition)).hexdigest()[:12]
+
+
+def _refuse_what_cannot_be_written(document: Any) -> None:
+    """Escapes can spell half a surrogate pair and aliases a list in itself: neither can be stored or shown."""
+    try:
+        msgspec.json.encode(document)
+    except UnicodeEncodeError:
+        raise MisconfiguredError("definition", "half a surrogate pair", "text that UTF-8 can hold") from None
+    except RecursionError:
+        raise MisconfiguredError("definition", "endless nesting", "a mapping of fields") from None
+    except TypeError:
+        pass  # a key or value that no field takes: refused by name
 
 
 def _check(definition: Definition) -> None:
@@ -181,7 +203,7 @@ def _check(definition: Definition) -> None:
         split_s3_uri(definition.ground_truth_s3_uri, "ground_truth_s3_uri")
     _check_sections(definition)
     names = [alarm.name for alarm in definition.alarms]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         raise MisconfiguredError("alarms", twice, "each alarm once, in one role")
     for field in Baseline.__struct_fields__:
         if value := getattr(definition.baseline, field):

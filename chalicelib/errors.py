@@ -7,6 +7,12 @@ No message text ever holds payload: names, keys, line numbers and counts only.
 
 from __future__ import annotations
 
+import msgspec
+
+# Every way in which msgspec fails on bytes that somebody else wrote: not the format or not the type, text that is not
+# UTF-8, nesting beyond Python's stack.
+UNDECODABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
+
 
 class PlumblineError(Exception):
     """The root: catching it catches what was raised on purpose and nothing else."""
@@ -23,7 +29,6 @@ class MisconfiguredError(PermanentError):
         super().__init__(f"{field}: got {value!r}; expected {expected}")
         self.field = field
         self.value = value
-        self.expected = expected
         self.expected = expected
 
 

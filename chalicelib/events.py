@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from chalicelib.errors import UnreadableError
+from chalicelib.records.capture import plausible
 
 
 class ObjectCreated(msgspec.Struct, frozen=True):
@@ -193,14 +194,16 @@ def _text(value: object) -> str:
 
 def _time(value: object) -> datetime:
     """ISO-8601 with Z, +00:00 or +0000, or epoch milliseconds as text: AWS's samples have all of them."""
+    if not isinstance(value, str | int):
+        raise TypeError("not a time")
     text = str(value)
-    if text.isdigit():
-        try:
-            return datetime.fromtimestamp(int(text) / 1000, UTC)
-        except (OverflowError, OSError):
-            raise ValueError("a time beyond the calendar") from None
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        if text.isdigit():
+            return plausible(datetime.fromtimestamp(int(text) / 1000, UTC))
+        moment = datetime.fromisoformat(text)
+        return plausible(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    except (OverflowError, OSError):
+        raise ValueError("a time beyond the calendar") from None
 
 
 def _unlike(expected: str, error: Exception) -> UnreadableError:

@@ -156,6 +156,14 @@ class DeadLetters(Protocol):
         """Hide no longer; what cannot be released comes back when its time is over."""
 
 
+class Pipeline(msgspec.Struct, frozen=True):
+    """`parameters`: each parameter's name, and whether a start must give it (it has no default)."""
+
+    name: str
+    role_arn: str
+    parameters: Mapping[str, bool]
+
+
 class PipelineExecution(msgspec.Struct, frozen=True):
     arn: str
     pipeline_name: str
@@ -206,6 +214,9 @@ class SageMaker(Protocol):
 
         Raises RefusedError when SageMaker says the request itself is wrong (ValidationException, unknown pipeline).
         """
+
+    def describe_pipeline(self, name: str) -> Pipeline:
+        """DescribePipeline. Raises NotFoundError."""
 
     def describe_execution(self, arn: str) -> PipelineExecution:
         """DescribePipelineExecution. Raises NotFoundError."""

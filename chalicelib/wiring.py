@@ -145,13 +145,18 @@ class LazyServices(Services):
         )
 
     def _client(self, service: str) -> Any:
-        import boto3
-        from botocore.config import Config
+        return client(service, self.settings.region)
 
-        # "standard" retries throttling and lost connections with jitter; what still fails goes back to the queue.
-        config = Config(region_name=self.settings.region, retries={"mode": "standard"}, connect_timeout=5)
-        with _BUILDING:
-            return boto3.client(service, config=config)
+
+def client(service: str, region: str) -> Any:
+    """AWS's own client of a service: for the adapters, and for the commands that look at a whole account."""
+    import boto3
+    from botocore.config import Config
+
+    # "standard" retries throttling and lost connections with jitter; what still fails goes back to the queue.
+    config = Config(region_name=region, retries={"mode": "standard"}, connect_timeout=5)
+    with _BUILDING:
+        return boto3.client(service, config=config)
 
 
 def dead_letters(settings: Settings) -> DeadLetters:
@@ -188,3 +193,15 @@ def is_aws_error(error: Exception) -> bool:
     from botocore.exceptions import BotoCoreError, ClientError
 
     return isinstance(error, BotoCoreError | ClientError)
+
+
+def aws_error_code(error: Exception) -> str:
+    """AWS's word for a refused request ("AccessDenied"), or the client's for one that was never sent ("NoCredentials").
+
+    "" for any other exception.
+    """
+    from botocore.exceptions import ClientError
+
+    if isinstance(error, ClientError):
+        return str(error.response["Error"]["Code"])
+    return type(error).__name__.removesuffix("Error") if is_aws_error(error) else ""

@@ -57,10 +57,11 @@ def _line_of(error: Exception) -> int:
 def add_monitor(services: Services, definition: Definition) -> monitors.Entry:
     """Store a definition, index it, and take the model that its endpoint serves now as the first champion.
 
-    Raises MisconfiguredError when the endpoint or its variant does not exist, or when a monitor of this name watches
-    something else or in other windows: nothing is stored then.
+    Raises MisconfiguredError when the endpoint, its variant or the pipeline does not exist, when the pipeline takes
+    other parameters, or when a monitor of this name watches something else or in other windows: nothing is stored then.
     """
     _refuse_another(services, definition)
+    _refuse_unknown_pipeline(services, definition)
     candidate, config_name = _serving(services, definition)
     now = services.now()
     since = Window.of(now, definition.window_length)
@@ -83,6 +84,24 @@ def _refuse_another(services: Services, definition: Definition) -> None:
             raise MisconfiguredError(field, new, f"{old!r}, {advice}")
     if stored.window_length != definition.window_length:
         raise MisconfiguredError("window.length", definition.window.length, f"{stored.window.length!r}, {advice}")
+
+
+def _refuse_unknown_pipeline(services: Services, definition: Definition) -> None:
+    """A start that SageMaker refuses would be found out by the first drift, at night: it is asked for now."""
+    if (retraining := definition.retraining) is None:
+        return
+    name = retraining.pipeline_name
+    try:
+        pipeline = services.sagemaker.describe_pipeline(name)
+    except NotFoundError:
+        expected = "a pipeline that exists in this account; look at `aws sagemaker list-pipelines`"
+        raise MisconfiguredError("retraining.pipeline_name", name, expected) from None
+    if unknown := sorted(set(retraining.parameters) - set(pipeline.parameters)):
+        known = ", ".join(sorted(pipeline.parameters)) or "none"
+        raise MisconfiguredError("retraining.parameters", unknown, f"only parameters of {name}: {known}")
+    if ungiven := sorted({each for each, needed in pipeline.parameters.items() if needed} - set(retraining.parameters)):
+        expected = f"also {', '.join(ungiven)}, which have no default in {name}"
+        raise MisconfiguredError("retraining.parameters", sorted(retraining.parameters), expected)
 
 
 def _serving(services: Services, definition: Definition) -> tuple[Candidate, str]:

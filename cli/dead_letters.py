@@ -171,6 +171,8 @@ def _window(services: Services, body: str) -> _Answer:
     owed = due.read(services.ledger, message.monitor, message.window)
     if owed is None:
         return _nothing("nothing is owed any more: it was evaluated since")
+    if monitors.is_removed(services.ledger, message.monitor):
+        return _nothing("the monitor was removed: nothing is owed to it")
     definition = _of_monitor(services, message.monitor)
     if isinstance(definition, _Answer):
         return definition

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from chalicelib import settings, wiring
 from chalicelib.errors import PlumblineError
 from chalicelib.records.window import parse_duration
-from cli import rebuild, redrive
+from cli import connect, diff, doctor, pause, rebuild, redrive, remove, status
+from cli.account import DeniedError, UnansweredError, failure
 from cli.add import add_monitor, read_definition
 from cli.explain import explanation, find_in_folder, find_in_table
 
@@ -24,22 +25,25 @@ class Answer(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 done, 1 done in part, 2 bad usage or a refused input, 130 interrupted."""
+    """Run a command; 0 done, 1 done in part or not answered by AWS, 2 bad usage or a refused input, 130 interrupted.
+
+    3: doctor found something missing, or diff a difference.
+    """
     options = _parser().parse_args(arguments)
     try:
-        answer: Answer = options.run(options)
+        answer = Answer(*options.run(options))
         print(answer.text)
     except KeyboardInterrupt:
         print("plumbline: interrupted", file=sys.stderr)
         return 130
     except PlumblineError as error:
         print(f"plumbline: {error}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, DeniedError | UnansweredError) else 2
     except Exception as error:
         if not wiring.is_aws_error(error):  # no credentials, an expired token, no such bucket
             raise
-        print(f"plumbline: AWS: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        print(f"plumbline: {failure(error)}", file=sys.stderr)
+        return 1
     return answer.status
 
 
@@ -132,6 +136,8 @@ def _parser() -> argparse.ArgumentParser:
     acts.add_argument("--delete", action="store_true", help="delete the letters named by --message for good")
     dead.add_argument("--json", action="store_true", help="the answer as one JSON object")
     dead.set_defaults(run=_redrive)
+    for command in (doctor, connect, status, pause, remove, diff):
+        command.register(commands)
     return parser
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from chalicelib.definition import Definition
-from chalicelib.errors import MisconfiguredError
+from chalicelib.errors import MisconfiguredError, NotFoundError
 from chalicelib.facts import due, evaluations, monitors, rebuilds
 from chalicelib.facts.rebuilds import Rebuild
 from chalicelib.handlers.window_anew import standing
@@ -64,11 +64,16 @@ def parse_time(text: str, option: str) -> datetime:
 def plan(services: Services, monitor: str, since: datetime, until: datetime) -> list[Planned]:
     """Look at every window that begins in [since, until), and write nothing.
 
-    Raises NotFoundError for an unknown monitor, MisconfiguredError for a span without windows or with too many.
+    Raises NotFoundError for an unknown or a removed monitor, MisconfiguredError for a span without windows or with too
+    many.
     """
     definition = services.definitions.get(monitor)
     entry = monitors.get(services.ledger, monitor)
     assert entry is not None, "the definition was found by it"
+    if entry.removed_at:
+        raise NotFoundError(
+            f"monitor {monitor}: was removed {entry.removed_at}; `plumbline add FILE` takes it up again"
+        )
     return [_planned(services, definition, entry.since, window) for window in _windows(definition, since, until)]
 
 

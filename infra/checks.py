@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from infra import policies
+from infra.bucket_rules import PATTERN_LIMIT
 from infra.expressions import logical
 from infra.template import (
     FUNCTIONS,
@@ -32,8 +33,6 @@ from infra.topology import SOURCES, WEBHOOK
 # Lambda Developer Guide, "Lambda quotas": 50 MB zipped for direct upload, 250 MB unzipped with layers. The second is
 # our own: whoever adds a package that doubles the layer should notice.
 ZIPPED_LIMIT, UNZIPPED_LIMIT = 50_000_000, 130_000_000
-# EventBridge User Guide, "Amazon EventBridge quotas".
-PATTERN_LIMIT = 2048
 # CloudFormation User Guide, "Understand CloudFormation quotas": body from S3, resources.
 TEMPLATE_LIMIT, RESOURCE_LIMIT = 1_000_000, 500
 # CloudWatch: period times evaluation periods (API, PutMetricAlarm).
@@ -366,7 +365,7 @@ def health_has_alarms(built: Built) -> Iterator[str]:
         if properties["Period"] * properties["EvaluationPeriods"] > ALARM_SPAN:
             yield f"{identity}: looks back over more than seven days"
     wanted: dict[tuple[str, str], str] = {}
-    dead = {"UndeliveredQueue"}
+    dead = set()
     queues = built.of_type("AWS::SQS::Queue")
     for _, _, properties in _events(built):
         queue = target_of(properties.get("Queue"))

@@ -29,8 +29,8 @@ FUNCTIONS: tuple[str, ...] = (*(source.function for source in SOURCES), WEBHOOK)
 
 # Dead letters wait for somebody to look: SQS's longest.
 KEPT_DEAD = 14 * 24 * 3600
-# An event that cannot be delivered for four hours becomes a dead letter, and its alarm rings.
-EVENT_AGE, EVENT_RETRIES = 4 * 3600, 185
+# How long EventBridge tries to reach a queue before the event goes to the queue's dead letters: its own longest.
+RETRY = {"MaximumEventAgeInSeconds": 86400, "MaximumRetryAttempts": 185}
 
 OVERDUE_NAMESPACE, OVERDUE_METRIC = "Plumbline/Functions", "WindowsOverdue"
 
@@ -449,7 +449,6 @@ def _queues(stage: str) -> Mapping[str, Value]:
                 "maxReceiveCount": MAX_RECEIVES,
             },
         )
-    made["UndeliveredQueue"] = _queue(resource_name(stage, "undelivered"), MessageRetentionPeriod=KEPT_DEAD)
     return made
 
 
@@ -477,12 +476,12 @@ def _from_alerts(queue: str) -> Value:
     return _allow("Alerts", "sns.amazonaws.com", ["sqs:SendMessage"], arn(queue), condition)
 
 
-def _rule(name: str, queue: str, **trigger: Value) -> Value:
+def _rule(name: str, source: Source, **trigger: Value) -> Value:
     target = {
         "Id": "queue",
-        "Arn": arn(queue),
-        "DeadLetterConfig": {"Arn": arn("UndeliveredQueue")},
-        "RetryPolicy": {"MaximumEventAgeInSeconds": EVENT_AGE, "MaximumRetryAttempts": EVENT_RETRIES},
+        "Arn": arn(logical(source.queue, "Queue")),
+        "DeadLetterConfig": {"Arn": arn(logical(source.queue, "DeadQueue"))},
+        "RetryPolicy": RETRY,
     }
     return {"Type": "AWS::Events::Rule", "Properties": {"Name": name, "Targets": [target], **trigger}}
 
@@ -497,37 +496,41 @@ def own_folder_pattern(prefix: str) -> Value:
 
 
 def _rules(stage: str) -> Mapping[str, Value]:
-    """One rule per source of AWS events, and the policy of each queue that somebody else than us sends to."""
+    """One rule per source of AWS events, and the policies of each queue that somebody else than us sends to.
+
+    What cannot be put on a queue goes to the queue's own dead letters, so that it is redriven like everything else.
+    """
     made: dict[str, Value] = {}
     for source in SOURCES:
         name, queue = resource_name(stage, source.queue), logical(source.queue, "Queue")
-        if takes_s3_events(source):
-            # Rules of existing buckets are made when they are connected, under names that begin like this one's.
-            pattern = own_folder_pattern(OWN_FOLDERS[source.queue])
-            rule = _rule(f"{name}-own", queue, EventPattern=pattern)
-            made[logical(source.queue, "Rule")] = {**rule, "Condition": "CreatesBucket"}
-            made[f"{queue}Policy"] = _send_policy(queue, [_from_rules(queue, f"{name}-*")])
-        elif source.pattern is not None:
-            made[logical(source.queue, "Rule")] = _rule(name, queue, EventPattern=dict(source.pattern))
-            made[f"{queue}Policy"] = _send_policy(queue, [_from_rules(queue, name)])
-        elif source.schedule is not None:
-            made[logical(source.queue, "Rule")] = _rule(name, queue, ScheduleExpression=source.schedule)
-            made[f"{queue}Policy"] = _send_policy(queue, [_from_rules(queue, name)])
-        elif source.topic:
+        dead = logical(source.queue, "DeadQueue")
+        if source.topic:
             made[logical(source.queue, "Subscription")] = {
                 "Type": "AWS::SNS::Subscription",
                 "Properties": {
                     "TopicArn": ref("AlertsTopic"),
                     "Protocol": "sqs",
                     "Endpoint": arn(queue),
-                    "RedrivePolicy": {"deadLetterTargetArn": arn("UndeliveredQueue")},
+                    "RedrivePolicy": {"deadLetterTargetArn": arn(dead)},
                 },
             }
-            made[f"{queue}Policy"] = _send_policy(queue, [_from_alerts(queue)])
-    made["UndeliveredQueuePolicy"] = _send_policy(
-        "UndeliveredQueue",
-        [_from_rules("UndeliveredQueue", resource_name(stage, "*")), _from_alerts("UndeliveredQueue")],
-    )
+            for each in (queue, dead):
+                made[f"{each}Policy"] = _send_policy(each, [_from_alerts(each)])
+            continue
+        allowed = name
+        if takes_s3_events(source):
+            # The rules of existing buckets are made by `plumbline connect`, under names that begin like this one's.
+            allowed = f"{name}-*"
+            rule = _rule(f"{name}-own", source, EventPattern=own_folder_pattern(OWN_FOLDERS[source.queue]))
+            made[logical(source.queue, "Rule")] = {**rule, "Condition": "CreatesBucket"}
+        elif source.pattern is not None:
+            made[logical(source.queue, "Rule")] = _rule(name, source, EventPattern=dict(source.pattern))
+        elif source.schedule is not None:
+            made[logical(source.queue, "Rule")] = _rule(name, source, ScheduleExpression=source.schedule)
+        else:
+            continue
+        for each in (queue, dead):
+            made[f"{each}Policy"] = _send_policy(each, [_from_rules(each, allowed)])
     return made
 
 
@@ -627,7 +630,7 @@ def _alarms(stage: str) -> Mapping[str, Value]:
         name = resource_name(stage, source.queue)
         made[logical(source.queue, "DeadAlarm")] = _alarm(
             f"{name}-dead",
-            f"{source.function} failed on messages {MAX_RECEIVES} times; they wait in {name}-dead.",
+            f"Messages wait in {name}-dead: {source.function} failed on them, or they could not be put on {name}.",
             _queue_metric(logical(source.queue, "DeadQueue"), "ApproximateNumberOfMessagesVisible"),
         )
         made[logical(source.queue, "LateAlarm")] = _alarm(
@@ -648,11 +651,6 @@ def _alarms(stage: str) -> Mapping[str, Value]:
             _function_metric(function, "Throttles"),
             EvaluationPeriods=3,
         )
-    made["UndeliveredAlarm"] = _alarm(
-        resource_name(stage, "undelivered"),
-        f"An event or an alert could not be put on its queue; it waits in {resource_name(stage, 'undelivered')}.",
-        _queue_metric("UndeliveredQueue", "ApproximateNumberOfMessagesVisible"),
-    )
     made["OverdueAlarm"] = _alarm(
         resource_name(stage, "windows-overdue"),
         "Windows wait for their evaluation for more than an hour, or the clock does not run.",
@@ -675,7 +673,7 @@ def _overdue_metric(stage: str) -> Mapping[str, Value]:
 
 def _dashboard(stage: str) -> Mapping[str, Value]:
     """Queues, dead letters, functions and what they count, on one page."""
-    dead = [f"{resource_name(stage, source.queue)}-dead" for source in SOURCES] + [resource_name(stage, "undelivered")]
+    dead = [f"{resource_name(stage, source.queue)}-dead" for source in SOURCES]
     queues = [resource_name(stage, source.queue) for source in SOURCES]
     functions = [resource_name(stage, function) for function in FUNCTIONS]
     service = f"plumbline-{stage}"
@@ -727,5 +725,4 @@ def _outputs() -> Value:
         "OperationsTopicArn": {"Description": "Alarms about the pipeline itself", "Value": ref("OperationsTopic")},
         "CapturesQueueArn": {"Description": "Target of rules of capture buckets", "Value": arn("CapturesQueue")},
         "GroundTruthQueueArn": {"Description": "Target of rules of label buckets", "Value": arn("GroundTruthQueue")},
-        "UndeliveredQueueArn": {"Description": "Dead letters of such rules", "Value": arn("UndeliveredQueue")},
     }

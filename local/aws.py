@@ -417,14 +417,19 @@ def create_resources(
         AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
         BillingMode="PAY_PER_REQUEST",
     )
+    aws.client("dynamodb").update_time_to_live(
+        TableName=table, TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires_at"}
+    )
     topic = sns.create_topic(Name=resource_name(stage, "alerts"))["TopicArn"]
     urls, dead_urls, arns = {}, {}, {}
     for source in sources:
         name = resource_name(stage, source.queue)
-        dead_urls[source.queue] = sqs.create_queue(QueueName=f"{name}-dead")["QueueUrl"]
+        policy = {"Policy": _events_may_send(stage, name)} if source.pattern is not None else {}
+        dead_urls[source.queue] = sqs.create_queue(QueueName=f"{name}-dead", Attributes=policy)["QueueUrl"]
         urls[source.queue] = sqs.create_queue(
             QueueName=name,
             Attributes={
+                **policy,
                 "VisibilityTimeout": str(source.visibility),
                 "RedrivePolicy": json.dumps(
                     {"deadLetterTargetArn": queue_arn(f"{name}-dead"), "maxReceiveCount": MAX_RECEIVES}
@@ -438,6 +443,19 @@ def create_resources(
             _put_rule(events, name, source.pattern, queue_arn(name))
     aws.resources = Resources(stage, urls, dead_urls, arns, table, topic, tuple(buckets))
     return aws.resources
+
+
+def _events_may_send(stage: str, queue: str) -> str:
+    """The policy of a queue and of its dead letters: EventBridge may send for every rule of the stage."""
+    rules = f"arn:aws:events:{REGION}:{ACCOUNT}:rule/{resource_name(stage, '*')}"
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": [queue_arn(queue), queue_arn(f"{queue}-dead")],
+        "Condition": {"ArnLike": {"aws:SourceArn": rules}},
+    }
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
 def add_s3_rule(aws: LocalAws, stage: str, queue: str, bucket: str, prefix: str) -> str:

@@ -335,10 +335,17 @@ def _xml(name: str, value: Any) -> str:
 
 
 def _serialized(original: Callable[..., Any]) -> Callable[..., Any]:
-    """A listing's XML written as it is; moto walks the service model for every member of every key."""
+    """A listing's XML written as it is; moto walks the service model for every member of every key.
+
+    And a bucket that tells EventBridge of its objects says so when it is asked, which moto forgets.
+    """
 
     def serialized(self: S3Response, action_result: ActionResult) -> Any:
         listing = action_result.result
+        if self.data.get("Action") == "GetBucketNotificationConfiguration" and isinstance(listing, dict):
+            stored = self.backend.get_bucket_notification_configuration(self.bucket_name)
+            if stored.event_bridge is not None:
+                listing["EventBridgeConfiguration"] = {}
         if self.data.get("Action") != "ListObjectsV2" or not isinstance(listing, dict):
             return original(self, action_result)
         body = "".join(_xml(name, value) for name, value in listing.items())

@@ -20,9 +20,9 @@ HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(secon
 # What a retraining costs by a later version of the definition.
 CHANGED_COST = 0.25
 
-# Seven histories in ten have a scene: they are arranged so that something rare happens. The weights let each
+# Three histories in four have a scene: they are arranged so that something rare happens. The weights let each
 # of the calls that belong to a scene (hostile.FOCUS) come up about as often.
-SCENES = {"broken": 10, "jobs": 14, "approval": 40, "promotion": 60, "return": 28, "claims": 35}
+SCENES = {"broken": 14, "jobs": 20, "approval": 50, "promotion": 88, "return": 32, "claims": 50}
 
 # What answers: the probability of class 1 by the two features of a row.
 TOYS: dict[str, Any] = {
@@ -160,7 +160,7 @@ def draw_history(seed: int) -> History:
     """Draw a whole history."""
     draw = Draws(seed).of("history")
     set_up = Draws(seed).of("scene")
-    scene = set_up.choices(list(SCENES), list(SCENES.values()))[0] if set_up.random() < 0.7 else ""
+    scene = set_up.choices(list(SCENES), list(SCENES.values()))[0] if set_up.random() < 0.75 else ""
     loop = scene in ("approval", "promotion", "return", "claims")
     windows = draw.randint(8 if loop else 6, 14) + (3 if scene == "return" else 0)
     effects = draw.random() < 0.5 or loop

@@ -86,11 +86,13 @@ RARE = {
 
 # The rarest, which need to be aimed at more often.
 OFTEN = {
-    **{"ledger.get CLAIM#PROMOTION": 3, "ledger.put CLAIM#PROMOTION": 4, "ledger.put CLAIM#RETRAIN": 3},
-    **{"ledger.put OUTCOME": 3, "ledger.put INCIDENT": 3, "ledger.put EXECUTION": 2, "ledger.put DUE": 2},
-    **{"topic.publish": 2, "objects.get definitions": 2, "objects.get retraining": 2, "objects.put baselines": 6},
-    **{"queues.send promotion-claims": 4, "queues.send retrain-claims": 6, "queues.send endpoints": 3},
-    **{"queues.send model-packages": 3, "sagemaker.describe_model_package": 2},
+    **{"ledger.get CLAIM#PROMOTION": 4, "ledger.put CLAIM#PROMOTION": 5, "ledger.put CLAIM#RETRAIN": 4},
+    **{"ledger.get CLAIM#RETRAIN": 2, "ledger.get DUE": 3, "ledger.put DUE": 2, "ledger.put OUTCOME": 3},
+    **{"ledger.get TRIGGER": 3, "ledger.put TRIGGER": 2, "ledger.put INCIDENT": 3, "ledger.put EXECUTION": 2},
+    **{"ledger.query MONITOR": 4, "ledger.get MONITORS": 4, "topic.publish": 3, "objects.get definitions": 4},
+    **{"objects.get retraining": 4, "objects.put baselines": 6, "queues.send promotion-claims": 4},
+    **{"queues.send retrain-claims": 6, "queues.send endpoints": 5, "queues.send model-packages": 3},
+    **{"sagemaker.describe_endpoint_config": 2, "sagemaker.update_endpoint": 3, "sagemaker.describe_model_package": 2},
 }
 
 # Calls that are made seldom, by the scene (history.py) in which they come up: such a history aims at one of them.

@@ -563,7 +563,7 @@ class World:
         draw = self.draws.of("execution", number)
         took = draw.choice([8, 20, 45, 90]) * MINUTE
         result = draw.choice(["good", "good", "good", "good", "bad", "none", "failed", "stopped"])
-        if self.history.scene in ("approval", "return"):
+        if self.history.scene in ("approval", "return") or (self.history.scene == "promotion" and draw.random() < 0.6):
             result = "good"
         self.at(self._time + took, "execution", self._execution_ends, number, arn, result)
 

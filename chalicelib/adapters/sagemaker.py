@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from datetime import UTC
 from typing import Any
 
+import msgspec
 from botocore.exceptions import ClientError, ParamValidationError
 
 from chalicelib.errors import ConflictError, NotFoundError, RefusedError
-from chalicelib.ports import Endpoint, ExecutionStep, ModelPackage, PipelineExecution, ProcessingJob
+from chalicelib.ports import Endpoint, ExecutionStep, ModelPackage, Pipeline, PipelineExecution, ProcessingJob
 
 # As AWS spells them: Could not find endpoint "…" / ModelPackage … does not exist / Pipeline … not found.
 _ABSENT_WORDS = ("could not find", "does not exist", "not found")
@@ -48,6 +49,15 @@ class SageMakerApi:
                 raise RefusedError(f"pipeline {request.get('PipelineName')}: {_text(error)}") from error
             raise
         return arn
+
+    def describe_pipeline(self, name: str) -> Pipeline:
+        """DescribePipeline, and what its definition says of its parameters. Raises NotFoundError."""
+        with _absent_as_not_found(f"pipeline {name}"):
+            answer = self._client.describe_pipeline(PipelineName=name)
+        # A definition that somebody wrote by hand may have no parameters at all.
+        definition = msgspec.json.decode(answer.get("PipelineDefinition") or "{}")
+        parameters = {each["Name"]: "DefaultValue" not in each for each in definition.get("Parameters", ())}
+        return Pipeline(answer["PipelineName"], answer["RoleArn"], parameters)
 
     def describe_execution(self, arn: str) -> PipelineExecution:
         """DescribePipelineExecution; the pipeline's name is read from its ARN. Raises NotFoundError."""

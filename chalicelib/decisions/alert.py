@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from chalicelib.errors import UnreadableError
+from chalicelib.errors import UNDECODABLE, UnreadableError
 
 State = Literal["opened", "resolved", "notice"]
 Severity = Literal["critical", "error", "warning", "info"]
@@ -119,8 +119,8 @@ def decode_alert(text: str | bytes) -> Alert:
     """Read what `encode_alert` wrote. Raises UnreadableError."""
     try:
         return msgspec.json.decode(text, type=Alert)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UnreadableError("alert message", f"expected an alert as JSON: {error}") from None
+    except UNDECODABLE:
+        raise UnreadableError("message", "expected an alert as JSON") from None
 
 
 def attributes(alert: Alert) -> dict[str, str]:

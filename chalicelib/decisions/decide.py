@@ -33,6 +33,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     broken               reasons why the data itself is broken (schema, nulls); a retraining would learn the break
     violations           SageMaker threshold violations, by monitor type
     triggers, vetoes     alarms in ALARM with that role
+    paused               since when and until when a person holds everything back, in words; "" when nobody does
     newer_window         the newest settled window when it is not this one, else ""
     """
 
@@ -53,6 +54,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     triggers: Sequence[str] = ()
     vetoes: Sequence[str] = ()
     evidence_alarms: Sequence[str] = ()
+    paused: str = ""
     newer_window: str = ""
 
 
@@ -119,6 +121,8 @@ def _held_back(situation: Situation, policy: Policy) -> list[str]:
     """Reasons why nothing is retrained or rolled back on this window, whatever its losses."""
     if situation.newer_window:
         return [f"restated: the newer settled window {situation.newer_window} decides"]
+    if situation.paused:
+        return [f"{situation.paused}: nothing is retrained or rolled back"]
     if situation.vetoes:
         return [f"alarm {name} is declared a veto and is in ALARM" for name in situation.vetoes]
     if situation.broken:

@@ -8,8 +8,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from chalicelib.errors import ConflictError
-from chalicelib.ports import Ledger
+from chalicelib.errors import UNDECODABLE, ConflictError, UnreadableError
+from chalicelib.ports import Item, Ledger
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -25,9 +25,9 @@ class Stored(msgspec.Struct, Generic[T], frozen=True):
 
 
 def load(ledger: Ledger, pk: str, sk: str, kind: type[T]) -> Stored[T] | None:
-    """Read one document, or None."""
+    """Read one document, or None. Raises UnreadableError for one that is no such document."""
     item = ledger.get(pk, sk)
-    return Stored(msgspec.json.decode(item.body, type=kind), item.revision) if item else None
+    return Stored(decoded(item, kind), item.revision) if item else None
 
 
 def load_all(
@@ -41,9 +41,17 @@ def load_all(
     newest_first: bool = False,
     limit: int | None = None,
 ) -> list[T]:
-    """Read the documents of a partition in key order."""
+    """Read the documents of a partition in key order. Raises UnreadableError for one that is no such document."""
     items = ledger.query(pk, begins_with=begins_with, since=since, until=until, newest_first=newest_first, limit=limit)
-    return [msgspec.json.decode(item.body, type=kind) for item in items]
+    return [decoded(item, kind) for item in items]
+
+
+def decoded(item: Item, kind: type[T]) -> T:
+    """The document of an item. Raises UnreadableError naming the item, and nothing of what it holds."""
+    try:
+        return msgspec.json.decode(item.body, type=kind)
+    except UNDECODABLE:
+        raise UnreadableError(f"{item.pk} / {item.sk}", f"expected a document of the kind {kind.__name__}") from None
 
 
 def put_if_absent(ledger: Ledger, pk: str, sk: str, value: msgspec.Struct, expires_at: datetime | None = None) -> bool:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from chalicelib.errors import ConflictError
-from chalicelib.facts.document import Stored, change, load
+from chalicelib.facts.document import Stored, change, decoded, load, load_all
 from chalicelib.ports import Ledger
 from chalicelib.records.window import Window
 
@@ -84,12 +84,18 @@ def finish(ledger: Ledger, monitor: str, window: str, generation: str) -> bool:
     return True
 
 
+def owed(ledger: Ledger, monitor: str) -> list[Due]:
+    """Every window of a monitor that is owed an evaluation, oldest first."""
+    found = [due for shard in range(SHARDS) for due in load_all(ledger, f"DUE#{shard}", Due, begins_with=f"{monitor}#")]
+    return sorted(found, key=lambda due: due.window)
+
+
 def take_ready(ledger: Ledger, now: datetime, limit: int = 1000) -> list[Due]:
     """Windows whose time has come and that are not with a worker; each is leased to the caller, who sends it."""
     ready: list[Due] = []
     for shard in range(SHARDS):
         for item in ledger.query(f"DUE#{shard}"):
-            due = msgspec.json.decode(item.body, type=Due)
+            due = decoded(item, Due)
             if due.not_before > now or (due.sent_until and due.sent_until > now) or len(ready) >= limit:
                 continue
             leased = msgspec.structs.replace(due, sent_until=now + RESEND_AFTER)

@@ -76,6 +76,14 @@ def evaluations(ledger: Ledger, monitor: str, since: str = "", until: str = "~")
     )
 
 
+def newest(ledger: Ledger, monitor: str) -> Evaluation | None:
+    """The evaluation of the newest window that has one."""
+    found = load_all(
+        ledger, monitor_partition(monitor), Evaluation, begins_with="EVALUATION#", newest_first=True, limit=1
+    )
+    return found[0] if found else None
+
+
 def newest_settled(ledger: Ledger, monitor: str) -> str:
     """The name of the newest settled window, or ""."""
     # Labels come late but not for ever: the newest settled window is near the newest evaluated one.

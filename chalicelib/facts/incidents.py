@@ -99,6 +99,22 @@ def pending(incident: Incident) -> tuple[OwedAlert, ...]:
     return incident.owed
 
 
+def forget_ended(ledger: Ledger, monitor: str, kind: str, since: datetime) -> None:
+    """Owe nothing any more about incidents that were both opened and resolved after a time: nobody was to be told."""
+    began = _text(since)
+
+    def think(stored: Incident | None) -> Incident | None:
+        if stored is None:
+            return None
+        late = [(alert.incident, alert.state) for alert in stored.owed if alert.decided_at > began]
+        ended = {incident for incident, state in late if state == "opened" and (incident, "resolved") in late}
+        return msgspec.structs.replace(
+            stored, owed=tuple(alert for alert in stored.owed if alert.incident not in ended)
+        )
+
+    change(ledger, *_key(monitor, kind), Incident, think)
+
+
 def mark_published(ledger: Ledger, monitor: str, kind: str, published: str) -> None:
     """Note that the alert with this id was published; repeating it changes nothing."""
 
@@ -132,6 +148,9 @@ def _decided_by(incident: Incident, window_start: str) -> Incident:
 
 def _owing(incident: Incident, state: Literal["opened", "resolved"], window_start: str, now: datetime) -> Incident:
     name = incident_id(incident.monitor, incident.kind, incident.number)
-    decided_at = now.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    alert = OwedAlert(alert_id(name, state), name, state, incident.severity, window_start, decided_at)
+    alert = OwedAlert(alert_id(name, state), name, state, incident.severity, window_start, _text(now))
     return msgspec.structs.replace(incident, owed=(*incident.owed, alert))
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -2,7 +2,8 @@
 
 Keys: MONITORS / {name} -> Entry (current version, where the document lies); INDEX#{kind}#{value} / {name} -> Pointer.
 A pointer is a hint: the reader checks it against the current entry, so that one left over from an older version
-leads nowhere.
+leads nowhere. A removed monitor keeps its entry, for what is in flight must find its definition to its end; no source
+leads to it, and its pool's endpoints alone do.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from chalicelib import keys
-from chalicelib.definition import Definition, canonical_json, split_s3_uri, version_of
+from chalicelib.definition import Definition, canonical_json, decode_definition, split_s3_uri, version_of
 from chalicelib.errors import NotFoundError
 from chalicelib.facts.document import change, load, load_all, put_if_absent
 from chalicelib.ports import Ledger, ObjectStore
@@ -19,12 +20,16 @@ PARTITION = "MONITORS"
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """`version` of the definition in force, and since when the monitor exists (no window before that is owed)."""
+    """`version` of the definition in force, and since when the monitor exists (no window before that is owed).
+
+    `removed_at` (ISO) is when it was removed, "" for a monitor that is evaluated.
+    """
 
     name: str
     version: str
     since: str
     sources: tuple[tuple[str, str], ...]
+    removed_at: str = ""
 
 
 class Pointer(msgspec.Struct, frozen=True):
@@ -48,8 +53,8 @@ def sources_of(definition: Definition) -> tuple[tuple[str, str], ...]:
 def add(ledger: Ledger, objects: ObjectStore, bucket: str, definition: Definition, since: str) -> Entry:
     """Store a definition as a new version and make it the one in force; repeating it changes nothing.
 
-    `since` is the name of the first window owed; a monitor that exists keeps its own. The document is written first,
-    the pointers next, the entry last, so that nobody finds a version that is not there.
+    `since` is the name of the first window owed; a monitor that exists and was not removed keeps its own. The document
+    is written first, the pointers next, the entry last, so that nobody finds a version that is not there.
     """
     version = version_of(definition)
     objects.put(bucket, keys.definition_key(definition.name, version), canonical_json(definition))
@@ -57,11 +62,28 @@ def add(ledger: Ledger, objects: ObjectStore, bucket: str, definition: Definitio
         point(ledger, kind, value, definition.name)
 
     def entry(stored: Entry | None) -> Entry:
-        return Entry(definition.name, version, stored.since if stored else since, sources_of(definition))
+        known = stored is not None and not stored.removed_at
+        return Entry(definition.name, version, stored.since if stored and known else since, sources_of(definition))
 
     current, _ = change(ledger, PARTITION, definition.name, Entry, entry)
     assert current is not None
     return current
+
+
+def remove(ledger: Ledger, name: str, at: str) -> bool:
+    """Let no event and no clock find a monitor any more; False when there is none, or it is removed already."""
+
+    def think(stored: Entry | None) -> Entry | None:
+        return None if stored is None or stored.removed_at else msgspec.structs.replace(stored, removed_at=at)
+
+    _, removed = change(ledger, PARTITION, name, Entry, think)
+    return removed
+
+
+def is_removed(ledger: Ledger, name: str) -> bool:
+    """Whether a monitor was removed and not added again."""
+    entry = get(ledger, name)
+    return entry is not None and bool(entry.removed_at)
 
 
 def point(ledger: Ledger, kind: str, value: str, monitor: str) -> None:
@@ -72,7 +94,9 @@ def point(ledger: Ledger, kind: str, value: str, monitor: str) -> None:
 def find(ledger: Ledger, kind: str, value: str) -> list[Entry]:
     """The monitors that listen to a source, by name. Endpoints that we made ourselves are in no definition."""
     entries = (get(ledger, pointer.name) for pointer in load_all(ledger, f"INDEX#{kind}#{value}", Pointer))
-    return [entry for entry in entries if entry and (kind == "pool-endpoint" or (kind, value) in entry.sources)]
+    if kind == "pool-endpoint":
+        return [entry for entry in entries if entry]
+    return [entry for entry in entries if entry and not entry.removed_at and (kind, value) in entry.sources]
 
 
 def get(ledger: Ledger, name: str) -> Entry | None:
@@ -81,6 +105,7 @@ def get(ledger: Ledger, name: str) -> Entry | None:
 
 
 def all_entries(ledger: Ledger) -> list[Entry]:
+    """Every monitor by name, the removed ones too."""
     return load_all(ledger, PARTITION, Entry)
 
 
@@ -99,11 +124,11 @@ class Definitions:
         return self.of(entry)
 
     def of(self, entry: Entry) -> Definition:
-        """The definition of an entry."""
+        """The definition of an entry. Raises UnreadableError when what is stored is none."""
         if (known := self._decoded.get((entry.name, entry.version))) is not None:
             return known
-        body = self._objects.get(self._bucket, keys.definition_key(entry.name, entry.version)).body
-        definition = msgspec.json.decode(body, type=Definition)
+        key = keys.definition_key(entry.name, entry.version)
+        definition = decode_definition(self._objects.get(self._bucket, key).body, key)
         self._decoded[entry.name, entry.version] = definition
         return definition
 

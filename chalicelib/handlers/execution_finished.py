@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from chalicelib.definition import Definition, split_s3_uri
-from chalicelib.errors import NotFoundError, UnreadableError
+from chalicelib.errors import UNDECODABLE, NotFoundError, UnreadableError
 from chalicelib.events import job_changed
 from chalicelib.facts import evaluations, incidents
 from chalicelib.handlers.incident_alerts import Finding, publish_pending
@@ -70,7 +70,7 @@ def _violations(services: Services, report: str) -> list[str]:
         return []
     try:
         found = msgspec.json.decode(body, type=_Violations).violations
-    except msgspec.DecodeError:
+    except UNDECODABLE:
         raise UnreadableError(key, "expected SageMaker's constraint_violations.json") from None
     names = (violation.get("metric_name") or violation.get("feature_name") for violation in found)
     return [f"{name}: {violation.get('constraint_check_type')}" for name, violation in zip(names, found, strict=True)]

@@ -67,7 +67,7 @@ def _windows_with_ids(services: Services, definition: Definition, unknown: set[s
         window = Window.parse(keys.parse_ids_key(index.key), definition.window_length)
         if services.now() >= window.end + definition.horizon:
             break
-        matched = ids_among(unknown, services.objects.get(bucket, index.key).body)
+        matched = ids_among(unknown, services.objects.get(bucket, index.key).body, index.key)
         if matched:
             unknown -= matched
             touched.append(window)

@@ -25,6 +25,7 @@ import msgspec
 from chalicelib import keys
 from chalicelib.errors import MisconfiguredError, NotFoundError
 from chalicelib.facts.deliveries import Receipt, receive
+from chalicelib.records.capture import plausible
 from chalicelib.records.ground_truth import Label, write_ground_truth
 from chalicelib.webhooks import SignatureError, Verified, verify
 from chalicelib.wiring import Services
@@ -33,7 +34,7 @@ MAX_BODY_BYTES = 1024 * 1024
 
 _LINES = ("application/jsonlines", "application/x-ndjson")
 _TYPES = ("application/json", *_LINES)
-_NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
+_NUMBER = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
 _TITLES = {
     400: "Bad Request",
     401: "Unauthorized",
@@ -324,7 +325,7 @@ def _time(value: Any, field: str, faults: list[tuple[str, str]]) -> datetime | N
     try:
         time = msgspec.convert(value, datetime)
         if isinstance(value, str) and time.tzinfo is not None:
-            return time.astimezone(UTC)
+            return plausible(time)
     except (msgspec.ValidationError, OverflowError):
         pass
     faults.append((field, "a time in ISO 8601 with its zone, such as 2026-01-02T03:04:05Z"))

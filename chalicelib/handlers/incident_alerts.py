@@ -13,7 +13,7 @@ import msgspec
 from chalicelib.decisions import alert as words
 from chalicelib.decisions.alert import Alert, Severity
 from chalicelib.definition import Definition
-from chalicelib.facts import incidents
+from chalicelib.facts import incidents, pauses
 from chalicelib.wiring import Services
 
 TITLES = {
@@ -36,8 +36,16 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def publish_pending(services: Services, definition: Definition, findings: Mapping[str, Finding]) -> None:
-    """Publish every alert that this monitor's incidents owe, also those that an earlier crash left behind."""
-    for incident in incidents.read_incidents(services.ledger, definition.name):
+    """Publish every alert that this monitor's incidents owe, also those that an earlier crash left behind.
+
+    While a pause holds none is: they stay owed, and of an incident that begins and ends within it nobody is told.
+    """
+    owing = [each for each in incidents.read_incidents(services.ledger, definition.name) if incidents.pending(each)]
+    if owing and (pause := pauses.in_force(services.ledger, definition.name, services.now())):
+        for incident in owing:
+            incidents.forget_ended(services.ledger, definition.name, incident.kind, pause.since)
+        return
+    for incident in owing:
         for owed in incidents.pending(incident):
             finding = findings.get(incident.kind)
             if finding is None or finding.window != owed.window:

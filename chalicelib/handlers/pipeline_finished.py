@@ -9,9 +9,9 @@ import msgspec
 
 from chalicelib.decisions.retrain import DISPLAY_NAME
 from chalicelib.definition import Definition, split_s3_uri
-from chalicelib.errors import NotFoundError
+from chalicelib.errors import UNDECODABLE, NotFoundError
 from chalicelib.events import execution_changed
-from chalicelib.facts import claims, decisions
+from chalicelib.facts import claims, decisions, monitors
 from chalicelib.handlers.challenges import WAITING, end_retrain, request_promotion
 from chalicelib.handlers.incident_alerts import notify
 from chalicelib.ports import ExecutionStep, PipelineExecution
@@ -76,6 +76,9 @@ def _challenge(services: Services, definition: Definition, claim: claims.Retrain
     if package.approval_status == "Rejected":
         reason = f"{package_arn} was rejected"
         end_retrain(services, definition, claim.decision_id, claim.window, "REFUSED", reason)
+    elif monitors.is_removed(services.ledger, definition.name):
+        reason = f"{package_arn} challenges nobody: the monitor was removed"
+        end_retrain(services, definition, claim.decision_id, claim.window, "REFUSED", reason)
     elif definition.policy.promotion == "manual" and package.approval_status != "Approved":
         approval = claims.Approval(definition.name, claim.decision_id)
         claims.await_approval(services.ledger, package_arn, approval)
@@ -109,7 +112,7 @@ def _refusal(services: Services, claim: claims.RetrainClaim, execution: Pipeline
     try:
         body = services.objects.get(bucket, f"{prefix}/evaluation/evaluation.json").body
         found = msgspec.json.decode(body, type=_Evaluation)
-    except (NotFoundError, msgspec.DecodeError):
+    except (NotFoundError, *UNDECODABLE):
         return f"{execution.arn} registered no model package"
     challenger, best = found.losses.challenger, found.best_incumbent
     return f"held-back error {challenger:.4f} is not lower than the best incumbent's {best:.4f}"

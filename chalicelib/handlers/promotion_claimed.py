@@ -20,7 +20,7 @@ from chalicelib.decisions.challenger import challenge
 from chalicelib.definition import Definition, split_s3_uri
 from chalicelib.errors import ConflictError, MisconfiguredError, NotFoundError, PlumblineError
 from chalicelib.events import claim_message
-from chalicelib.facts import champions, claims, deployments, due, evaluations
+from chalicelib.facts import champions, claims, deployments, due, evaluations, pauses
 from chalicelib.facts import monitors as index
 from chalicelib.facts.champions import Candidate, Champion
 from chalicelib.facts.claims import PromotionClaim
@@ -77,6 +77,10 @@ def _advance(services: Services, definition: Definition, claim: PromotionClaim) 
             _end(services, definition, claim, "SUPERSEDED", f"generation {champion.generation} reigns already")
     elif not _exists(services, definition.endpoint):
         _end(services, definition, claim, "FAILED", f"the endpoint {definition.endpoint} does not exist any more")
+    elif claim.state == "APPLYING" and index.is_removed(services.ledger, definition.name):
+        _end(services, definition, claim, "REFUSED", "the monitor was removed")
+    elif claim.state == "APPLYING" and pauses.in_force(services.ledger, definition.name, services.now()):
+        return  # the clock comes back; what the endpoint was asked for already is taken to its end
     elif claim.state == "APPLYING":
         _apply(services, definition, claim, champion)
     else:

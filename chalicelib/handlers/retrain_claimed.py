@@ -8,18 +8,27 @@ from __future__ import annotations
 
 from chalicelib.errors import RefusedError
 from chalicelib.events import claim_message
-from chalicelib.facts import claims
+from chalicelib.facts import claims, monitors, pauses
 from chalicelib.handlers.challenges import end_retrain, tell
 from chalicelib.wiring import Services
 
 
 def handle(body: str, services: Services) -> None:
-    """Start what is claimed; a message about a claim that has moved on is a repeat."""
+    """Start what is claimed; a message about a claim that has moved on is a repeat.
+
+    While a pause holds nothing is started, and the clock sends the claim again; of a removed monitor nothing is.
+    """
     message = claim_message(body)
     claim = claims.load_retrain(services.ledger, message.monitor)
     if claim is None or claim.decision_id != message.claim_id or claim.state != "STARTING":
         return
     definition = services.definitions.get(message.monitor)
+    if monitors.is_removed(services.ledger, definition.name):
+        reason = "not started: the monitor was removed"
+        end_retrain(services, definition, claim.decision_id, claim.window, "FAILED", reason)
+        return
+    if pauses.in_force(services.ledger, definition.name, services.now()):
+        return
     try:
         arn = services.sagemaker.start_pipeline(claim.request)
     except RefusedError as error:

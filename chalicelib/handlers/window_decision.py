@@ -18,7 +18,7 @@ from chalicelib.decisions.decide import Action, Situation, decide
 from chalicelib.definition import LABELLED_TYPES, Definition, split_s3_uri, version_of
 from chalicelib.errors import PlumblineError
 from chalicelib.events import ClaimMessage
-from chalicelib.facts import alarms, champions, claims, decisions, due, evaluations, incidents
+from chalicelib.facts import alarms, champions, claims, decisions, due, evaluations, incidents, pauses
 from chalicelib.facts.champions import Champion
 from chalicelib.facts.decisions import Evidence, Record
 from chalicelib.facts.evaluations import Evaluation, Loss
@@ -99,6 +99,7 @@ def _decide(
         if trigger.answered or claim is None or trigger.at >= claim.started_at  # older ones: that start was the answer
     ]
     states = _alarms(services, definition, triggers)
+    pause = pauses.in_force(services.ledger, definition.name, services.now())
     losses = _losses(services, definition, window, evaluation, _since_start(claim))
     since = _evidence_since(claim, window)
     evidence = [] if newer else _losses(services, definition, window, evaluation, since)
@@ -126,11 +127,12 @@ def _decide(
         triggers=states.triggers,
         vetoes=states.vetoes,
         evidence_alarms=states.evidence,
+        paused=pause.words if pause else "",
         newer_window=newer,
     )
     verdict = decide(situation, policy)
     version = version_of(definition)
-    digest = _evidence_digest(evaluation, evidence, triggers, states, newer)
+    digest = _evidence_digest(evaluation, evidence, triggers, states, newer, situation.paused)
     record = Record(
         decision_id=decisions.decision_id(definition.name, window.name, version, digest),
         monitor=definition.name,
@@ -154,7 +156,7 @@ def _decide(
         record = with_manifest(services, definition, window, record, champion)
     stored = decisions.save(services.ledger, record)
     unable = verdict.action is Action.RETRAIN and stored.action != Action.RETRAIN.value  # too little to learn from, yet
-    if evaluation.settled and not newer and not states.vetoes and not unable:
+    if evaluation.settled and not newer and not states.vetoes and not pause and not unable:
         alarms.answered(services.ledger, definition.name, triggers, window.name)
     body = msgspec.json.encode(stored, order="sorted")
     services.objects.put_if_absent(
@@ -314,14 +316,16 @@ def _evidence_digest(
     triggers: Sequence[alarms.Trigger],
     states: _Alarms,
     newer: str,
+    paused: str,
 ) -> str:
     """What a decision stands on.
 
-    The losses of the windows before count while the window is the newest: late labels change them. So does a veto: its
-    end asks anew. A trigger counts by the moment it asked: the same alarm asking again is a new question.
+    The losses of the windows before count while the window is the newest: late labels change them. So does a veto or a
+    pause: its end asks anew. A trigger counts by the moment it asked: the same alarm asking again is a new question.
     """
     asked = sorted(f"{each.at.isoformat()} {each.alarm}" for each in triggers if each.alarm in states.triggers)
-    document = [evaluation.digest, list(losses), asked, [] if newer else states.vetoes]
+    held = [*states.vetoes, *([paused] if paused else [])]
+    document = [evaluation.digest, list(losses), asked, [] if newer else held]
     return hashlib.sha256(msgspec.json.encode(document)).hexdigest()
 
 

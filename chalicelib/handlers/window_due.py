@@ -5,7 +5,7 @@ from __future__ import annotations
 from chalicelib.definition import Definition
 from chalicelib.errors import ConflictError
 from chalicelib.events import window_message
-from chalicelib.facts import champions, due, evaluations, rebuilds
+from chalicelib.facts import champions, due, evaluations, monitors, rebuilds
 from chalicelib.facts.document import Stored
 from chalicelib.facts.evaluations import Evaluation
 from chalicelib.facts.rebuilds import Rebuild
@@ -24,11 +24,16 @@ ATTEMPTS = 3
 def handle(body: str, services: Services) -> None:
     """Work off one message. Nothing is owed any more: a repeat. Marked again while this ran: it stays due.
 
+    What is owed to a removed monitor is owed no longer.
+
     Raises ConflictError when other workers evaluated the same window again and again meanwhile.
     """
     message = window_message(body)
     owed = due.read(services.ledger, message.monitor, message.window)
     if owed is None:
+        return
+    if monitors.is_removed(services.ledger, message.monitor):
+        due.finish(services.ledger, message.monitor, message.window, owed.revision)
         return
     definition = services.definitions.get(message.monitor)
     window = Window.parse(message.window, definition.window_length)

@@ -7,7 +7,7 @@ lifecycle rule has deleted since stays counted.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -17,6 +17,7 @@ from chalicelib.errors import ConflictError, NotFoundError, UnreadableError
 from chalicelib.events import object_created_body
 from chalicelib.facts import champions, deployments, labels
 from chalicelib.monitors import baseline
+from chalicelib.monitors.baseline import read_analysis, read_constraints, read_model_constraints, read_statistics
 from chalicelib.monitors.evaluation import Baselines, Document, Span, Task
 from chalicelib.records.ground_truth import Label, read_ground_truth, resolve
 from chalicelib.records.segment import (
@@ -221,32 +222,34 @@ def baselines(
     folder = champion.reign_at(window.name).baseline if champion else ""
     if folder:
         return Baselines(
-            data_quality_statistics=_document(services, f"{folder}/{baseline.DATA_STATISTICS}"),
-            data_quality_constraints=_document(services, f"{folder}/{baseline.DATA_CONSTRAINTS}"),
-            model_quality_constraints=_document(services, f"{folder}/{baseline.MODEL_CONSTRAINTS}"),
-            model_bias_constraints=_own_document(services, definition.bias, f"{folder}/{baseline.BIAS_CONSTRAINTS}"),
-            model_explainability_constraints=_own_document(
+            data_quality_statistics=_document(services, f"{folder}/{baseline.DATA_STATISTICS}", read_statistics),
+            data_quality_constraints=_document(services, f"{folder}/{baseline.DATA_CONSTRAINTS}", read_constraints),
+            model_quality_constraints=_document(
+                services, f"{folder}/{baseline.MODEL_CONSTRAINTS}", read_model_constraints
+            ),
+            model_bias_constraints=_own_analysis(services, definition.bias, f"{folder}/{baseline.BIAS_CONSTRAINTS}"),
+            model_explainability_constraints=_own_analysis(
                 services, definition.attribution, f"{folder}/{baseline.EXPLAINABILITY_CONSTRAINTS}"
             ),
             source=folder,
         )
     given = definition.baseline
     return Baselines(
-        data_quality_statistics=_document(services, given.data_quality_statistics),
-        data_quality_constraints=_document(services, given.data_quality_constraints),
-        model_quality_constraints=_document(services, given.model_quality_constraints),
-        model_bias_constraints=_document(services, given.model_bias_constraints),
-        model_explainability_constraints=_document(services, given.model_explainability_constraints),
+        data_quality_statistics=_document(services, given.data_quality_statistics, read_statistics),
+        data_quality_constraints=_document(services, given.data_quality_constraints, read_constraints),
+        model_quality_constraints=_document(services, given.model_quality_constraints, read_model_constraints),
+        model_bias_constraints=_document(services, given.model_bias_constraints, read_analysis),
+        model_explainability_constraints=_document(services, given.model_explainability_constraints, read_analysis),
         source="definition",
     )
 
 
-def _own_document(services: Services, section: object, uri: str) -> Document | None:
+def _own_analysis(services: Services, section: object, uri: str) -> Document | None:
     """A part of a challenger's own baseline that its held-back rows may not have been enough for."""
     if section is None:
         return None
     try:
-        return _document(services, uri)
+        return _document(services, uri, read_analysis)
     except NotFoundError:
         return None
 
@@ -257,17 +260,10 @@ def data_constraints(services: Services, definition: Definition, window: Window)
     folder = champion.reign_at(window.name).baseline if champion else ""
     uri = f"{folder}/{baseline.DATA_CONSTRAINTS}" if folder else definition.baseline.data_quality_constraints
     try:
-        return _document(services, uri)
+        return _document(services, uri, read_constraints)
     except (NotFoundError, UnreadableError):
         return None
 
 
-def _document(services: Services, uri: str) -> Document | None:
-    if not uri:
-        return None
-    body = services.objects.get(*split_s3_uri(uri)).body
-    try:
-        document: Document = msgspec.json.decode(body, type=dict)
-    except msgspec.DecodeError:
-        raise UnreadableError(uri, "expected a baseline file: one JSON object") from None
-    return document
+def _document(services: Services, uri: str, read: Callable[[bytes, str], Document]) -> Document | None:
+    return read(services.objects.get(*split_s3_uri(uri)).body, uri) if uri else None

@@ -50,8 +50,9 @@ def handle(services: Services) -> int:
     for entry in index.all_entries(services.ledger):
         try:
             definition = services.definitions.of(entry)
-            closed = _owe_closed_windows(services, definition, entry.since, now)
-            _reconcile_deployment(services, definition, closed)
+            if not entry.removed_at:  # of a removed monitor only what is in flight is taken to its end
+                closed = _owe_closed_windows(services, definition, entry.since, now)
+                _reconcile_deployment(services, definition, closed)
             _reconcile_retrain(services, definition, now)
             _reconcile_promotion(services, definition, now)
         except Exception as error:  # told below, with the monitor's name
@@ -70,11 +71,10 @@ def _owe_closed_windows(services: Services, definition: Definition, since: str, 
     """
     length = definition.window_length
     back = max(min(SECOND_LOOK, definition.horizon / 2) // length, 1) * length
-    first = (
-        Window.parse(since, length)
-        if (done := cursor.read(services.ledger, definition.name)) is None
-        else (Window.parse(done, length).next())
-    )
+    first = Window.parse(since, length)
+    if done := cursor.read(services.ledger, definition.name):
+        # A monitor that was removed and added again begins later than it had come.
+        first = max(first, Window.parse(done, length).next())
     last = None
     window = first
     for _ in range(CATCH_UP):

@@ -1,19 +1,20 @@
-"""A baseline from rows that a model was not trained on: the same files that a baseline job writes.
+"""Baseline files: reading those that a baseline job (or anybody) wrote, and making them from held-back rows.
 
-A baseline made from training rows flatters the model and then alarms on everything.
+A file is checked here for the shape that the checks need, once and whole; refuses to know what its numbers mean
+(`data_quality`, `model_quality`). A baseline made from training rows flatters the model and then alarms on everything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.errors import MisconfiguredError
+from chalicelib.errors import UNDECODABLE, MisconfiguredError, UnreadableError
 from chalicelib.monitors import data_quality, model_bias, model_explainability, model_quality
 from chalicelib.monitors.documents import encode_json
 from chalicelib.monitors.model_explainability import AttributionSettings
@@ -30,6 +31,117 @@ MODEL_STATISTICS = "model_quality/statistics.json"
 MODEL_CONSTRAINTS = "model_quality/constraints.json"
 BIAS_CONSTRAINTS = "model_bias/analysis.json"
 EXPLAINABILITY_CONSTRAINTS = "model_explainability/analysis.json"
+
+# More rows than anybody has; far below 2^53, where numbers of JSON cease to be whole.
+_Count = Annotated[float, msgspec.Meta(ge=0, le=2**50)]
+
+
+class _Sketch(msgspec.Struct, frozen=True):
+    # An item of level i stands for 2^i values: with more levels their sum is no 64-bit number.
+    data: Annotated[list[list[float]], msgspec.Meta(max_length=40)] | None = None
+
+
+class _Kll(msgspec.Struct, frozen=True):
+    sketch: _Sketch = _Sketch()
+
+
+class _Bucket(msgspec.Struct, frozen=True):
+    value: str | int | float | bool | None
+    count: _Count
+
+
+class _Categorical(msgspec.Struct, frozen=True):
+    buckets: list[_Bucket] = []
+
+
+class _Distribution(msgspec.Struct, frozen=True):
+    kll: _Kll = _Kll()
+    categorical: _Categorical = _Categorical()
+
+
+class _Common(msgspec.Struct, frozen=True):
+    num_present: _Count = 0
+
+
+class _Described(msgspec.Struct, frozen=True):
+    """`numerical_statistics` or `string_statistics` of a feature, as far as drift is measured with it."""
+
+    common: _Common = _Common()
+    distribution: _Distribution = _Distribution()
+
+
+class _FeatureStatistics(msgspec.Struct, frozen=True):
+    name: str
+    numerical_statistics: _Described | msgspec.UnsetType = msgspec.UNSET
+    string_statistics: _Described | None = None
+
+
+class _Statistics(msgspec.Struct, frozen=True):
+    features: list[_FeatureStatistics] = []
+
+
+class _StringConstraints(msgspec.Struct, frozen=True):
+    domains: list[str | int | float | bool | None] | None = None
+
+
+class _FeatureConstraints(msgspec.Struct, frozen=True):
+    name: str
+    inferred_type: str | None = None
+    # A job without rows writes the text "NaN".
+    completeness: float | str | None = None
+    string_constraints: _StringConstraints | None = None
+
+
+class _Constraints(msgspec.Struct, frozen=True):
+    features: list[_FeatureConstraints]
+
+
+class _ModelConstraints(msgspec.Struct, frozen=True):
+    binary_classification_constraints: dict[str, dict[str, Any]]
+
+
+class _Analysis(msgspec.Struct, frozen=True):
+    pre_training_bias_metrics: dict[str, Any] | None = None
+    post_training_bias_metrics: dict[str, Any] | None = None
+    explanations: dict[str, Any] | None = None
+
+
+def read_statistics(body: bytes, where: str) -> Mapping[str, Any]:
+    """The data-quality statistics.json in these bytes (model-monitor formats, section 5.1), as it is.
+
+    `where` names the file. Raises UnreadableError for anything that drift cannot be measured against.
+    """
+    return _document(body, where, _Statistics)
+
+
+def read_constraints(body: bytes, where: str) -> Mapping[str, Any]:
+    """The data-quality constraints.json in these bytes (section 5.2), as it is; settings are checked where they are
+    used. Raises UnreadableError."""
+    return _document(body, where, _Constraints)
+
+
+def read_model_constraints(body: bytes, where: str) -> Mapping[str, Any]:
+    """The model-quality constraints.json in these bytes (section 6.3), as it is; thresholds are checked where they are
+    used. Raises UnreadableError."""
+    return _document(body, where, _ModelConstraints)
+
+
+def read_analysis(body: bytes, where: str) -> Mapping[str, Any]:
+    """Clarify's analysis.json in these bytes (sections 7.2 and 8), as it is; what it says of facets and features is
+    checked where it is used. Raises UnreadableError."""
+    return _document(body, where, _Analysis)
+
+
+def _document(body: bytes, where: str, shape: type[msgspec.Struct]) -> Mapping[str, Any]:
+    try:
+        document: dict[str, Any] = msgspec.json.decode(body, type=dict)
+        msgspec.convert(document, shape)
+    except msgspec.ValidationError as error:
+        # Names places and types, never values.
+        raise UnreadableError(where, f"expected a baseline file; {error}") from None
+    except UNDECODABLE:
+        raise UnreadableError(where, "expected a baseline file: one JSON object") from None
+    return document
 
 
 def baseline_documents(

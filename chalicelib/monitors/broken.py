@@ -59,7 +59,8 @@ def broken_columns(profile: Profile, constraints: Mapping[str, Any] | None) -> l
         if column is None:
             continue
         missing = 1 - column.present / profile.rows
-        allowed = 1 - float(feature.get("completeness", 0.0))
+        required = feature.get("completeness")
+        allowed = 1 - float(required) if isinstance(required, int | float) else 1.0
         if missing - allowed > BROKEN_SHARE:
             reasons.append(f"column {column.name}: {missing:.0%} of the values are missing, baseline {allowed:.0%}")
         if feature.get("inferred_type") in ("Integral", "Fractional") and _not_numeric(column) > BROKEN_SHARE:

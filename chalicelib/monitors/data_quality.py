@@ -345,7 +345,9 @@ def _baseline_sketch(statistics: Mapping[str, Any]) -> Sketch | None:
 
 def _baseline_categories(statistics: Mapping[str, Any]) -> Categories:
     buckets = statistics.get("distribution", {}).get("categorical", {}).get("buckets", [])
-    counts = {str(bucket["value"]): int(bucket["count"]) for bucket in buckets}
+    counts = {str(bucket["value"]): int(bucket["count"]) for bucket in buckets if bucket["count"] >= 1}
+    if not counts:
+        return Categories()
     present = int(statistics.get("common", {}).get("num_present", 0))
     return Categories(tuple(sorted(counts.items())), max(0, present - sum(counts.values())))
 

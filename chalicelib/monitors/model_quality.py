@@ -7,6 +7,7 @@ violates nothing, and `f0_5` is checked like the others. Refuses to know whether
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -201,7 +202,12 @@ def _constraint(field: str, constraint: Any) -> tuple[float, str]:
     threshold = constraint.get("threshold") if isinstance(constraint, Mapping) else None
     if operator not in (_BELOW, _ABOVE):
         raise MisconfiguredError(f"{field}.comparison_operator", operator, f"{_BELOW} or {_ABOVE}")
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or threshold != threshold:
+    # Compared before it is converted: JSON has whole numbers that no float64 holds.
+    if (
+        isinstance(threshold, bool)
+        or not isinstance(threshold, int | float)
+        or not abs(threshold) <= sys.float_info.max
+    ):
         raise MisconfiguredError(f"{field}.threshold", threshold, "a number")
     return float(threshold), operator
 

@@ -5,12 +5,16 @@ Knows the settings and checks them before any payload is read; refuses to know w
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Literal
 
 import jmespath
 import msgspec
 
 from chalicelib.errors import MisconfiguredError
+
+# Longer ones are no place in a payload, and may nest beyond Python's stack.
+LONGEST_EXPRESSION = 500
 
 
 class Attributes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,18 +51,23 @@ def check(attributes: Attributes) -> None:
         if "" in names:
             raise MisconfiguredError(field, names, "names that are not empty")
         if len(set(names)) != len(names):
-            twice = sorted({name for name in names if names.count(name) > 1})
+            twice = sorted(name for name, count in Counter(names).items() if count > 1)
             raise MisconfiguredError(field, twice, "each name once")
     shared = sorted(set(attributes.features) & set(attributes.output_names))
     if shared:
         raise MisconfiguredError("output_names", shared, "names that are not also features")
     for field in ("features_attribute", "inference_attribute", "probability_attribute", "ground_truth_attribute"):
         expression = getattr(attributes, field)
-        if expression is None or expression.isdecimal():
+        # A column name such as "predicted label" is no JMESPath, and fine for CSV when it is a named output.
+        if expression is None or expression in attributes.output_names:
+            continue
+        if len(expression) > LONGEST_EXPRESSION:
+            expected = f"a position or a JMESPath expression of at most {LONGEST_EXPRESSION} characters"
+            raise MisconfiguredError(field, f"{len(expression)} characters", expected)
+        if expression.isdecimal():
             continue
         try:
             jmespath.compile(expression)
-        except jmespath.exceptions.JMESPathError:
-            # A column name such as "predicted label" is no JMESPath, and fine for CSV when it is a named output.
-            if expression not in attributes.output_names:
-                raise MisconfiguredError(field, expression, "a position (0, 1, ...) or a JMESPath expression") from None
+        # Beside its own errors jmespath lets Python's through: for numbers of 5,000 digits, for 1,000 brackets.
+        except (jmespath.exceptions.JMESPathError, ValueError, RecursionError):
+            raise MisconfiguredError(field, expression, "a position (0, 1, ...) or a JMESPath expression") from None

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import msgspec
 
-from chalicelib.errors import UnreadableError
+from chalicelib.errors import UNDECODABLE, UnreadableError
 
 # A time without a zone cannot be placed in a window.
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -62,7 +62,8 @@ class CaptureFile(msgspec.Struct, frozen=True):
 class Metadata(msgspec.Struct, gc=False, rename="camel"):
     """`eventMetadata` of a captured (or merged) request."""
 
-    event_id: str
+    # SageMaker's are UUIDs. Each record is named by it, so that its length counts once per record.
+    event_id: Annotated[str, msgspec.Meta(max_length=256)]
     inference_time: Moment
     inference_id: str | None = None
 
@@ -103,14 +104,24 @@ def request_of(sides: Sides, metadata: Metadata) -> CapturedRequest:
 
 def lines_of(body: bytes) -> Iterator[tuple[int, bytes]]:
     """The lines of a JSON Lines file that are not blank, with their 1-based numbers."""
-    for number, line in enumerate(body.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        if line and not line.isspace():
+    # Not split: a list of all lines would be a second copy of the file, and many times its size where lines are empty.
+    start = 3 if body.startswith(b"\xef\xbb\xbf") else 0
+    number = 1
+    while start < len(body):
+        end = body.find(b"\n", start)
+        if end < 0:
+            end = len(body)
+        if end > start and not (line := body[start:end]).isspace():
             yield number, line
+        start = end + 1
+        number += 1
 
 
 def reason_of(error: Exception) -> str:
     """Why a line was refused, in words that hold no payload (msgspec names places and types, never values)."""
-    return "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return "not UTF-8 text" if isinstance(error, UnicodeError) else str(error)
 
 
 def refuse_if_hopeless(where: str, good: int, bad_lines: list[BadLine], expected: str) -> None:
@@ -132,7 +143,7 @@ def read_captures(body: bytes, where: str) -> CaptureFile:
         try:
             parsed = _decoder.decode(line)
             requests.append(request_of(parsed.capture_data, parsed.event_metadata))
-        except (msgspec.DecodeError, UnicodeDecodeError, OverflowError) as error:
+        except (*UNDECODABLE, OverflowError) as error:
             bad_lines.append(BadLine(number, reason_of(error)))
     refuse_if_hopeless(where, len(requests), bad_lines, "a capture record")
     return CaptureFile(requests, bad_lines)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from chalicelib.errors import UNDECODABLE
 from chalicelib.records.capture import BadLine, lines_of, plausible, reason_of, refuse_if_hopeless
 
 Conflict = Literal["latest", "first", "reject"]
@@ -104,7 +105,7 @@ def read_ground_truth(body: bytes, where: str, arrived: datetime) -> GroundTruth
                     where,
                 )
             )
-        except (msgspec.DecodeError, UnicodeDecodeError, OverflowError) as error:
+        except (*UNDECODABLE, OverflowError) as error:
             bad_lines.append(BadLine(number, reason_of(error)))
     refuse_if_hopeless(where, len(labels), bad_lines, "a ground-truth record")
     return GroundTruthFile(labels, bad_lines)
@@ -158,8 +159,8 @@ def resolve(labels: Iterable[Label], conflict: Conflict = "latest") -> Resolved:
     return Resolved(by_id, repeated, conflicting, rejected)
 
 
-def _precedence(label: Label) -> tuple[datetime, str, str]:
-    return label.label_time or _LONG_AGO, label.digest, label.source
+def _precedence(label: Label) -> tuple[datetime, str, str, datetime]:
+    return label.label_time or _LONG_AGO, label.digest, label.source, label.inference_time or _LONG_AGO
 
 
 def _value(label: Label) -> str | float:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from chalicelib.errors import UNDECODABLE
 from chalicelib.records.capture import (
     BadLine,
     CapturedRequest,
@@ -80,7 +81,7 @@ def read_merged(body: bytes, where: str) -> Merged:
             request = request_of(parsed.capture_data, parsed.event_metadata)
             label = Label(request.join_id, parsed.ground_truth_data.data, parsed.ground_truth_data.encoding)
             merged.append(MergedRequest(request, label))
-        except (msgspec.DecodeError, UnicodeDecodeError, OverflowError) as error:
+        except (*UNDECODABLE, OverflowError) as error:
             bad_lines.append(BadLine(number, reason_of(error)))
     refuse_if_hopeless(where, len(merged), bad_lines, "a merged record")
     return Merged(merged, 0, bad_lines)

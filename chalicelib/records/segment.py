@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import msgspec
 import numpy as np
 
-from chalicelib.errors import UnreadableError
+from chalicelib.errors import UNDECODABLE, UnreadableError
 from chalicelib.records.capture import BadLine, CapturedRequest, read_captures
 from chalicelib.records.ground_truth import Label, read_ground_truth, write_ground_truth
 from chalicelib.records.window import Window
@@ -65,14 +65,18 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
         return hashlib.sha256(msgspec.json.encode(document)).hexdigest()
 
 
+class _Versioned(msgspec.Struct):
+    version: int
+
+
 def segment_from_bytes(body: bytes, where: str) -> Segment:
     """Raises UnreadableError for bytes that are no segment or one of another version."""
     try:
-        version = msgspec.msgpack.decode(body, type=dict).get("version")
+        version = msgspec.msgpack.decode(body, type=_Versioned).version
         if version != VERSION:
             raise UnreadableError(where, f"a segment of version {version}; this release reads version {VERSION}")
         return msgspec.msgpack.decode(body, type=Segment)
-    except msgspec.DecodeError:
+    except UNDECODABLE:
         raise UnreadableError(where, "expected a segment in msgpack") from None
 
 
@@ -153,8 +157,13 @@ def hash_ids(ids: Iterable[str]) -> np.ndarray:
     return np.unique(np.frombuffer(b"".join(hashes), dtype="<u8"))
 
 
-def ids_among(ids: Iterable[str], index: bytes) -> set[str]:
-    """Those of `ids` whose hash is in an index written by `hash_ids(...).tobytes()`."""
+def ids_among(ids: Iterable[str], index: bytes, where: str) -> set[str]:
+    """Those of `ids` whose hash is in an index written by `hash_ids(...).tobytes()`.
+
+    `where` names the index. Raises UnreadableError for bytes that are no whole number of hashes.
+    """
+    if len(index) % 8:
+        raise UnreadableError(where, f"expected hashes of 8 bytes, got {len(index)} bytes")
     known = np.frombuffer(index, dtype="<u8")
     if not known.size:
         return set()

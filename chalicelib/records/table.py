@@ -24,6 +24,12 @@ from chalicelib.records.payload import Content, PayloadError, Row, content_of
 
 Floats = npt.NDArray[np.float64]
 
+# More columns than this are a table only where they are declared.
+MOST_FOUND = 5_000
+# Cells that may be empty whatever the rows hold, and beyond that how many may stand to one that is not.
+EMPTY_CELLS = 2_000_000
+SPARSEST = 20
+
 _SAMPLES = 3
 _NAN = float("nan")
 
@@ -368,7 +374,8 @@ def _search(expression: str, document: Any) -> Any:
     """What JMESPath finds; None also where the expression cannot be applied to this document."""
     try:
         return jmespath.search(expression, document)
-    except jmespath.exceptions.JMESPathError:
+    # Beside its own errors jmespath lets Python's through: [::0], a text compared with a number, floor of infinity.
+    except (jmespath.exceptions.JMESPathError, ValueError, TypeError, OverflowError, RecursionError):
         return None
 
 
@@ -408,13 +415,20 @@ def _feature_columns(
     names = list(declared) if declared else _found_names(rows)
     width = len(names)
     # The common case first: every row is a list of the right width.
-    if rows and all(type(row) is list and len(row) == width for row in rows):
+    fitting = width <= MOST_FOUND or bool(declared)
+    if rows and fitting and all(type(row) is list and len(row) == width for row in rows):
         lists = cast("list[list[Any]]", rows)
         return names, [list(column) for column in zip(*lists, strict=True)], np.ones(len(rows), dtype=np.bool_), {}
     known = set(names)
-    nothing: list[Any] = [None] * width
     regular = np.zeros(len(rows), dtype=np.bool_)
     irregular: Counter[int] = Counter()
+    if refused := _unfit(rows, width, bool(declared)):
+        for record_id, row in zip(record_ids, rows, strict=True):
+            if row is not None:
+                problems.add(refused, record_id)
+                irregular[len(row)] += 1
+        return [], [], regular, dict(sorted(irregular.items()))
+    nothing: list[Any] = [None] * width
     laid: list[list[Any]] = []
     for index, row in enumerate(rows):
         if isinstance(row, dict):
@@ -434,6 +448,16 @@ def _feature_columns(
                 irregular[len(row)] += 1
     columns = [list(column) for column in zip(*laid, strict=True)] if laid else [[] for _ in names]
     return names, columns, regular, dict(sorted(irregular.items()))
+
+
+def _unfit(rows: list[Row | None], width: int, declared: bool) -> str:
+    """Why rows cannot be laid out as columns, or "": a few short or odd payloads must not ask for gigabytes."""
+    if width > MOST_FOUND and not declared:
+        return f"expected at most {MOST_FOUND} features where none are declared"
+    values = sum(len(row) for row in rows if row is not None)
+    if len(rows) * width > max(EMPTY_CELLS, SPARSEST * values):
+        return "expected features that fill more of the table"
+    return ""
 
 
 def _found_names(rows: list[Row | None]) -> list[str]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import blake2b
+from itertools import pairwise
 
 import msgspec
 
-from chalicelib.states.serialization import pack, unpack
+from chalicelib.states.serialization import MOST_ROWS, pack, unpack
 
 VERSION = 1
 BOUND = 1000
@@ -30,6 +31,15 @@ class Categories(msgspec.Struct, frozen=True, array_like=True):
 
     counts: tuple[tuple[str, int], ...] = ()
     more: int = 0
+
+    def __post_init__(self) -> None:
+        values = [value for value, _ in self.counts]
+        if any(one >= other for one, other in pairwise(values)):
+            raise ValueError("different values in order")
+        if any(not 1 <= count <= MOST_ROWS for _, count in self.counts) or not 0 <= self.more <= MOST_ROWS:
+            raise ValueError(f"counts from 1 to {MOST_ROWS}")
+        if self.more and not values:
+            raise ValueError("values that are listed before others are left out")
 
     def __add__(self, other: Categories) -> Categories:
         if not other.counts:

@@ -22,6 +22,8 @@ VERSION = 1
 _SCALE = 1126
 # int64 sums of 27-bit halves in float64 stay exact up to 2^26 of them.
 _BLOCK = 1 << 20
+# No sum of squares of float64s, however many there are, is longer.
+_LONGEST = 5000
 # Within these bounds the rounding error of x * x is itself a float64.
 _SQUARE_SAFE = (1e-120, 1e150)
 
@@ -31,6 +33,12 @@ class WholeNumber(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     digits: bytes = b""
     exponent: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.digits) > _LONGEST // 8 or not 0 <= self.exponent <= _LONGEST:
+            raise ValueError("a whole number of a sum of float64s")
+        if (self.digits and not self.digits[-1] & 1) or (self.exponent and not self.digits):
+            raise ValueError("odd digits, or none")
 
     @classmethod
     def of(cls, value: int) -> WholeNumber:
@@ -56,6 +64,15 @@ class Moments(msgspec.Struct, frozen=True, array_like=True):
     squares: WholeNumber = WholeNumber()
     least: float | None = None
     greatest: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.least is None or self.greatest is None:
+            if self.count or self.total.digits or self.squares.digits or self.least is not self.greatest:
+                raise ValueError("a least and a greatest value where there are values")
+        elif not (self.count > 0 and math.isfinite(self.least) and math.isfinite(self.greatest)):
+            raise ValueError("values that are counted and finite")
+        elif self.least > self.greatest or self._spread() < 0:
+            raise ValueError("sums that some values have")
 
     def __add__(self, other: Moments) -> Moments:
         if not other.count:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ from chalicelib.records.table import Table, text_of
 from chalicelib.states.categories import Categories, categories_of
 from chalicelib.states.moments import Moments, moments_of
 from chalicelib.states.quantiles import Quantiles, quantiles_of
-from chalicelib.states.serialization import pack, unpack
+from chalicelib.states.serialization import MOST_ROWS, pack, unpack
 
 VERSION = 1
 
@@ -40,6 +41,11 @@ class Column(msgspec.Struct, frozen=True, array_like=True):
     moments: Moments = Moments()
     quantiles: Quantiles = Quantiles()
     categories: Categories = Categories()
+
+    def __post_init__(self) -> None:
+        counts = (self.integral, self.fractional, self.boolean, self.string, self.unknown, self.position)
+        if not 0 <= min(counts) <= max(counts) <= MOST_ROWS:
+            raise ValueError(f"counts from 0 to {MOST_ROWS}")
 
     def __add__(self, other: Column) -> Column:
         return Column(
@@ -83,6 +89,16 @@ class Profile(msgspec.Struct, frozen=True, array_like=True):
     records: int = 0
     feature_width: int = 0
     irregular: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        counts = (self.rows, self.records, self.feature_width, *(count for pair in self.irregular for count in pair))
+        if not 0 <= min(counts) <= max(counts) <= MOST_ROWS:
+            raise ValueError(f"counts from 0 to {MOST_ROWS}")
+        if any(one[0] >= other[0] for one, other in pairwise(self.irregular)):
+            raise ValueError("each width once, in order")
+        order = [(column.position, column.name) for column in self.columns]
+        if order != sorted(order) or len({name for _, name in order}) < len(order):
+            raise ValueError("each column once, in order")
 
     def __add__(self, other: Profile) -> Profile:
         columns = {column.name: column for column in self.columns}

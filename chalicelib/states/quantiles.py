@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.states.serialization import pack, unpack
+from chalicelib.states.serialization import MOST_ROWS, pack, unpack
 
 VERSION = 1
 K = 2048
@@ -35,6 +35,17 @@ class Quantiles(msgspec.Struct, frozen=True, array_like=True):
     packed: tuple[bytes, ...] = ()
     moves: tuple[int, ...] = ()
     rank_error: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.moves) != len(self.packed) or min((*self.moves, self.rank_error)) < 0:
+            raise ValueError("a number of moves for each level")
+        if any(len(level) % 8 or len(level) > 8 * K for level in self.packed):
+            raise ValueError(f"levels of at most {K} numbers of 8 bytes")
+        if self.count > MOST_ROWS or max((*self.moves, self.rank_error)) > MOST_ROWS:
+            raise ValueError(f"at most {MOST_ROWS} values")
+        for level in self.levels:
+            if not np.isfinite(level).all() or bool((level[1:] < level[:-1]).any()):
+                raise ValueError("finite numbers in order")
 
     def __add__(self, other: Quantiles) -> Quantiles:
         if not other.packed:

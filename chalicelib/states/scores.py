@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.records.table import Table
-from chalicelib.states.serialization import pack, unpack
+from chalicelib.states.serialization import MOST_ROWS, pack, unpack
 
 VERSION = 1
 
@@ -41,6 +41,18 @@ class Tally(msgspec.Struct, frozen=True, array_like=True):
 
     packed_scores: bytes = b""
     packed_cells: bytes = b""
+
+    def __post_init__(self) -> None:
+        if len(self.packed_scores) % 8 or len(self.packed_cells) != 4 * len(self.packed_scores):
+            raise ValueError("four counts for each score")
+        scores, cells = self.scores, self.cells
+        if not np.isfinite(scores).all() or bool((scores[1:] <= scores[:-1]).any()):
+            raise ValueError("finite scores in order")
+        # The sum in float64: one in int64 could wrap.
+        if cells.size and (int(cells.min()) < 0 or float(cells.sum(dtype=np.float64)) > MOST_ROWS):
+            raise ValueError(f"counts from 0 to {MOST_ROWS}")
+        if not bool(cells.any(axis=(1, 2)).all()):
+            raise ValueError("a row for each score")
 
     def __add__(self, other: Tally) -> Tally:
         if not other.packed_scores:

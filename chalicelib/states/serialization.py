@@ -9,9 +9,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from chalicelib.errors import UnreadableError
+from chalicelib.errors import UNDECODABLE, UnreadableError
 
 State = TypeVar("State")
+
+# More than anybody has; sums of several such counts still fit in 64 bits.
+MOST_ROWS = 1 << 53
 
 
 def pack(kind: str, version: int, state: Any) -> bytes:
@@ -29,5 +32,5 @@ def unpack(body: bytes, kind: str, version: int, type: type[State]) -> State:
         if found_version != version:
             raise UnreadableError(where, f"expected version {version}, got {found_version}")
         return msgspec.msgpack.decode(raw, type=type)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UnreadableError(where, f"expected a serialized {kind} state; {error}") from None
+    except UNDECODABLE:
+        raise UnreadableError(where, f"expected a serialized {kind} state") from None

@@ -178,10 +178,10 @@ def secrets(world: str) -> Secrets:
 
 @pytest.fixture
 def sagemaker_world(world: str) -> SageMakerWorld:
-    """A pipeline "retrain" with the parameter "Window", and a model package that waits for approval."""
+    """A pipeline "retrain", one of whose two parameters has a default, and a model package that waits for approval."""
     if world == "fake":
         fake = MemorySageMaker(_now)
-        fake.add_pipeline("retrain", {"Window": "none"})
+        fake.add_pipeline("retrain", {"Window": "none", "Manifest": None})
         arn = fake.add_model_package(
             "champions", model_data_url="s3://data/model.tar.gz", image="image:1", metadata={"decision": "d1"}
         )
@@ -189,7 +189,16 @@ def sagemaker_world(world: str) -> SageMakerWorld:
     sagemaker = client("sagemaker")
     sagemaker.create_pipeline(
         PipelineName="retrain",
-        PipelineDefinition=json.dumps({"Version": "2020-12-01", "Parameters": [], "Steps": []}),
+        PipelineDefinition=json.dumps(
+            {
+                "Version": "2020-12-01",
+                "Parameters": [
+                    {"Name": "Window", "Type": "String", "DefaultValue": "none"},
+                    {"Name": "Manifest", "Type": "String"},
+                ],
+                "Steps": [],
+            }
+        ),
         ClientRequestToken="t" * 32,
         RoleArn=ROLE,
     )

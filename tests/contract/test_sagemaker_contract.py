@@ -23,7 +23,10 @@ def _start_request(**changed: Any) -> dict[str, Any]:
     return {
         "PipelineName": "retrain",
         "PipelineExecutionDisplayName": "decision-1",
-        "PipelineParameters": [{"Name": "Window", "Value": "2026-01-01T00"}],
+        "PipelineParameters": [
+            {"Name": "Window", "Value": "2026-01-01T00"},
+            {"Name": "Manifest", "Value": "s3://data/manifest.json"},
+        ],
         "ClientRequestToken": "a" * 64,
         **changed,
     }
@@ -66,6 +69,12 @@ def test_a_start_that_can_never_succeed_is_refused(sagemaker_world: SageMakerWor
     ):
         with pytest.raises(RefusedError):
             sagemaker.start_pipeline(request)
+
+
+def test_a_pipeline_is_described_with_its_parameters(sagemaker_world: SageMakerWorld) -> None:
+    pipeline = sagemaker_world.sagemaker.describe_pipeline("retrain")
+    assert (pipeline.name, pipeline.role_arn) == ("retrain", ROLE)
+    assert pipeline.parameters == {"Window": False, "Manifest": True}
 
 
 def test_a_model_package_is_described_and_approved(sagemaker_world: SageMakerWorld) -> None:
@@ -128,6 +137,7 @@ def test_what_does_not_exist_is_not_found(sagemaker_world: SageMakerWorld) -> No
     for describe, name in (
         (sagemaker.describe_execution, arn + "pipeline/retrain/execution/none"),
         (sagemaker.describe_model_package, arn + "model-package/champions/9"),
+        (sagemaker.describe_pipeline, "none"),
         (sagemaker.describe_model, "none"),
         (sagemaker.describe_endpoint, "none"),
         (sagemaker.describe_endpoint_config, "none"),

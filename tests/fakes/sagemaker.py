@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from chalicelib.errors import ConflictError, NotFoundError, RefusedError
-from chalicelib.ports import Endpoint, ExecutionStep, ModelPackage, PipelineExecution, ProcessingJob
+from chalicelib.ports import Endpoint, ExecutionStep, ModelPackage, Pipeline, PipelineExecution, ProcessingJob
 from tests.fakes.errors import ServiceError
 
 _START_FIELDS = {
@@ -24,6 +24,8 @@ _START_FIELDS = {
     "SelectiveExecutionConfig",
 }
 Value = TypeVar("Value")
+
+_ROLE = "arn:aws:iam::123456789012:role/plumbline-test-model"
 
 _DISPLAY_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,81}")
 
@@ -127,6 +129,10 @@ class MemorySageMaker:
         )
         self.steps[arn] = []
         return arn
+
+    def describe_pipeline(self, name: str) -> Pipeline:
+        parameters = _found(self.pipelines, name, "pipeline")
+        return Pipeline(name, _ROLE, {each: default is None for each, default in parameters.items()})
 
     def describe_execution(self, arn: str) -> PipelineExecution:
         return _found(self.executions, arn, "pipeline execution")

@@ -42,6 +42,7 @@ from chalicelib.monitors.model_explainability import AttributionSettings
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.window import Window
 from chalicelib.states.facets import BiasSettings, Facet
+from cli.main import _parser
 from infra.topology import SOURCES
 
 ROOT = Path(__file__).parents[2]
@@ -423,8 +424,8 @@ def test_documents_of_the_table_are_classes_of_facts() -> None:
 
 
 def test_whoever_writes_and_reads_exists() -> None:
-    functions = {source.function for source in SOURCES} | {"ground_truth_posted", "add", "explain", "explain --from"}
-    functions |= {"rebuild", "redrive"}
+    functions = {source.function for source in SOURCES} | {"ground_truth_posted"}
+    functions |= {"add", "explain", "explain --from", "pause", "rebuild", "redrive", "remove", "status"}
     named = set()
     for row in rows(STATE):
         for title in ("written by", "read by"):
@@ -489,6 +490,20 @@ def test_numbers_of_the_table_are_those_of_the_code() -> None:
 
 def _duration(value: timedelta) -> str:
     return f"{value.days} days" if value.days else f"{value // timedelta(minutes=1)} minutes"
+
+
+# --- Commands ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_command_is_told() -> None:
+    usage = _parser().format_usage() + _parser().format_help()
+    commands = set(re.findall(r"^    (\w+) ", usage, re.MULTILINE))
+    assert {"add", "explain", "doctor", "connect"} <= commands
+    told = set(re.findall(r"plumbline (\w+)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    assert commands <= told
+    operations = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"^## `plumbline (\w+)`$", operations, re.MULTILINE))
+    assert len(told) >= 6 and told <= commands
 
 
 # --- Links -----------------------------------------------------------------------------------------------------------

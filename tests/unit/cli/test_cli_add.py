@@ -266,7 +266,7 @@ def test_another_spelling_of_the_window_length_is_no_other_length(tmp_path: Path
     assert main(["add", write(tmp_path, {**DOCUMENT, "window": {"length": "PT60M"}})]) == 0
 
 
-@pytest.mark.parametrize("arguments", [[], ["add"], ["remove", "x"], ["add", "a", "b"], ["explain"]])
+@pytest.mark.parametrize("arguments", [[], ["add"], ["delete", "x"], ["add", "a", "b"], ["explain"]])
 def test_bad_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
@@ -282,7 +282,10 @@ def test_an_error_of_aws_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
 
     wiring.use(NoCredentials())  # type: ignore[arg-type]
     try:
-        assert main(["add", "examples/electricity/monitor.yaml"]) == 2
+        assert main(["add", "examples/electricity/monitor.yaml"]) == 1
     finally:
         wiring.use(None)
-    assert capsys.readouterr().err == "plumbline: AWS: Unable to locate credentials\n"
+    assert capsys.readouterr().err == (
+        "plumbline: AWS: Unable to locate credentials; "
+        "next: sign in (`aws sso login`, `aws configure`) or set AWS_PROFILE\n"
+    )

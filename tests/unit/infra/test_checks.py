@@ -93,7 +93,8 @@ FAULTS: dict[tuple[Any, str], Spoil] = {
         Name="plumbline-dev-pipelines-2"
     ),
     (checks.senders_are_allowed, "no policy for the topic"): lambda all: all.pop("AlertsQueuePolicy"),
-    (checks.senders_are_allowed, "no policy for dead letters"): lambda all: all.pop("UndeliveredQueuePolicy"),
+    (checks.senders_are_allowed, "no policy for dead letters"): lambda all: all.pop("PipelinesDeadQueuePolicy"),
+    (checks.senders_are_allowed, "no policy for the topic's"): lambda all: all.pop("AlertsDeadQueuePolicy"),
     (checks.patterns_are_short, "one prefix per monitor"): lambda all: properties(all, "CapturesRule").update(
         EventPattern={"detail": {"object": {"key": [{"prefix": f"captures/endpoint-{n:03d}/"} for n in range(100)]}}}
     ),
@@ -118,7 +119,6 @@ FAULTS: dict[tuple[Any, str], Spoil] = {
     ),
     (checks.health_has_alarms, "overdue windows"): no_metric,
     (checks.health_has_alarms, "dead letters"): lambda all: all.pop("WindowsDeadAlarm"),
-    (checks.health_has_alarms, "dead letters of rules"): lambda all: all.pop("UndeliveredAlarm"),
     (checks.health_has_alarms, "late messages"): lambda all: all.pop("WindowsLateAlarm"),
     (checks.health_has_alarms, "errors"): lambda all: all.pop("GroundTruthPostedErrorsAlarm"),
     (checks.health_has_alarms, "throttles"): lambda all: all.pop("WindowDueThrottlesAlarm"),

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cli.stage_checks import lets_send
 from infra import package
+from infra.bucket_rules import rule_name
+from infra.expressions import logical
 from infra.package import PackageError, check_stage, main, rewrite_zip, run_chalice
+from infra.permissions import Deployment
 from infra.template import FUNCTIONS, merge_template
 from infra.topology import WEBHOOK
 
@@ -116,3 +122,27 @@ def test_a_python_that_runs_is_found(tmp_path: Path) -> None:
         ["sh", str(package.ROOT / "infra" / "find-python")], env=environment, capture_output=True, text=True
     )
     assert done.stdout.strip() == str(found)
+
+
+def resolved(value: Any, deployment: Deployment) -> Any:
+    """A policy document as the deployed queue has it."""
+    if isinstance(value, list):
+        return [resolved(each, deployment) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1 and next(iter(value)) in ("Ref", "Fn::GetAtt", "Fn::Sub", "Fn::If"):
+        return deployment.resolve(value)
+    return {name: resolved(each, deployment) for name, each in value.items()}
+
+
+@pytest.mark.parametrize("queue", ["captures", "ground-truth"])
+def test_the_queues_take_the_rules_that_connect_makes(queue: str) -> None:
+    """`plumbline connect` refuses a queue that does not let its rules send; its own judgement is asked here."""
+    deployment = Deployment("dev", "123456789012", "eu-west-1", {})
+    resources = merge_template("dev")["Resources"]
+    rule = deployment.arn("events", f"rule/{rule_name('dev', queue, 'somebodys-bucket')}")
+    for kind in ("Queue", "DeadQueue"):
+        policy = resources[logical(queue, f"{kind}Policy")]["Properties"]["PolicyDocument"]
+        assert lets_send(json.dumps(resolved(policy, deployment)), rule)
+        other = rule.replace("plumbline-dev-", "plumbline-prod-")
+        assert not lets_send(json.dumps(resolved(policy, deployment)), other)

@@ -1,0 +1,61 @@
+"""Whether a person holds a monitor's effects back for a while; facts go on.
+
+Key: MONITOR#{monitor} / PAUSE -> Pause, one document that stays and says of the last pause how long it holds.
+Refuses to know which effects are held: each handler asks before it begins one.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from chalicelib.facts.document import change, load, monitor_partition
+from chalicelib.ports import Ledger
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """In force from `since` until `until`; None: until somebody resumes."""
+
+    since: datetime
+    until: datetime | None = None
+
+    def holds(self, now: datetime) -> bool:
+        return self.until is None or now < self.until
+
+    @property
+    def words(self) -> str:
+        """ "paused since 2026-01-05T12:00:00Z, until 2026-01-05T18:00:00Z"."""
+        end = f"until {_text(self.until)}" if self.until else "until somebody resumes it"
+        return f"paused since {_text(self.since)}, {end}"
+
+
+def begin(ledger: Ledger, monitor: str, now: datetime, until: datetime | None) -> Pause:
+    """Pause a monitor; one that is paused keeps its `since` and gets the new end."""
+
+    def think(stored: Pause | None) -> Pause:
+        return Pause(stored.since if stored and stored.holds(now) else now, until)
+
+    pause, _ = change(ledger, monitor_partition(monitor), "PAUSE", Pause, think)
+    assert pause is not None  # `think` always has an answer
+    return pause
+
+
+def end(ledger: Ledger, monitor: str, now: datetime) -> bool:
+    """End the pause in force now; False when there is none."""
+
+    def think(stored: Pause | None) -> Pause | None:
+        return Pause(stored.since, now) if stored and stored.holds(now) else None
+
+    _, ended = change(ledger, monitor_partition(monitor), "PAUSE", Pause, think)
+    return ended
+
+
+def in_force(ledger: Ledger, monitor: str, now: datetime) -> Pause | None:
+    """The pause that holds at this moment, or None."""
+    stored = load(ledger, monitor_partition(monitor), "PAUSE", Pause)
+    return stored.value if stored and stored.value.holds(now) else None
+
+
+def _text(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
