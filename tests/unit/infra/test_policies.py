@@ -131,3 +131,14 @@ def test_an_unknown_operation_is_not_passed_over() -> None:
 )
 def test_resources_match_as_iam_matches_them(pattern: str, resource: str, answer: bool) -> None:
     assert matches(pattern, resource) is answer
+
+
+def test_the_table_names_every_function_and_every_source() -> None:
+    made = calls("retrain_claimed", ("sagemaker", "StartPipelineExecution", {"PipelineName": "churn"}))
+    text = permissions.table(compare(HERE, made))
+    assert "sagemaker:StartPipelineExecution 1" in next(
+        line for line in text.splitlines() if line.split()[:1] == ["retrain_claimed"]
+    )
+    assert all(f"  {function}" in text for function in FUNCTIONS)
+    assert "iam:PassRole (promotion_claimed): https://docs.aws.amazon.com/" in text
+    assert "sqs:ReceiveMessage (every function with a queue): https://docs.aws.amazon.com/" in text
