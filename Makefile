@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine that has Python 3.11 or newer and make: `make demo` and `make test`.
-.PHONY: setup demo test check simulate mutations kill fuzz pipeline pipeline-check clean
+.PHONY: setup demo test check simulate mutations kill pipeline pipeline-check package package-check bench-cold-start deploy package-test fuzz clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -61,5 +61,38 @@ pipeline-check: .venv-pipeline/done  ## is the committed definition what the SDK
 	.venv-pipeline/bin/python -m pip install --quiet --disable-pip-version-check -r pipelines/requirements.txt
 	touch $@
 
+STAGE ?= dev
+ARCH ?= arm64
+
+package: .venv-package/done  ## CloudFormation template and zips of STAGE=… (dev) for ARCH=… (arm64), with their checks
+	.venv-package/bin/python -m infra.package --stage "$(STAGE)" --arch "$(ARCH)"
+
+# The machine's own: what is packaged for it can be run here.
+HERE := $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86_64)
+
+package-test: .venv-package/done  ## the tests of the checks, with the SAM translator, on the packaging Python
+	.venv-package/bin/python -m pytest tests/unit/infra/test_checks.py tests/unit/infra/test_package.py
+
+package-check: setup build/package/$(STAGE)-$(HERE)/manifest.json  ## the demo, shortened, on what was packaged; policies against calls
+	$(BIN)/python -m local.packaged --stage "$(STAGE)" --arch $(HERE)
+
+bench-cold-start: setup build/package/$(STAGE)-$(HERE)/manifest.json  ## cold starts of the packaged functions against `import boto3`
+	$(BIN)/python -m bench.cold_start --stage "$(STAGE)" --arch $(HERE)
+
+build/package/$(STAGE)-$(HERE)/manifest.json: app.py requirements.txt constraints.txt $(shell find chalicelib infra -name '*.py')
+	@$(MAKE) package STAGE="$(STAGE)" ARCH=$(HERE)
+
+deploy: .venv-package/done  ## package STAGE=…, show the change set, execute it when you say yes (YES=1: without asking); never run against AWS
+	.venv-package/bin/python -m infra.deploy --stage "$(STAGE)" --check
+	@$(MAKE) package STAGE="$(STAGE)" ARCH="$(ARCH)"
+	.venv-package/bin/python -m infra.deploy --stage "$(STAGE)" --arch "$(ARCH)" $(if $(YES),--yes)
+
+.venv-package/done: requirements.txt constraints.txt infra/requirements.txt infra/constraints.txt infra/find-python
+	@python=$$(PACKAGE_PYTHON="$(PACKAGE_PYTHON)" sh infra/find-python) && rm -rf .venv-package && \
+		echo "$$python -m venv .venv-package" && "$$python" -m venv .venv-package
+	.venv-package/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r infra/requirements.txt -c infra/constraints.txt
+	touch $@
+
 clean:  ## environments, caches, demo output
-	rm -rf .venv .venv-pipeline .venv-fuzz demo-output build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-pipeline .venv-package .venv-fuzz demo-output build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

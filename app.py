@@ -23,7 +23,8 @@ from chalicelib.wiring import Services
 
 app = Chalice(app_name="plumbline")
 logger = Logger(service="plumbline")
-metrics = Metrics(namespace="Plumbline/Functions", service="plumbline")
+# The service is the metrics' dimension: two stages in one account are two series.
+metrics = Metrics(namespace="Plumbline/Functions", service=f"plumbline-{settings.stage()}")
 app.register_middleware(ConvertToMiddleware(logger.inject_lambda_context))
 app.register_middleware(ConvertToMiddleware(metrics.log_metrics))
 
@@ -88,7 +89,10 @@ def ground_truth_landed(event: SQSEvent) -> dict[str, Any]:
 def windows_due(event: SQSEvent) -> dict[str, Any]:
     from chalicelib.handlers.windows_due import handle
 
-    return work_off(event, lambda _, services: handle(services))
+    def tick(_: str, services: Services) -> None:
+        metrics.add_metric(name="WindowsOverdue", unit=MetricUnit.Count, value=handle(services))
+
+    return work_off(event, tick)
 
 
 @app.on_sqs_message(queue=queue("windows"), batch_size=1)

@@ -1,7 +1,7 @@
 """Every queue, which function it feeds, and which AWS events reach it.
 
 The stage's name is in every resource name. `app.py` takes its queue names from here, the stand-in creates its
-queues and EventBridge rules from here, and so will the CloudFormation template.
+queues and EventBridge rules from here, and infra/template.py makes the CloudFormation template from it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ class Source:
     """One queue and the function that it feeds.
 
     `pattern` is the EventBridge event pattern whose events are put on the queue (None: filled by our own functions,
-    by SNS, or by the clock's schedule). `timeout` is the function's, in seconds; the queue's visibility is six times
-    that plus the batching window, as AWS recommends.
+    by SNS, or by the clock's schedule). `timeout` is the function's, in seconds, `memory` its size in MB (its share of
+    a processor goes with it). `late` is the age of the oldest message, in seconds, at which somebody should look.
     """
 
     queue: str
@@ -27,19 +27,32 @@ class Source:
     timeout: int = 60
     schedule: str | None = None
     topic: bool = field(default=False)
+    batching_window: int = 0
+    memory: int = 512
+    late: int = 900
 
     @property
     def visibility(self) -> int:
-        """Seconds after which a message that was taken and not deleted can be taken again."""
-        return 6 * self.timeout
+        """Seconds after which a message that was taken and not deleted can be taken again.
 
+        Six times the function's timeout plus the batching window, as AWS recommends (Lambda Developer Guide, "Creating
+        and configuring an Amazon SQS event source mapping").
+        """
+        return 6 * self.timeout + self.batching_window
+
+
+# Lambda's guide recommends at least 5, so that a few retries precede the dead-letter queue.
+MAX_RECEIVES = 5
+
+# The one function that no queue feeds: API Gateway gives up after 29 seconds.
+WEBHOOK, WEBHOOK_TIMEOUT, WEBHOOK_MEMORY = "ground_truth_posted", 29, 512
 
 SOURCES: tuple[Source, ...] = (
     # The two S3 sources share the event; the key layout tells them apart (keys.py), one rule per bucket and prefix.
     Source("captures", "capture_landed", {"source": ["aws.s3"], "detail-type": ["Object Created"]}),
     Source("ground-truth", "ground_truth_landed", {"source": ["aws.s3"], "detail-type": ["Object Created"]}),
     Source("clock", "windows_due", schedule="rate(1 minute)", batch_size=1, timeout=120),
-    Source("windows", "window_due", batch_size=1, timeout=300),
+    Source("windows", "window_due", batch_size=1, timeout=300, memory=1769, late=3600),
     Source(
         "executions",
         "execution_finished",
@@ -51,7 +64,7 @@ SOURCES: tuple[Source, ...] = (
     ),
     Source("alarms", "alarm_changed", {"source": ["aws.cloudwatch"], "detail-type": ["CloudWatch Alarm State Change"]}),
     Source("retrain-claims", "retrain_claimed", batch_size=1),
-    Source("promotion-claims", "promotion_claimed", batch_size=1, timeout=300),
+    Source("promotion-claims", "promotion_claimed", batch_size=1, timeout=300, memory=1024, late=3600),
     Source(
         "pipelines",
         "pipeline_finished",
@@ -76,5 +89,10 @@ SOURCES: tuple[Source, ...] = (
 
 
 def resource_name(stage: str, name: str) -> str:
-    """`plumbline-{stage}-{name}`: queues, their "-dead" twins, table, topic and rules."""
+    """`plumbline-{stage}-{name}`: queues, their "-dead" twins, table, topics, rules and functions."""
     return f"plumbline-{stage}-{name}"
+
+
+def takes_s3_events(source: Source) -> bool:
+    """Whether a source takes S3's events: its rules are one per bucket and prefix, so the topology names none."""
+    return source.pattern is not None and "aws.s3" in source.pattern.get("source", ())

@@ -35,13 +35,12 @@ from botocore.config import Config
 from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 from botocore.utils import parse_timestamp
 
-from infra.topology import SOURCES, Source, resource_name
+from infra.topology import MAX_RECEIVES, SOURCES, Source, resource_name, takes_s3_events
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
 ACCESS_KEY = "AKIAPLUMBLINELOCAL00"
 SECRET_KEY = "not-a-secret"
-MAX_RECEIVES = 5
 
 _SAGEMAKER = ("sagemaker", "sagemaker-runtime")
 _CONFIG = Config(
@@ -440,7 +439,7 @@ def create_resources(
         arns[source.queue] = queue_arn(name)
         if source.topic:
             sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue_arn(name))
-        if source.pattern is not None and not is_s3(source):
+        if source.pattern is not None and not takes_s3_events(source):
             _put_rule(events, name, source.pattern, queue_arn(name))
     aws.resources = Resources(stage, urls, dead_urls, arns, table, topic, tuple(buckets))
     return aws.resources
@@ -457,11 +456,6 @@ def _events_may_send(stage: str, queue: str) -> str:
         "Condition": {"ArnLike": {"aws:SourceArn": rules}},
     }
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-
-
-def is_s3(source: Source) -> bool:
-    """Whether a source takes S3's events (whose rules are per bucket and prefix)."""
-    return source.pattern is not None and "aws.s3" in source.pattern.get("source", ())
 
 
 def add_s3_rule(aws: LocalAws, stage: str, queue: str, bucket: str, prefix: str) -> str:

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from infra.topology import SOURCES, Source, resource_name
-from local.aws import ACCOUNT, REGION, LocalAws, StandInError, is_s3
+from infra.topology import SOURCES, Source, resource_name, takes_s3_events
+from local.aws import ACCOUNT, REGION, LocalAws, StandInError
 from local.clock import LogicalClock, timestamp
 
 _EVENT_IDS = uuid.UUID("9c5f0f3e-52a4-5b0b-9a51-3f6a6d9f1c11")
@@ -429,7 +429,7 @@ class Pump:
         queues = [
             source.queue
             for source in self._sources.values()
-            if source.pattern is not None and not is_s3(source) and matches(source.pattern, event)
+            if source.pattern is not None and not takes_s3_events(source) and matches(source.pattern, event)
         ]
         for queue in queues:
             self.send(queue, event)

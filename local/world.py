@@ -21,10 +21,9 @@ from local.replay.run import START, Replay
 from local.replay.stream import load
 from local.replay.web import poster
 from local.sagemaker_server import SageMakerServer
-from local.worker import HandlerProcess
 
 Captures = Mapping[str, bytes]
-Apart = Callable[[Mapping[str, str], LogicalClock], HandlerProcess]
+Apart = Callable[[Mapping[str, str], LogicalClock], contextlib.AbstractContextManager[Any]]
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ that what landed while it worked stays due. The partition is sharded so that tho
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -21,6 +22,9 @@ SHARDS = 8
 
 # A message that was sent and not worked off after this long is sent again.
 RESEND_AFTER = timedelta(minutes=15)
+
+# A window that is still owed this long after its time had come: its messages are lost, or its evaluations fail.
+OVERDUE_AFTER = timedelta(hours=1)
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -101,3 +105,11 @@ def take_ready(ledger: Ledger, now: datetime, limit: int = 1000) -> list[Due]:
                 continue  # marked or taken this very moment: the next tick sees it
             ready.append(leased)
     return sorted(ready, key=lambda due: (due.window, due.monitor))
+
+
+def count_overdue(ready: Sequence[Due], now: datetime) -> int:
+    """How many of the windows that are sent now should have been evaluated long ago.
+
+    Each is sent every RESEND_AFTER, so the sum over that time counts each overdue window once.
+    """
+    return sum(due.not_before + OVERDUE_AFTER <= now for due in ready)

@@ -101,9 +101,9 @@ def _tidy(services: Services, definition: Definition, claim: PromotionClaim) -> 
     champion = champions.load_champion(services.ledger, definition.name)
     if champion is None or (current and current.claim_id == claim.claim_id and current.in_flight):
         return
-    nobodys = [_endpoint_name(definition, candidate) for candidate in champion.retired]
+    nobodys = [_endpoint_name(services, definition, candidate) for candidate in champion.retired]
     if claim.kind == "promote" and champion.find(claim.candidate) is None:
-        nobodys.append(_name(definition, "pool", claim.candidate))
+        nobodys.append(_name(services, definition, "pool", claim.candidate))
     for name in nobodys:
         services.sagemaker.delete_endpoint(name)
 
@@ -168,8 +168,10 @@ def _deploy(services: Services, definition: Definition, claim: PromotionClaim, c
     if candidate is None:
         _end(services, definition, claim, "SUPERSEDED", f"{claim.candidate} is no longer in the pool")
         return
-    endpoint_name = _endpoint_name(definition, candidate)
-    outgoing = msgspec.structs.replace(champion.candidate, endpoint=_endpoint_name(definition, champion.candidate))
+    endpoint_name = _endpoint_name(services, definition, candidate)
+    outgoing = msgspec.structs.replace(
+        champion.candidate, endpoint=_endpoint_name(services, definition, champion.candidate)
+    )
     since = endpoint.last_modified.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     crowned = champions.crown(
         services.ledger,
@@ -196,7 +198,7 @@ def _finish(services: Services, definition: Definition, claim: PromotionClaim, c
     for window in _windows_since(services, definition, claim):
         due.mark(services.ledger, definition.name, window, definition.grace, services.now())
     for candidate in champion.retired:
-        services.sagemaker.delete_endpoint(_endpoint_name(definition, candidate))
+        services.sagemaker.delete_endpoint(_endpoint_name(services, definition, candidate))
     reason = f"{champion.candidate.name} serves as generation {champion.generation}: {claim.outcome}"
     if claim.kind == "promote":
         end_retrain(services, definition, claim.decision_id, claim.window, "PROMOTED", reason)
@@ -226,7 +228,7 @@ def _close(services: Services, definition: Definition, claim: PromotionClaim) ->
     if claim.kind == "promote":
         if state == "REFUSED":
             services.sagemaker.set_approval(claim.package_arn, "Rejected", reason)
-        services.sagemaker.delete_endpoint(_name(definition, "pool", claim.candidate))
+        services.sagemaker.delete_endpoint(_name(services, definition, "pool", claim.candidate))
         ended = "FAILED" if state == "FAILED" else "REFUSED"
         end_retrain(services, definition, claim.decision_id, claim.window, ended, reason)  # type: ignore[arg-type]
     elif state == "FAILED":
@@ -243,7 +245,7 @@ def _candidate(
     package = services.sagemaker.describe_model_package(claim.package_arn)
     if package.approval_status != "Approved":  # SageMaker makes no model of a package that is not
         services.sagemaker.set_approval(claim.package_arn, "Approved", "approved by policy, to be challenged")
-    model_name = _name(definition, "model", claim.package_arn)
+    model_name = _name(services, definition, "model", claim.package_arn)
     services.sagemaker.ensure_model(
         {
             "ModelName": model_name,
@@ -264,7 +266,7 @@ def _candidate(
 
 def _own_endpoint(services: Services, definition: Definition, candidate: Candidate) -> bool:
     """See that a candidate has its own serverless endpoint; False while it is being made."""
-    name = _endpoint_name(definition, candidate)
+    name = _endpoint_name(services, definition, candidate)
     try:
         status = services.sagemaker.describe_endpoint(name).status
         if status == "Failed":  # it answers nobody now; the next attempt makes it anew
@@ -317,7 +319,7 @@ def _answers(
 
     A refusal costs a whole retraining, so a container's error is not believed at once.
     """
-    name = _endpoint_name(definition, candidate)
+    name = _endpoint_name(services, definition, candidate)
     for _ in range(SCORING_ATTEMPTS):
         try:
             if services.sagemaker.describe_endpoint(name).status != "InService":
@@ -386,7 +388,7 @@ def _serving_config(
     ]
     if all(variant["ModelName"] != candidate.model_name for variant in variants):
         raise MisconfiguredError("variant", definition.variant, f"a variant of the endpoint {definition.endpoint}")
-    name = _name(definition, f"g{champion.generation + 1}", candidate.name)
+    name = _name(services, definition, f"g{champion.generation + 1}", candidate.name)
     return {**request, "ProductionVariants": variants, "EndpointConfigName": name}
 
 
@@ -394,11 +396,15 @@ def _with_model(variant: Mapping[str, Any], name: str, model: str) -> dict[str, 
     return {**variant, "ModelName": model} if variant["VariantName"] == name else dict(variant)
 
 
-def _endpoint_name(definition: Definition, candidate: Candidate) -> str:
-    return candidate.endpoint or _name(definition, "pool", candidate.name)
+def _endpoint_name(services: Services, definition: Definition, candidate: Candidate) -> str:
+    return candidate.endpoint or _name(services, definition, "pool", candidate.name)
 
 
-def _name(definition: Definition, kind: str, identity: str) -> str:
-    """A SageMaker name (63 characters at most) that repeats itself for the same thing."""
+def _name(services: Services, definition: Definition, kind: str, identity: str) -> str:
+    """A SageMaker name (63 characters at most) that repeats itself for the same thing.
+
+    It begins with the stage's, for the policies let a stage change its own models and endpoints only.
+    """
     digest = hashlib.sha256(f"{definition.name}|{kind}|{identity}".encode()).hexdigest()[:10]
-    return f"plumbline-{definition.name[:30].rstrip('-')}-{kind}-{digest}"
+    end = f"-{kind}-{digest}"
+    return f"plumbline-{services.settings.stage}-{definition.name}"[: 63 - len(end)].rstrip("-") + end

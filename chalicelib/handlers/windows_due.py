@@ -40,8 +40,11 @@ class TickError(PlumblineError):
         super().__init__("; ".join(f"{name}: {type(error).__name__}" for name, error in failures.items()))
 
 
-def handle(services: Services) -> None:
-    """One tick. One monitor's trouble does not keep the others waiting: it is raised at the end as a TickError."""
+def handle(services: Services) -> int:
+    """One tick; how many of the windows that it sent are overdue.
+
+    One monitor's trouble does not keep the others waiting: it is raised at the end as a TickError.
+    """
     now = services.now()
     failures: dict[str, Exception] = {}
     for entry in index.all_entries(services.ledger):
@@ -58,6 +61,7 @@ def handle(services: Services) -> None:
     services.queues.send("windows", [msgspec.json.encode(WindowMessage(each.monitor, each.window)) for each in ready])
     if failures:
         raise TickError(failures)
+    return due.count_overdue(ready, now)
 
 
 def _owe_closed_windows(services: Services, definition: Definition, since: str, now: datetime) -> bool:

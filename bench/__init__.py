@@ -1,0 +1,1 @@
+"""Measurements: what they print is compared within one run, never between machines."""
