@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
+from chalicelib.errors import ConflictError
 from chalicelib.facts import alarms
 from tests.unit.alerts.faults import Faults
 from tests.unit.handlers.test_promotions import patient, start
@@ -169,3 +171,43 @@ def test_labels_that_settle_an_older_window_let_the_newest_be_decided_again():
     [execution] = world.running()
     assert world.retraining().window == window_name(4)
     assert execution.display_name.endswith(world.decisions(4)[-1].decision_id)
+
+
+def test_a_slower_worker_does_not_take_newer_ids_away():
+    """It had read one capture file less, and wrote its ids last: a label without a time did not find its window."""
+    world = World(definition(policy=QUIET))
+    first, second = rows_of(0, 4, seed="a"), rows_of(0, 4, seed="b")
+    world.clock.time = hour(0) + 50 * MINUTE
+    world.capture(0, first, name="a")
+    world.settle()
+    world.clock.time = hour(1) + 6 * MINUTE
+    world.deliver("clock", b"{}")
+    [(queue, message)] = [each for each in world.take() if each[0] == "windows"]
+
+    class StandsStill:
+        """Everything else happens before the ids are written."""
+
+        def __init__(self) -> None:
+            self.stood = False
+
+        def __getattr__(self, name: str) -> Any:
+            found = getattr(world.services.objects, name)
+            if not name.startswith("put"):
+                return found
+
+            def put(bucket: str, key: str, *others: Any, **how: Any) -> Any:
+                if "/ids/" in key and not self.stood:
+                    self.stood = True
+                    world.capture(0, second, name="b")
+                    world.minutes(20)
+                return found(bucket, key, *others, **how)
+
+            return put
+
+    with suppress(ConflictError):
+        world.deliver(queue, message, services=Faults.replaced(world.services, objects=StandsStill()))
+    world.minutes(20)
+    assert world.evaluation(0).rows == 8
+    world.label(second, "x", "untimed")
+    world.minutes(5)
+    assert world.evaluation(0).labelled == 4
