@@ -47,14 +47,16 @@ class Jobs:
         self._environment = dict(environment)
         self._lock = threading.Lock()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._stopped: set[str] = set()
 
     def log(self, job_name: str) -> Path:
         """The file with a job's standard output, then its standard error."""
         return self._folder / "logs" / f"{job_name.lower()}.log"
 
     def stop(self, job_name: str) -> None:
-        """End the process of a running job; its run then raises JobError."""
+        """End the process of a job, also of one that still fetches its inputs; its run then raises JobError."""
         with self._lock:
+            self._stopped.add(job_name)
             process = self._processes.get(job_name)
         if process is not None:
             process.terminate()
@@ -159,6 +161,9 @@ class Jobs:
                 raise JobError(f"ClientError: the command could not be started: {error.strerror}") from error
             with self._lock:
                 self._processes[job_name] = process
+                stopped = job_name in self._stopped
+            if stopped:
+                process.terminate()
             code = process.wait()
             with self._lock:
                 del self._processes[job_name]

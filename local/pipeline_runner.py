@@ -221,6 +221,8 @@ class PipelineRunner:
             "LastModifiedTime": sortable(end),
         }
         with self._lock:
+            if self._closing:
+                raise Interrupted(owner)
             self._current[owner] = name
         try:
             if kind == "Processing":

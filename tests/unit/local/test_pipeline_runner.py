@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local.pipeline_definition import DefinitionError, Scope, holds, parse, resolve
-from local.pipeline_jobs import Jobs
+from local.pipeline_jobs import JobError, Jobs
 from local.pipeline_runner import BackgroundRunner, PipelineRunner
 
 ROLE = "arn:aws:iam::123456789012:role/plumbline"
@@ -570,3 +570,14 @@ def test_references() -> None:
 def test_definitions_that_are_refused(steps_: list[Any], words: str) -> None:
     with pytest.raises(DefinitionError, match=words):
         parse(json.dumps({"Version": "2020-12-01", "Steps": steps_}))
+
+
+def test_a_job_that_is_stopped_before_its_process_runs_ends_at_once(tmp_path: Any) -> None:
+    """It may still fetch its inputs; whoever closes the stand-in would wait for it for ever."""
+    jobs = Jobs(None, tmp_path, {})
+    jobs.stop("late")
+    sleeping = {
+        "AppSpecification": {"ImageUri": "x", "ContainerEntrypoint": ["python", "-c", "import time; time.sleep(600)"]}
+    }
+    with pytest.raises(JobError):
+        jobs.processing("late", sleeping)
