@@ -18,7 +18,7 @@ import msgspec
 
 from chalicelib.decisions.alert import Route
 from chalicelib.decisions.policy import Policy, check_policy
-from chalicelib.errors import UNDECODABLE, MisconfiguredError, UnreadableError
+from chalicelib.errors import UNDECODABLE, MisconfiguredError, UnreadableStateError
 from chalicelib.monitors.model_explainability import AttributionSettings, check_threshold
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.attributes import check as check_attributes
@@ -153,11 +153,11 @@ def canonical_json(definition: Definition) -> bytes:
 
 
 def decode_definition(body: bytes, where: str) -> Definition:
-    """Read what `canonical_json` wrote; `where` names it. Raises UnreadableError."""
+    """Read what `canonical_json` wrote; `where` names it. Raises UnreadableStateError."""
     try:
         return msgspec.json.decode(body, type=Definition)
     except UNDECODABLE:
-        raise UnreadableError(where, "expected a stored monitor definition") from None
+        raise UnreadableStateError(where, "a stored monitor definition") from None
 
 
 def version_of(definition: Definition) -> str:

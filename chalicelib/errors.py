@@ -41,6 +41,16 @@ class UnreadableError(PermanentError):
         self.reason = reason
 
 
+class UnreadableStateError(PlumblineError):
+    """What Plumbline stored itself is nothing that this release reads. Not permanent: another release may read it, so
+    the message that met it is delivered again and in the end is a dead letter, to be redriven after the repair.
+    """
+
+    def __init__(self, where: str, expected: str) -> None:
+        super().__init__(f"{where}: expected {expected}")
+        self.where = where
+
+
 class NotFoundError(PlumblineError):
     """A named thing (object, endpoint, job) does not exist."""
 

@@ -15,7 +15,7 @@ from chalicelib import events, keys, wiring
 from chalicelib.decisions.alert import decode_alert, route_accepts
 from chalicelib.decisions.retrain import DISPLAY_NAME
 from chalicelib.definition import Definition
-from chalicelib.errors import NotFoundError, PermanentError, PlumblineError, UnreadableError
+from chalicelib.errors import NotFoundError, PermanentError, PlumblineError, UnreadableError, UnreadableStateError
 from chalicelib.facts import alarms, champions, claims, decisions, deliveries, due, evaluations, labels, monitors
 from chalicelib.handlers.challenges import WAITING
 from chalicelib.handlers.window_inputs import baselines
@@ -51,8 +51,8 @@ def judge(services: Services, queue: str, body: str) -> Judgement:
         found = answer(services, body)
     except PermanentError as error:
         found = _nothing(f"{error}; the function would log that and be done")
-    except msgspec.MsgspecError as error:
-        found = _Answer("unknown", f"a document in the table cannot be read ({type(error).__name__})")
+    except UnreadableStateError as error:
+        found = _Answer("fails", f"a document in the table cannot be read ({error})")
     except Exception as error:
         if not (isinstance(error, PlumblineError) or wiring.is_aws_error(error)):
             raise
@@ -70,10 +70,8 @@ def _definition(services: Services, entry: monitors.Entry) -> Definition | _Answ
         return services.definitions.of(entry)
     except NotFoundError:
         trouble = "is not in the bucket"
-    except msgspec.ValidationError:
+    except UnreadableStateError:
         trouble = "is not one that this release understands"
-    except msgspec.DecodeError:
-        trouble = "is not JSON"
     return _Answer(
         "fails", f"the definition of {entry.name} (version {entry.version}) {trouble}: `plumbline add` it again"
     )

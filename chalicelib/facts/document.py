@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from chalicelib.errors import UNDECODABLE, ConflictError, UnreadableError
+from chalicelib.errors import UNDECODABLE, ConflictError, UnreadableStateError
 from chalicelib.ports import Item, Ledger
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -25,7 +25,7 @@ class Stored(msgspec.Struct, Generic[T], frozen=True):
 
 
 def load(ledger: Ledger, pk: str, sk: str, kind: type[T]) -> Stored[T] | None:
-    """Read one document, or None. Raises UnreadableError for one that is no such document."""
+    """Read one document, or None. Raises UnreadableStateError for one that is no such document."""
     item = ledger.get(pk, sk)
     return Stored(decoded(item, kind), item.revision) if item else None
 
@@ -41,17 +41,17 @@ def load_all(
     newest_first: bool = False,
     limit: int | None = None,
 ) -> list[T]:
-    """Read the documents of a partition in key order. Raises UnreadableError for one that is no such document."""
+    """Read the documents of a partition in key order. Raises UnreadableStateError for one that is no such document."""
     items = ledger.query(pk, begins_with=begins_with, since=since, until=until, newest_first=newest_first, limit=limit)
     return [decoded(item, kind) for item in items]
 
 
 def decoded(item: Item, kind: type[T]) -> T:
-    """The document of an item. Raises UnreadableError naming the item, and nothing of what it holds."""
+    """The document of an item. Raises UnreadableStateError naming the item, and nothing of what it holds."""
     try:
         return msgspec.json.decode(item.body, type=kind)
     except UNDECODABLE:
-        raise UnreadableError(f"{item.pk} / {item.sk}", f"expected a document of the kind {kind.__name__}") from None
+        raise UnreadableStateError(f"{item.pk} / {item.sk}", f"a document of the kind {kind.__name__}") from None
 
 
 def put_if_absent(ledger: Ledger, pk: str, sk: str, value: msgspec.Struct, expires_at: datetime | None = None) -> bool:

@@ -124,7 +124,7 @@ class Definitions:
         return self.of(entry)
 
     def of(self, entry: Entry) -> Definition:
-        """The definition of an entry. Raises UnreadableError when what is stored is none."""
+        """The definition of an entry. Raises UnreadableStateError when what is stored is none."""
         if (known := self._decoded.get((entry.name, entry.version))) is not None:
             return known
         key = keys.definition_key(entry.name, entry.version)
