@@ -123,18 +123,14 @@ def write_source(folder: Path, stage: str, architecture: str, root: Path = ROOT)
 
 
 def chalice_config(stage: str, architecture: str) -> Mapping[str, Any]:
-    """Chalice's configuration: shared layer, one role per function, each with its own policy file."""
+    """The repository's configuration for one stage: one role per function, each with its own policy file."""
     functions = {
         API_HANDLER if function == WEBHOOK else function: {"iam_policy_file": _policy_file(function)}
         for function in policies.CALLED
     }
+    base = json.loads((ROOT / ".chalice" / "config.json").read_text(encoding="utf-8"))
     return {
-        "version": "2.0",
-        "app_name": "plumbline",
-        "automatic_layer": True,
-        "autogen_policy": False,
-        "api_gateway_endpoint_type": "REGIONAL",
-        "api_gateway_stage": "api",
+        **base,
         "lambda_architecture": architecture,
         "environment_variables": {"PLUMBLINE_STAGE": stage},
         "stages": {stage: {"lambda_functions": functions}},
