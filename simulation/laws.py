@@ -17,7 +17,7 @@ import msgspec
 
 from chalicelib import keys
 from chalicelib.decisions.retrain import excess_loss
-from chalicelib.facts import alarms, champions, evaluations, incidents
+from chalicelib.facts import alarms, champions, decisions, evaluations, incidents
 from chalicelib.facts.claims import RetrainClaim
 from chalicelib.handlers.window_reports import REPORTS, Revision
 from chalicelib.records.window import Window, parse_duration
@@ -26,6 +26,7 @@ from simulation.world import DATA, ENDPOINT, HOOK, MONITOR, OWN, SLOW, World, de
 
 # If the calm run retrains on a window, the hostile one does within this many windows, where as many follow.
 LIVE_WITHIN = 4
+HELD_BACK = ("is declared a veto", "broken data is not learned from", "not settled", "restated")
 
 Law = Callable[[World, World], list[str]]
 
@@ -224,12 +225,13 @@ def live(world: World, calm: World) -> list[str]:
     if not calm.retrain_claims:
         return []
     first = Window.parse(calm.retrain_claims[0].window, HOUR)
-    # Without as many windows with labels after it nothing can be asked for.
-    if (first.start - START) // HOUR + LIVE_WITHIN >= world.history.windows:
+    # Without as many windows after it on which anything could be decided nothing can be asked for.
+    after = [window for window in _windows(world, HOUR) if window.start > first.start and _decided(calm, window)]
+    if len(after) < LIVE_WITHIN:
         return []
     if not _lasting(calm, first):
         return []
-    limit = first.start + LIVE_WITHIN * HOUR
+    limit = after[LIVE_WITHIN - 1].start
     if not world.retrain_claims:
         return [f"the calm run retrained on {first.name}, this one never"]
     mine = Window.parse(world.retrain_claims[0].window, HOUR)
@@ -262,6 +264,18 @@ def _newer_evidence(world: World, claim: RetrainClaim, last: RetrainClaim) -> bo
         return True
     asked = alarms.asking(world.account.ledger, MONITOR, claim.window, newest=False)
     return any(trigger.at >= last.started_at for trigger in asked)
+
+
+def _decided(calm: World, window: Window) -> bool:
+    """Whether the calm run decided on a window without being held back (a veto, broken data, too few labels)."""
+    ledger = calm.account.ledger
+    records = [
+        decisions.load_record(ledger, each.decision_id) for each in decisions.references(ledger, MONITOR, window.name)
+    ]
+    return any(
+        record is not None and not any(words in reason for reason in record.reasons for words in HELD_BACK)
+        for record in records
+    )
 
 
 def _lasting(calm: World, window: Window) -> bool:

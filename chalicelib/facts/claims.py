@@ -18,6 +18,9 @@ from chalicelib.ports import Ledger
 
 LEASE = timedelta(minutes=10)
 
+# Nobody stands still for so many promotions.
+REMEMBERED = 32
+
 RETRAIN_IN_FLIGHT = ("STARTING", "STARTED", "AWAITING_APPROVAL", "PROMOTING")
 
 
@@ -106,6 +109,7 @@ class PromotionClaim(msgspec.Struct, frozen=True, kw_only=True):
 
     `state`: APPLYING (models, endpoints, gate), DEPLOYING (the endpoint updates; `deploying_since` "": not asked yet),
     then DONE; or ENDING (what is no longer needed is deleted) and then `ending`: REFUSED, SUPERSEDED or FAILED.
+    `before`: ids of the claims that stood here, the last first; a late repeat of one of them is not granted.
     """
 
     claim_id: str
@@ -124,6 +128,7 @@ class PromotionClaim(msgspec.Struct, frozen=True, kw_only=True):
     deploying_since: str = ""
     ending: str = ""
     outcome: str = ""
+    before: tuple[str, ...] = ()
 
     @property
     def in_flight(self) -> bool:
@@ -146,7 +151,9 @@ def claim_promotion(ledger: Ledger, monitor: str, claim: PromotionClaim) -> bool
             return claim
         if stored.claim_id == claim.claim_id or stored.in_flight or claim.generation < stored.generation:
             return None
-        return claim
+        if claim.claim_id in stored.before:
+            return None
+        return msgspec.structs.replace(claim, before=(stored.claim_id, *stored.before)[:REMEMBERED])
 
     current, _ = change(ledger, monitor_partition(monitor), "CLAIM#PROMOTION", PromotionClaim, think)
     return current is not None and current.claim_id == claim.claim_id and current.in_flight

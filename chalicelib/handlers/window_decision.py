@@ -155,7 +155,8 @@ def _decide(
     if verdict.action is Action.RETRAIN:
         record = with_manifest(services, definition, window, record, champion)
     stored = decisions.save(services.ledger, record)
-    unable = verdict.action is Action.RETRAIN and stored.action != Action.RETRAIN.value  # too little to learn from, yet
+    # Too little, or nothing sound, to learn from yet: the triggers wait for a window that has it.
+    unable = bool(evaluation.broken) or (verdict.action is Action.RETRAIN and stored.action != Action.RETRAIN.value)
     if evaluation.settled and not newer and not states.vetoes and not pause and not unable:
         alarms.answered(services.ledger, definition.name, triggers, window.name)
     body = msgspec.json.encode(stored, order="sorted")

@@ -11,10 +11,11 @@ import msgspec
 import pytest
 
 from chalicelib.errors import ConflictError
-from chalicelib.facts import alarms
+from chalicelib.facts import alarms, claims
+from tests.fakes import memory_services
 from tests.unit.alerts.faults import Faults
 from tests.unit.handlers.test_promotions import patient, start
-from tests.unit.handlers.world import ENDPOINT, MINUTE, World, definition, hour, rows_of, window_name
+from tests.unit.handlers.world import ENDPOINT, MINUTE, World, capture_line, definition, hour, rows_of, window_name
 
 QUIET = {"retrain": False, "roll_back": False}
 
@@ -211,3 +212,80 @@ def test_a_slower_worker_does_not_take_newer_ids_away():
     world.label(second, "x", "untimed")
     world.minutes(5)
     assert world.evaluation(0).labelled == 4
+
+
+def test_a_late_repeat_of_an_ended_promotion_is_not_granted():
+    """Its worker had stood still while the challenger was promoted and rolled back; it refused the pool's model."""
+    ledger = memory_services(lambda: hour(0)).ledger
+
+    def claim(name: str, generation: int) -> claims.PromotionClaim:
+        return claims.PromotionClaim(
+            claim_id=name,
+            kind="promote",
+            decision_id="d",
+            window=window_name(0),
+            generation=generation,
+            candidate="churn/1",
+            package_arn="",
+            state="APPLYING",
+            claimed_at=hour(0),
+            lease_until=hour(0),
+        )
+
+    for name, generation in (("promote-1", 0), ("roll_back-1", 1)):
+        assert claims.claim_promotion(ledger, "churn", claim(name, generation))
+        assert claims.amend_promotion(ledger, "churn", name, hour(0), state="DONE")
+    assert not claims.claim_promotion(ledger, "churn", claim("promote-1", 2))
+    assert claims.claim_promotion(ledger, "churn", claim("promote-2", 2))
+
+
+def test_a_trigger_is_not_used_up_by_a_window_of_broken_data():
+    world = World(definition(policy={**DEAR, "roll_back": False}))
+    for number in range(3):
+        world.live(number)
+    rows = rows_of(3, 20)
+    world.clock.time = hour(3) + 50 * MINUTE
+    lines = [capture_line(row, "0.9", f"{row.x},{row.z},1" if at % 3 == 0 else None) for at, row in enumerate(rows)]
+    world.put_capture(3, b"".join(lines), "broken")
+    world.settle()
+    world.clock.time = hour(4) + 2 * MINUTE
+    world.label(rows, "x", "labels-3")
+    world.minutes(8)
+    world.alarm("accuracy-low", "ALARM")
+    world.minutes(4)
+    assert "broken data is not learned from: no retrain" in world.decisions(3)[-1].reasons
+    assert world.running() == []
+    world.live(4)
+    assert world.retraining().window == window_name(4)
+
+
+def test_a_label_that_lands_while_its_window_gathers_is_found():
+    """A window's ids are written before it looks for labels that found no window; the other way round it was missed."""
+    world = World(definition(policy=QUIET))
+    rows = rows_of(0, 6)
+    world.clock.time = hour(0) + 50 * MINUTE
+    world.capture(0, rows)
+    world.settle()
+    world.clock.time = hour(1) + 6 * MINUTE
+    world.deliver("clock", b"{}")
+    [(queue, message)] = [each for each in world.take() if each[0] == "windows"]
+
+    class Meanwhile:
+        """The labels land right after the window has looked for labels that wait."""
+
+        landed = False
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.services.ledger, name)
+
+        def query(self, pk: str, **how: Any) -> Any:
+            found = world.services.ledger.query(pk, **how)
+            if pk.startswith("UNMATCHED#") and not self.landed:
+                self.landed = True
+                world.label(rows, "x", "meanwhile")
+                world.settle()
+            return found
+
+    world.deliver(queue, message, services=Faults.replaced(world.services, ledger=Meanwhile()))
+    world.minutes(20)
+    assert world.evaluation(0).labelled == 6
