@@ -125,3 +125,8 @@ def _peak() -> float:
 
 # Measured from here on, so that no input can hide behind a hungry one before it; anew after one that has failed.
 _began = [_peak()]
+
+
+def begin() -> None:
+    """Measure memory from here on: whatever else the process has done until now is no reader's."""
+    _began.append(_peak())
