@@ -100,9 +100,9 @@ def _decide(
     ]
     states = _alarms(services, definition, triggers)
     pause = pauses.in_force(services.ledger, definition.name, services.now())
-    losses = _losses(services, definition, window, evaluation, _since_start(claim))
-    since = _evidence_since(claim, window)
-    evidence = [] if newer else _losses(services, definition, window, evaluation, since)
+    started, since = _since_start(claim), _evidence_since(claim, window)
+    losses = _losses(services, definition, window, evaluation, started)
+    evidence = losses if since == started else _losses(services, definition, window, evaluation, since)
     situation = Situation(
         window=window.name,
         rows=evaluation.rows,
@@ -132,7 +132,7 @@ def _decide(
     )
     verdict = decide(situation, policy)
     version = version_of(definition)
-    digest = _evidence_digest(evaluation, evidence, triggers, states, newer, situation.paused)
+    digest = _evidence_digest(evaluation, [] if newer else evidence, triggers, states, newer, situation.paused)
     record = Record(
         decision_id=decisions.decision_id(definition.name, window.name, version, digest),
         monitor=definition.name,
