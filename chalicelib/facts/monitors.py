@@ -116,12 +116,16 @@ class Definitions:
         self._ledger, self._objects, self._bucket = ledger, objects, bucket
         self._decoded: dict[tuple[str, str], Definition] = {}
 
-    def get(self, name: str) -> Definition:
-        """The definition in force. Raises NotFoundError for an unknown monitor."""
+    def entry(self, name: str) -> Entry:
+        """The entry of a monitor, also of a removed one. Raises NotFoundError for an unknown monitor."""
         entry = get(self._ledger, name)
         if entry is None:
             raise NotFoundError(f"monitor {name}: not in the table; `plumbline add` stores it")
-        return self.of(entry)
+        return entry
+
+    def get(self, name: str) -> Definition:
+        """The definition in force. Raises NotFoundError for an unknown monitor."""
+        return self.of(self.entry(name))
 
     def of(self, entry: Entry) -> Definition:
         """The definition of an entry. Raises UnreadableStateError when what is stored is none."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from chalicelib.errors import RefusedError
 from chalicelib.events import claim_message
-from chalicelib.facts import claims, monitors, pauses
+from chalicelib.facts import claims, pauses
 from chalicelib.handlers.challenges import end_retrain, tell
 from chalicelib.wiring import Services
 
@@ -22,8 +22,9 @@ def handle(body: str, services: Services) -> None:
     claim = claims.load_retrain(services.ledger, message.monitor)
     if claim is None or claim.decision_id != message.claim_id or claim.state != "STARTING":
         return
-    definition = services.definitions.get(message.monitor)
-    if monitors.is_removed(services.ledger, definition.name):
+    entry = services.definitions.entry(message.monitor)
+    definition = services.definitions.of(entry)
+    if entry.removed_at:
         reason = "not started: the monitor was removed"
         end_retrain(services, definition, claim.decision_id, claim.window, "FAILED", reason)
         return

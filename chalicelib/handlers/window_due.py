@@ -5,7 +5,7 @@ from __future__ import annotations
 from chalicelib.definition import Definition
 from chalicelib.errors import ConflictError
 from chalicelib.events import window_message
-from chalicelib.facts import champions, due, evaluations, monitors, rebuilds
+from chalicelib.facts import champions, due, evaluations, rebuilds
 from chalicelib.facts.document import Stored
 from chalicelib.facts.evaluations import Evaluation
 from chalicelib.facts.rebuilds import Rebuild
@@ -32,10 +32,11 @@ def handle(body: str, services: Services) -> None:
     owed = due.read(services.ledger, message.monitor, message.window)
     if owed is None:
         return
-    if monitors.is_removed(services.ledger, message.monitor):
+    entry = services.definitions.entry(message.monitor)
+    if entry.removed_at:
         due.finish(services.ledger, message.monitor, message.window, owed.revision)
         return
-    definition = services.definitions.get(message.monitor)
+    definition = services.definitions.of(entry)
     window = Window.parse(message.window, definition.window_length)
     for attempt in range(1, ATTEMPTS + 1):
         try:
