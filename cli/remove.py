@@ -24,10 +24,10 @@ def remove(services: Services, name: str) -> bool:
     """
     chosen(monitors.all_entries(services.ledger), name, removed=True)
     now = services.now()
-    removed = monitors.remove(services.ledger, name, now.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    at = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    removed = monitors.remove(services.ledger, name, at)
     claim = claims.load_retrain(services.ledger, name)
     if claim and claim.state == "AWAITING_APPROVAL":
-        at = now.strftime("%Y-%m-%dT%H:%M:%SZ")
         outcome = decisions.Outcome(
             decision_id=claim.decision_id, window=claim.window, kind="refused", detail=REASON, at=at
         )

@@ -14,28 +14,13 @@ from typing import Any
 
 import msgspec
 
-from infra.template import parameters
+from infra.template import DATA_LISTS, parameters
 
 _S3_URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})")
 
 # What the other fields say; a second way to say it would be a contradiction some day.
-_DERIVED = {
-    "Stage",
-    "ModelRoleArn",
-    "BucketName",
-    "CaptureObjects",
-    "GroundTruthObjects",
-    "ReportObjects",
-    "BaselineObjects",
-    "RetrainingObjects",
-    "MonitorReportObjects",
-    "ExistingBuckets",
-    "DataKeyArns",
-    "EndpointArns",
-    "PipelineArns",
-    "ModelPackageArns",
-}
+_DERIVED = {"Stage", "ModelRoleArn", "BucketName", *DATA_LISTS}
 
 
 class StageFileError(Exception):

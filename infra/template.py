@@ -79,8 +79,8 @@ _LIST = "CommaDelimitedList"
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
 
-# Every one of these lists is left out of the policies while it is empty.
-LISTS = (
+# What a stage's file (stage_file.py) says of existing data, by ARN.
+DATA_LISTS = (
     "CaptureObjects",
     "GroundTruthObjects",
     "ReportObjects",
@@ -92,9 +92,10 @@ LISTS = (
     "EndpointArns",
     "PipelineArns",
     "ModelPackageArns",
-    "SubnetIds",
-    "SecurityGroupIds",
 )
+
+# Every one of these lists is left out of the policies while it is empty.
+LISTS = (*DATA_LISTS, "SubnetIds", "SecurityGroupIds")
 
 
 def parameters(stage: str) -> Mapping[str, Value]:

@@ -194,8 +194,7 @@ def _data_quality(task: Task, profile: Profile) -> tuple[dict[str, bytes], tuple
 def _model_quality(task: Task, table: Table) -> tuple[dict[str, bytes], tuple[str, str], list[str]]:
     counts = tally_of(table)
     if not counts.rows:
-        reason = "no captured rows" if not len(table) else f"no labels yet for {len(table)} rows"
-        return {}, ("NOT_EVALUATED", f"{reason}; looked in {task.label_objects} label objects"), []
+        return {}, ("NOT_EVALUATED", _unlabelled(task, table)), []
     statistics = model_quality.statistics(counts, task.window.end)
     documents = {"statistics.json": encode_json(statistics)}
     if task.baselines.model_quality_constraints is None:
@@ -214,8 +213,7 @@ def _model_bias(
         # The definition was checked as far as it names columns; the rest only the data knows.
         return {}, ("NOT_EVALUATED", f"bias.{error}"), []
     if not counts.rows:
-        reason = "no captured rows" if not len(table) else f"no labels yet for {len(table)} rows"
-        return {}, ("NOT_EVALUATED", f"{reason}; looked in {task.label_objects} label objects"), []
+        return {}, ("NOT_EVALUATED", _unlabelled(task, table)), []
     analysis = model_bias.analysis(counts, settings)
     documents = {"analysis.json": encode_json(analysis)}
     if task.baselines.model_bias_constraints is None:
@@ -241,6 +239,12 @@ def _model_explainability(
     violations = model_explainability.check_constraints(analysis, baseline, settings.threshold)
     documents["constraint_violations.json"] = encode_json(bias_violations_document(violations))
     return documents, ("EVALUATED", ""), _names(violations)
+
+
+def _unlabelled(task: Task, table: Table) -> str:
+    """Why nothing can be said of a window without a labelled row."""
+    reason = "no captured rows" if not len(table) else f"no labels yet for {len(table)} rows"
+    return f"{reason}; looked in {task.label_objects} label objects"
 
 
 def _names(violations: Sequence[Document]) -> list[str]:
