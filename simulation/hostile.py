@@ -86,11 +86,18 @@ RARE = {
 
 # The rarest, which need to be aimed at more often.
 OFTEN = {
-    **{"ledger.get CLAIM#PROMOTION": 4, "ledger.put CLAIM#PROMOTION": 5, "ledger.put CLAIM#RETRAIN": 4},
+    **{"ledger.get CLAIM#PROMOTION": 5, "ledger.put CLAIM#PROMOTION": 5, "ledger.put CLAIM#RETRAIN": 4},
     **{"ledger.get CLAIM#RETRAIN": 2, "ledger.get DUE": 3, "ledger.put DUE": 2, "ledger.put OUTCOME": 3},
-    **{"ledger.get TRIGGER": 3, "ledger.put TRIGGER": 2, "ledger.put INCIDENT": 3, "ledger.put EXECUTION": 2},
-    **{"ledger.query MONITOR": 4, "ledger.get MONITORS": 4, "topic.publish": 3, "objects.get definitions": 4},
-    **{"objects.get retraining": 4, "objects.put baselines": 6, "queues.send promotion-claims": 4},
+    **{"ledger.get TRIGGER": 3, "ledger.put TRIGGER": 5, "ledger.put INCIDENT": 3, "ledger.put EXECUTION": 2},
+    **{
+        "ledger.get CHAMPION": 3,
+        "ledger.get PAUSE": 3,
+        "ledger.query MONITOR": 4,
+        "ledger.get MONITORS": 4,
+        "topic.publish": 3,
+        "objects.get definitions": 4,
+    },
+    **{"objects.get retraining": 4, "objects.put baselines": 6, "queues.send promotion-claims": 6},
     **{"queues.send retrain-claims": 6, "queues.send endpoints": 5, "queues.send model-packages": 3},
     **{"sagemaker.describe_endpoint_config": 2, "sagemaker.update_endpoint": 3, "sagemaker.describe_model_package": 2},
 }
@@ -105,12 +112,13 @@ FOCUS = {
             "capture_landed": (
                 *("ledger.get INCIDENT", "ledger.put INCIDENT", "ledger.query MONITOR", "topic.publish"),
                 *("objects.put_if_absent quarantine", "objects.get baseline", "objects.get captures"),
+                "ledger.get PAUSE",
             ),
         },
         "jobs": {
             "execution_finished": (
                 *("ledger.put EXECUTION", "ledger.query MONITOR", "objects.get definitions", "topic.publish"),
-                *("objects.get model-monitor", "ledger.put INCIDENT"),
+                *("objects.get model-monitor", "ledger.put INCIDENT", "ledger.get PAUSE"),
             ),
             "ground_truth_posted": ("objects.get definitions", "ledger.get MONITORS"),
         },
@@ -135,6 +143,7 @@ FOCUS = {
                 *("ledger.put LOSS", "ledger.query MONITOR", "ledger.get MONITORS", "ledger.put INDEX"),
                 *("objects.put baselines", "scorer.invoke", "topic.publish", "sagemaker.ensure_endpoint"),
                 *("sagemaker.describe_endpoint_config", "sagemaker.update_endpoint", "sagemaker.ensure_model"),
+                "ledger.get PAUSE",
             ),
             "windows_due": (
                 *("ledger.put CLAIM#PROMOTION", "ledger.put CLAIM#RETRAIN", "sagemaker.describe_execution"),
@@ -149,11 +158,13 @@ FOCUS = {
             "promotion_claimed": ("sagemaker.update_endpoint", "ledger.put CHAMPION"),
         },
         "claims": {
-            "retrain_claimed": ("ledger.put CLAIM#RETRAIN", "objects.get definitions", "topic.publish"),
+            "retrain_claimed": (
+                *("ledger.put CLAIM#RETRAIN", "objects.get definitions", "topic.publish", "ledger.get PAUSE"),
+            ),
             "window_due": (
                 *("ledger.get DECISION", "ledger.put CLAIM#RETRAIN", "ledger.get TRIGGER", "ledger.put TRIGGER"),
                 *("objects.get retraining", "objects.put_if_absent retraining", "queues.send retrain-claims"),
-                *("topic.publish", "ledger.put DECISION", "ledger.get CLAIM#RETRAIN"),
+                *("topic.publish", "ledger.put DECISION", "ledger.get CLAIM#RETRAIN", "ledger.get PAUSE"),
             ),
             "windows_due": ("queues.send retrain-claims", "ledger.get DUE", "ledger.get CHAMPION"),
             "ground_truth_landed": ("ledger.get DUE",),

@@ -26,7 +26,7 @@ from simulation.world import DATA, ENDPOINT, HOOK, MONITOR, OWN, SLOW, World, de
 
 # If the calm run retrains on a window, the hostile one does within this many windows, where as many follow.
 LIVE_WITHIN = 4
-HELD_BACK = ("is declared a veto", "broken data is not learned from", "not settled", "restated")
+HELD_BACK = ("is declared a veto", "paused since", "broken data is not learned from", "not settled", "restated")
 
 Law = Callable[[World, World], list[str]]
 

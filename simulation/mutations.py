@@ -14,7 +14,7 @@ from unittest import mock
 import msgspec
 
 from chalicelib.errors import ConflictError
-from chalicelib.facts import champions, claims, due, evaluations
+from chalicelib.facts import champions, claims, due, evaluations, pauses
 from chalicelib.facts.document import change, monitor_partition
 from chalicelib.handlers import promotion_claimed, window_inputs
 from chalicelib.records.segment import Segment
@@ -116,48 +116,9 @@ def acknowledge_before_the_act() -> Iterator[None]:
 
 
 @contextmanager
-def ids_after_the_unmatched() -> Iterator[None]:
-    """The ids of a window are written after it was asked which labels had found no window."""
-    gather = window_inputs.gather
-
-    class Late:
-        """An object store that keeps the ids back until something else is stored, or all is gathered."""
-
-        def __init__(self, objects: Any) -> None:
-            self._objects, self._kept = objects, []
-
-        def put_if_absent(self, bucket: str, key: str, body: bytes, **how: Any) -> bool:
-            if "/ids/" in key:
-                self._kept.append((bucket, key, body, how))
-                return True
-            written = bool(self._objects.put_if_absent(bucket, key, body, **how))
-            self.flush()
-            return written
-
-        def flush(self) -> None:
-            for bucket, key, body, how in self._kept:
-                self._objects.put_if_absent(bucket, key, body, **how)
-            self._kept = []
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._objects, name)
-
-    def careless(services: Any, *others: Any) -> Any:
-        late = Late(services.objects)
-
-        class Changed:
-            objects = late
-
-            def __getattr__(self, name: str) -> Any:
-                return getattr(services, name)
-
-        gathered = gather(Changed(), *others)  # type: ignore[arg-type]
-        late.flush()
-        return gathered
-
-    from chalicelib.handlers import window_due
-
-    with mock.patch.object(window_due, "gather", careless):
+def pause_not_asked_for() -> Iterator[None]:
+    """No handler sees that a person holds the monitor's effects back."""
+    with mock.patch.object(pauses, "in_force", lambda ledger, monitor, now: None):
         yield
 
 
@@ -168,7 +129,7 @@ MUTATIONS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "an older revision overwrites a newer one": older_overwrites_newer,
     "listing only": listing_only,
     "acknowledge before the act": acknowledge_before_the_act,
-    "ids written after the unmatched are read": ids_after_the_unmatched,
+    "a pause that nobody asks for": pause_not_asked_for,
 }
 
 

@@ -49,7 +49,9 @@ from chalicelib.records.ground_truth import Label as GroundTruth
 from chalicelib.records.table import to_table
 from chalicelib.webhooks import signed_headers
 from chalicelib.wiring import Services
+from cli import rebuild
 from cli.add import add_monitor
+from cli.pause import pause, resume
 from infra.topology import SOURCES
 from simulation.history import (
     HOUR,
@@ -58,10 +60,12 @@ from simulation.history import (
     START,
     TOYS,
     AlarmChange,
+    Anew,
     Capture,
     Deployment,
     Draws,
     History,
+    Hold,
     Job,
     Labels,
     NewVersion,
@@ -176,7 +180,10 @@ class _Topic:
         self.published: list[dict[str, Any]] = []
 
     def publish(self, subject: str, message: str, attributes: Mapping[str, str]) -> None:
-        self.published.append(json.loads(message))
+        alert = json.loads(message)
+        if alert["incident"] and alert["monitor"] == MONITOR:
+            self._world.held(f"an alert ({alert['kind']} {alert['state']}) was sent")
+        self.published.append(alert)
         envelope = {"Type": "Notification", "Subject": subject, "Message": message}
         self._world.post("alerts", json.dumps(envelope).encode())
 
@@ -220,6 +227,8 @@ class World:
         self._order = itertools.count()
         self._said: Counter[str] = Counter()
         self._running: list[tuple[str, Disturbance | None]] = []
+        self._began: list[datetime] = []  # when each of the running handlers began to run
+        self._pauses: list[tuple[datetime, datetime]] = []
         self._waiting = 0
         self._dead: list[Message] = []
         self._quiet = False
@@ -353,6 +362,7 @@ class World:
     ) -> tuple[bool, Any]:
         """Run a handler; True when its message is done, and its answer."""
         self._running.append((function, disturbance))
+        self._began.append(self._time)
         self._messages.append(message)
         answer = None
         try:
@@ -373,6 +383,7 @@ class World:
                 self.failures.append(f"{function}: {type(error).__name__}: {error}")
         finally:
             self._running.pop()
+            self._began.pop()
             self._messages.pop()
             if disturbance is not None:
                 self.met.update((function, kind) for kind in disturbance.met)
@@ -513,6 +524,8 @@ class World:
         if not self._born:
             return
         own = endpoint.name == ENDPOINT
+        if own:
+            self.held("the endpoint was updated")
         kind = "serving" if own else "pool"
         self._deployments[kind] += 1
         draw = self.draws.of("deployment", kind, self._deployments[kind])
@@ -558,6 +571,7 @@ class World:
 
     def execution_started(self, arn: str) -> None:
         number = len(self.executions)
+        self.held("a retraining was started")
         if any(ended is None for _, _, ended in self.executions):
             self.broken.append(f"two retrainings in flight: {arn} was started before the last one ended")
         self.executions.append((arn, self._time, None))
@@ -704,6 +718,29 @@ class World:
         self.post(
             "executions", self._event("SageMaker Processing Job State Change", "aws.sagemaker", detail), lossy=True
         )
+
+    def _hold(self, hold: Hold) -> None:
+        self.tell(f"a person pauses the monitor until {hold.ends:%d %H:%M}")
+        pause(self.account, MONITOR, hold.ends)
+        self._pauses.append((self._time, hold.ends))
+        if hold.resumed:
+            self.at(hold.resumed, "resume", self._resume)
+
+    def _resume(self) -> None:
+        self.tell("a person ends the pause")
+        resume(self.account, MONITOR)
+        self._pauses[-1] = (self._pauses[-1][0], self._time)
+
+    def held(self, what: str) -> None:
+        """An effect begins: it must not, when the handler that brings it about began to run within a pause."""
+        if any(since <= self._began[-1] and self._time < until for since, until in self._pauses if self._began):
+            self.broken.append(f"{what} while the monitor was paused")
+
+    def _anew(self, anew: Anew) -> None:
+        planned = rebuild.plan(self.account, MONITOR, hour(anew.first), hour(anew.first + anew.count))
+        windows = [each.window for each in planned if each.verdict == "rebuild"]
+        self.tell(f"a person has {windows} derived again")
+        rebuild.order(self.account, MONITOR, windows)
 
     # The clock --------------------------------------------------------------------------------------------------------
 
