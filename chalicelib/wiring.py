@@ -148,7 +148,14 @@ class LazyServices(Services):
         return client(service, self.settings.region)
 
 
-def client(service: str, region: str) -> Any:
+def object_store() -> ObjectStore:
+    """S3 for commands that read files and need nothing of a deployed stage; the region is the AWS profile's own."""
+    from chalicelib.adapters.object_store import S3ObjectStore
+
+    return _services.objects if _services is not None else S3ObjectStore(client("s3"))
+
+
+def client(service: str, region: str | None = None) -> Any:
     """AWS's own client of a service: for the adapters, and for the commands that look at a whole account."""
     import boto3
     from botocore.config import Config

@@ -15,6 +15,7 @@ from chalicelib.facts import champions, claims, cursor, decisions, due, evaluati
 from chalicelib.facts.monitors import Entry
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
+from cli.alignment import aligned
 from cli.choice import chosen
 
 # A window whose time came longer ago than this was sent, lost or refused; a clock that is later than this does not run.
@@ -138,9 +139,7 @@ def table(found: Sequence[Status]) -> str:
                 str(each.overdue or "-"),
             )
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(titles))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join(lines)
+    return "\n".join(aligned(rows))
 
 
 def detail(each: Status) -> str:

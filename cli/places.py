@@ -1,0 +1,107 @@
+"""Where a command finds its input files: one file, a folder with everything below it, or s3://bucket/prefix.
+
+Knows paths and listings; refuses to know what the files hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from chalicelib import keys, wiring
+from chalicelib.definition import split_s3_uri
+from chalicelib.errors import MisconfiguredError, NotFoundError, UnreadableError
+
+
+class File(msgspec.Struct, frozen=True):
+    """A file by its name for people (path or URI); `modified` is when it was written, in UTC."""
+
+    name: str
+    size: int
+    modified: datetime
+    read: Callable[[], bytes]
+
+    @property
+    def arrived(self) -> datetime:
+        """When it came: the start of its hour where the name has SageMaker's YYYY/MM/DD/HH, else `modified`.
+
+        Copying a folder changes times of files, and must not change which of two labels is the later one.
+        """
+        hourly = keys.parse_hourly(self.name.removeprefix("s3://").lstrip("/"))
+        return hourly.hour if hourly else self.modified
+
+
+def files_of(place: str, option: str) -> list[File]:
+    """The files of a place, by name; in folders and prefixes those whose name begins with "." are left out.
+
+    `option` names the argument in errors. Raises MisconfiguredError when nothing is there.
+    """
+    found = sorted(_in_bucket(place, option) if place.startswith("s3://") else _in_folder(place), key=_name)
+    if not found:
+        raise MisconfiguredError(option, place, "a file, a folder with files or an s3:// prefix with objects")
+    return found
+
+
+def file_of(place: str, option: str) -> File | None:
+    """One file by its path or URI, or None when it is not there."""
+    if not place.startswith("s3://"):
+        path = Path(place)
+        return _file(path) if path.is_file() else None
+    bucket, key = split_s3_uri(place, option)
+    return next((each for each in _in_bucket(place, option) if each.name == keys.s3_uri(bucket, key)), None)
+
+
+def beside(place: str, name: str) -> str:
+    """The place of `name` below a folder or a prefix."""
+    return f"{place.rstrip('/')}/{name}" if place.startswith("s3://") else str(Path(place) / name)
+
+
+def _name(file: File) -> str:
+    return file.name
+
+
+def _in_folder(place: str) -> Iterator[File]:
+    path = Path(place)
+    if path.is_file():
+        yield _file(path)
+        return
+    for each in path.rglob("*"):
+        hidden = any(part.startswith(".") for part in each.relative_to(path).parts)
+        if each.is_file() and not hidden:
+            yield _file(each)
+
+
+def _file(path: Path) -> File:
+    status = path.stat()
+
+    def read() -> bytes:
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise UnreadableError(str(path), error.strerror or "cannot be read") from None
+
+    return File(path.as_posix(), status.st_size, datetime.fromtimestamp(status.st_mtime, UTC), read)
+
+
+def _in_bucket(place: str, option: str) -> Iterator[File]:
+    bucket, prefix = split_s3_uri(place, option)
+    store = wiring.object_store()
+
+    def reader(key: str) -> Callable[[], bytes]:
+        def read() -> bytes:
+            try:
+                return store.get(bucket, key).body
+            except NotFoundError as error:
+                raise UnreadableError(keys.s3_uri(bucket, key), str(error)) from None
+
+        return read
+
+    for each in store.list(bucket, prefix):
+        # "captures/churn" is a folder or an object, and not the beginning of captures/churn-2.
+        inside = not prefix or each.key == prefix or each.key.startswith(f"{prefix}/")
+        hidden = any(part.startswith(".") for part in each.key[len(prefix) :].split("/"))
+        if inside and not hidden and not each.key.endswith("/"):
+            yield File(keys.s3_uri(bucket, each.key), each.size, each.last_modified, reader(each.key))

@@ -1,0 +1,117 @@
+"""A data set for a baseline, as named columns: CSV with a header, JSON Lines of objects, or Parquet.
+
+Knows the three formats; refuses to know what a column means. Values are left as they are written: text from CSV, JSON
+values from JSON Lines. An error names the row and what is wrong with it, never a value.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import msgspec
+
+from chalicelib.errors import UNDECODABLE, MisconfiguredError, UnreadableError
+from chalicelib.records.capture import lines_of
+from cli.places import File
+
+_JSON = (".jsonl", ".json", ".ndjson", ".jsonlines")
+_PARQUET = (".parquet", ".pq")
+
+Columns = dict[str, list[Any]]
+
+
+def read_table(file: File, header: bool = True) -> Columns:
+    """The columns of a data set, each with one value per row; `header` False: a CSV's columns are _c0, _c1, ...
+
+    Raises UnreadableError naming file, row and reason for a data set that is damaged, has no rows, or whose rows have
+    different numbers of values (CSV). A key that an object does not have is None.
+    """
+    body, name = file.read(), file.name.lower()
+    if name.endswith(_PARQUET):
+        columns = _parquet(body, file.name)
+    elif name.endswith(_JSON) or body.lstrip()[:1] == b"{":
+        columns = _json_lines(body, file.name)
+    else:
+        columns = _csv(body, file.name, header)
+    if not columns or not len(next(iter(columns.values()))):
+        raise UnreadableError(file.name, "expected a table with rows, got none")
+    return columns
+
+
+def joined(tables: Sequence[tuple[File, Columns]]) -> Columns:
+    """The rows of several files of one data set. Raises UnreadableError when their columns are not the same."""
+    (_, first), *others = tables
+    columns = {name: list(values) for name, values in first.items()}
+    for file, more in others:
+        if list(more) != list(columns):
+            raise UnreadableError(file.name, f"expected the {len(columns)} columns of the first file, got others")
+        for name, values in more.items():
+            columns[name] += values
+    return columns
+
+
+def _csv(body: bytes, where: str, header: bool) -> Columns:
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UnreadableError(where, f"expected UTF-8 text; byte {error.start} is none") from None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows: list[list[str]] = []
+    names: list[str] = []
+    try:
+        for row in reader:
+            if not row:
+                continue
+            if not names:
+                names = [name.strip() for name in row] if header else [f"_c{index}" for index in range(len(row))]
+                _check_names(names, where)
+                if header:
+                    continue
+            if len(row) != len(names):
+                raise UnreadableError(where, f"line {reader.line_num} has {len(row)} values; expected {len(names)}")
+            rows.append(row)
+    except csv.Error as error:
+        raise UnreadableError(where, f"line {reader.line_num} is not CSV: {error}") from None
+    return dict(zip(names, (list(column) for column in zip(*rows, strict=True)), strict=False))
+
+
+def _check_names(names: list[str], where: str) -> None:
+    if "" in names:
+        raise UnreadableError(where, f"column {names.index('')} of the header has no name (--no-header: there is none)")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UnreadableError(where, f"the header names the column {twice!r} twice (--no-header: there is none)")
+
+
+def _json_lines(body: bytes, where: str) -> Columns:
+    columns: Columns = {}
+    for count, (number, line) in enumerate(lines_of(body)):
+        try:
+            record = msgspec.json.decode(line)
+        except UNDECODABLE:
+            raise UnreadableError(where, f"line {number} is not JSON") from None
+        if not isinstance(record, dict):
+            raise UnreadableError(where, f"line {number} is not an object of columns")
+        for name in record:
+            if name not in columns:
+                columns[name] = [None] * count
+        for name, column in columns.items():
+            column.append(record.get(name))
+    return columns
+
+
+def _parquet(body: bytes, where: str) -> Columns:
+    try:
+        parquet = import_module("pyarrow.parquet")
+    except ImportError:
+        expected = "CSV or JSON Lines; Parquet is read where pyarrow is installed (pip install pyarrow)"
+        raise MisconfiguredError("TABLE", where, expected) from None
+    try:
+        table = parquet.read_table(io.BytesIO(body))
+    except (OSError, ValueError) as error:  # pyarrow's own errors are these
+        raise UnreadableError(where, f"is not Parquet: {type(error).__name__}") from None
+    return {name: table.column(name).to_pylist() for name in table.column_names}
