@@ -144,6 +144,7 @@ def parse_definition(document: Any) -> Definition:
     except msgspec.ValidationError as error:
         raise _as_misconfigured(error) from None
     _check(definition)
+    _check_cost(definition, document)
     return definition
 
 
@@ -237,7 +238,7 @@ def _check_sections(definition: Definition) -> None:
 
 def _check_bias(bias: BiasSettings, attributes: Attributes) -> None:
     check_bias(bias)
-    if sorted(bias.positive.members([0, 1]).tolist()) != [0, 1]:
+    if attributes.problem_type == "BinaryClassification" and sorted(bias.positive.members([0, 1]).tolist()) != [0, 1]:
         field = "label_values" if bias.label_above is None else "label_above"
         raise MisconfiguredError(field, bias.positive.text, "one of the classes 0 and 1 to be positive")
     columns = (*attributes.features, *attributes.output_names)
@@ -291,6 +292,17 @@ def _check_prefixes(definition: Definition) -> None:
         raise MisconfiguredError(
             "ground_truth_s3_uri", definition.ground_truth_s3_uri, "another place than the captures"
         )
+
+
+def _check_cost(definition: Definition, document: Any) -> None:
+    """A share of wrong answers has a scale that everybody knows; the error of a regression has the target's."""
+    if definition.attributes.problem_type != "Regression" or definition.retraining is None:
+        return
+    if "cost" not in document.get("policy", {}):
+        expected = (
+            "a number of mean absolute errors, in units of the target: the default is for shares of wrong answers"
+        )
+        raise MisconfiguredError("policy.cost", None, expected)
 
 
 def _check_retraining(retraining: Retraining) -> None:

@@ -159,7 +159,7 @@ def detail(each: Status) -> str:
     else:
         lines.append("window      none evaluated yet")
     if each.settled_window:
-        loss = "" if each.loss is None else f", error rate {each.loss:.4f}"
+        loss = "" if each.loss is None else f", loss {each.loss:.4f}"
         lines.append(f"settled     {each.settled_window}, {each.settled_coverage:.0%} labelled{loss}")
     lines += [
         f"incidents   {', '.join(each.incidents) or 'none open'}",

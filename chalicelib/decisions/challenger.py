@@ -14,7 +14,7 @@ from chalicelib.decisions.policy import Policy
 
 
 class PairedLoss(msgspec.Struct, frozen=True):
-    """`age` in windows before the one decided on (0 = that one); losses are error rates on the same rows."""
+    """`age` in windows before the one decided on (0 = that one); losses are on the same rows."""
 
     age: int
     loss: float

@@ -18,7 +18,7 @@ from chalicelib.ports import Ledger
 class Evaluation(msgspec.Struct, frozen=True):
     """The evidence of one window, small enough to query a hundred of them.
 
-    `digest` identifies the revision of the report. `loss` is the served error rate over the labelled rows outside
+    `digest` identifies the revision of the report. `loss` is the served loss over the labelled rows outside
     deployments, None when there is none. `settled`: enough labels by the policy in force. `mixed`: more than one model
     answered. `sample` identifies the labelled row sample that candidates are scored on, `segment` the stored inputs.
     """
@@ -39,7 +39,7 @@ class Evaluation(msgspec.Struct, frozen=True):
 
 
 class Loss(msgspec.Struct, frozen=True):
-    """Error rate of a candidate on a window's row sample (`rows` rows), beside what was served on the same rows."""
+    """Loss of a candidate on a window's row sample (`rows` rows), beside what was served on the same rows."""
 
     window: str
     candidate: str

@@ -29,7 +29,6 @@ from chalicelib.handlers.challenges import end_retrain, tell
 from chalicelib.handlers.scoring import Scored, score
 from chalicelib.monitors.baseline import baseline_documents
 from chalicelib.records.merge import MergedRequest, read_merged
-from chalicelib.records.sample import error_rate
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 
@@ -291,11 +290,11 @@ def _gate(
     if challenger is None or champions_own is None:
         silent = candidate.name if challenger is None else champion.candidate.name
         return False, f"{silent} does not answer every held-back row, so there is nothing to compare"
-    incumbents = {champion.candidate.name: error_rate(champions_own.predictions, champions_own.captured.labels)}
+    incumbents = {champion.candidate.name: champions_own.loss()}
     for member in champion.pool:
         if scored := _answers(services, definition, member, held_back):
-            incumbents[member.name] = error_rate(scored.predictions, scored.captured.labels)
-    gate = challenge(error_rate(challenger.predictions, challenger.captured.labels), incumbents)
+            incumbents[member.name] = scored.loss()
+    gate = challenge(challenger.loss(), incumbents)
     if gate.passed:
         bucket, folder = split_s3_uri(candidate.baseline)
         documents = baseline_documents(
@@ -350,8 +349,8 @@ def _save_losses(services: Services, definition: Definition, candidate: Candidat
                 candidate=candidate.name,
                 sample="held back",
                 rows=int(rows.sum()),
-                loss=error_rate(scored.predictions[rows], captured.labels[rows]),
-                served_loss=error_rate(captured.predictions[rows], captured.labels[rows]),
+                loss=scored.loss(rows),
+                served_loss=scored.served_loss(rows),
             ),
         )
 

@@ -11,20 +11,33 @@ import numpy.typing as npt
 
 from chalicelib.definition import Definition
 from chalicelib.records.merge import MergedRequest
-from chalicelib.records.sample import answers, questions
-from chalicelib.records.table import Table, to_table
+from chalicelib.records.sample import answers, loss_of, questions
+from chalicelib.records.table import Table, to_table, with_shared_classes
 from chalicelib.wiring import Services
 
 Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.bool_] | slice
+ALL = slice(None)
 
 
 class Scored(msgspec.Struct, frozen=True):
-    """A sample as it was captured, and one candidate's classes, probabilities and named outputs on the same rows."""
+    """A sample as it was captured, and one candidate's answers, probabilities and named outputs on the same rows.
+
+    `predictions` are numbers as in `captured`: classes are indices into `captured.classes`.
+    """
 
     captured: Table
     predictions: Floats
     scores: Floats
     outputs: dict[str, list[Any]]
+
+    def loss(self, rows: Rows = ALL) -> float:
+        """The candidate's loss on these rows; nan where none of them has a label."""
+        return loss_of(self.predictions[rows], self.captured.labels[rows], self.captured.problem_type)
+
+    def served_loss(self, rows: Rows = ALL) -> float:
+        """The loss of what was served on these rows."""
+        return loss_of(self.captured.predictions[rows], self.captured.labels[rows], self.captured.problem_type)
 
 
 def score(services: Services, definition: Definition, endpoint: str, sample: Sequence[MergedRequest]) -> Scored:
@@ -43,6 +56,7 @@ def score(services: Services, definition: Definition, endpoint: str, sample: Seq
     captured = to_table(
         [one.request for one in sample if one.request.event_id in covered], labels, definition.attributes
     )
+    captured, *tables = with_shared_classes([captured, *tables])
     return Scored(
         captured,
         np.concatenate([table.predictions for table in tables]),

@@ -28,7 +28,6 @@ from chalicelib.handlers.retrain_request import ordinal, retrain_claim, with_man
 from chalicelib.handlers.scoring import score
 from chalicelib.handlers.window_inputs import Gathered
 from chalicelib.monitors.evaluation import Findings
-from chalicelib.records.sample import error_rate
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 
@@ -260,8 +259,8 @@ def _score_candidates(
                 candidate=candidate.name,
                 sample=findings.sample_digest,
                 rows=len(scored.captured),
-                loss=error_rate(scored.predictions, scored.captured.labels),
-                served_loss=error_rate(scored.captured.predictions, scored.captured.labels),
+                loss=scored.loss(),
+                served_loss=scored.served_loss(),
             ),
         )
 

@@ -146,7 +146,7 @@ def _publish_metrics(
         return
     new_data = previous is None
     new_quality = findings.settled and not (previous and previous.value.settled)
-    quality = ("accuracy", "model_quality_violations", "model_bias_violations", "label_coverage")
+    quality = ("accuracy", "mae", "model_quality_violations", "model_bias_violations", "label_coverage")
     dimensions = {"Endpoint": definition.endpoint, "Monitor": definition.name}
     metrics = [
         Metric(name, dimensions, value, window.start)

@@ -25,7 +25,7 @@ from chalicelib.monitors.model_explainability import AttributionSettings
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.ground_truth import Resolved
 from chalicelib.records.merge import Merged, MergedRequest, merge
-from chalicelib.records.sample import rows_by_event, sample_digest, sample_of
+from chalicelib.records.sample import loss_of, rows_by_event, sample_digest, sample_of
 from chalicelib.records.segment import Requests
 from chalicelib.records.table import Table, to_table
 from chalicelib.records.window import Window
@@ -142,7 +142,10 @@ def evaluate(task: Task) -> Findings:
         violations["ModelQuality"] = found
         if settled and quality.loss is not None:
             metrics["model_quality_violations"] = float(len(found))
-            metrics["accuracy"] = 1.0 - quality.loss
+            if task.attributes.problem_type == "Regression":
+                metrics["mae"] = quality.loss
+            else:
+                metrics["accuracy"] = 1.0 - quality.loss
     if task.bias:
         files["ModelBias"], states["ModelBias"], found = _model_bias(task, table, task.bias)
         violations["ModelBias"] = found
@@ -270,23 +273,22 @@ def _quality(task: Task, table: Table) -> _Quality:
         labelled = rows & known
         if not (rows & steady).any():
             continue
-        wrong = _wrong(table, labelled)
         segments.append(
             {
                 "config_name": name,
                 "from": began,
                 "rows": int((rows & steady).sum()),
                 "labelled": int(labelled.sum()),
-                "loss": wrong,
+                "loss": _loss(table, labelled),
             }
         )
     labelled_rows, steady_rows = int(known.sum()), int(steady.sum())
     coverage = labelled_rows / steady_rows if steady_rows else 0.0
-    return _Quality(_wrong(table, known), labelled_rows, coverage, segments)
+    return _Quality(_loss(table, known), labelled_rows, coverage, segments)
 
 
-def _wrong(table: Table, rows: npt.NDArray[np.bool_]) -> float | None:
-    return float(np.mean(table.predictions[rows] != table.labels[rows])) if rows.any() else None
+def _loss(table: Table, rows: npt.NDArray[np.bool_]) -> float | None:
+    return loss_of(table.predictions[rows], table.labels[rows], table.problem_type) if rows.any() else None
 
 
 def _segments(table: Table, task: Task) -> list[tuple[str, str, npt.NDArray[np.bool_]]]:

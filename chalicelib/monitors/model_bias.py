@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.errors import MisconfiguredError
+from chalicelib.records.values import word_of
 from chalicelib.states.bias import GROUPS, BiasCounts, FacetCounts
-from chalicelib.states.facets import BiasSettings, number_of, word_of
+from chalicelib.states.facets import BiasSettings, number_of
 from chalicelib.states.flips import flip_test
 
 POST, PRE = "post_training_bias_metrics", "pre_training_bias_metrics"

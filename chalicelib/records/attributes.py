@@ -17,6 +17,9 @@ from chalicelib.errors import MisconfiguredError
 LONGEST_EXPRESSION = 500
 
 
+ProblemType = Literal["BinaryClassification", "MulticlassClassification", "Regression"]
+
+
 class Attributes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How to read one endpoint's payloads; the names are those of Model Monitor's job definitions.
 
@@ -24,13 +27,15 @@ class Attributes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     JMESPath expression for JSON payloads, or one of `output_names` for CSV.
     """
 
-    problem_type: Literal["BinaryClassification"] = "BinaryClassification"
+    problem_type: ProblemType = "BinaryClassification"
     # The input columns in order. Empty: _c0, _c1, ... for lists, the keys themselves for JSON objects.
     features: tuple[str, ...] = ()
     # Where the features are in a JSON input; None: the usual places ("instances", "features", the document itself).
     features_attribute: str | None = None
-    # The predicted class, 0 or 1. None: probability > probability_threshold.
+    # The predicted class, or the number that a regression predicts. None (binary only): 1 where probability >
+    # probability_threshold, else 0.
     inference_attribute: str | None = None
+    # The probability of class 1; for binary classification only.
     probability_attribute: str | None = None
     probability_threshold: float = 0.5
     # Where the label is in a JSON label document; None: the document itself, "label", or a list by position.
@@ -41,10 +46,7 @@ class Attributes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def check(attributes: Attributes) -> None:
     """Refuse settings that cannot work; raises MisconfiguredError naming the field, its value and what was expected."""
-    if attributes.inference_attribute is None and attributes.probability_attribute is None:
-        raise MisconfiguredError(
-            "inference_attribute", None, "inference_attribute or probability_attribute (or both) to be set"
-        )
+    _check_answer(attributes)
     if not 0.0 <= attributes.probability_threshold <= 1.0:
         raise MisconfiguredError("probability_threshold", attributes.probability_threshold, "a number from 0 to 1")
     for field, names in (("features", attributes.features), ("output_names", attributes.output_names)):
@@ -71,3 +73,18 @@ def check(attributes: Attributes) -> None:
         # Beside its own errors jmespath lets Python's through: for numbers of 5,000 digits, for 1,000 brackets.
         except (jmespath.exceptions.JMESPathError, ValueError, RecursionError):
             raise MisconfiguredError(field, expression, "a position (0, 1, ...) or a JMESPath expression") from None
+
+
+def _check_answer(attributes: Attributes) -> None:
+    """What is needed to know an answer depends on the problem; what would be read by nothing is a slip."""
+    if attributes.problem_type == "BinaryClassification":
+        if attributes.inference_attribute is None and attributes.probability_attribute is None:
+            raise MisconfiguredError(
+                "inference_attribute", None, "inference_attribute or probability_attribute (or both) to be set"
+            )
+        return
+    if attributes.inference_attribute is None:
+        raise MisconfiguredError("inference_attribute", None, f"a value, as problem_type is {attributes.problem_type}")
+    if attributes.probability_attribute is not None:
+        expected = f"nothing, as problem_type is {attributes.problem_type}"
+        raise MisconfiguredError("probability_attribute", attributes.probability_attribute, expected)

@@ -13,17 +13,18 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from chalicelib.errors import UnreadableError
-from chalicelib.records.attributes import Attributes
+from chalicelib.records.attributes import Attributes, ProblemType
 from chalicelib.records.capture import CapturedRequest, Payload
 from chalicelib.records.merge import MergedRequest
-from chalicelib.records.table import Table, to_table
+from chalicelib.records.table import Floats, Table, to_table
 
 # One invocation takes at most this many rows and bytes (InvokeEndpoint's limit is 6 MB; serverless answers in 60 s).
 BATCH_ROWS = 500
 BATCH_BYTES = 4_000_000
+# Losses are added up over windows, and stored as strict JSON.
+GREATEST_LOSS = 1e300
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -111,7 +112,16 @@ def answers(question: Question, response: bytes, attributes: Attributes, where: 
     return table
 
 
-def error_rate(predictions: npt.NDArray[np.float64], labels: npt.NDArray[np.float64]) -> float:
-    """Share of wrong answers over the rows that have both an answer and a label; nan when there is none."""
+def loss_of(predictions: Floats, labels: Floats, problem_type: ProblemType) -> float:
+    """The loss over the rows that have both an answer and a label, shape (n,) each; nan when there is none.
+
+    The share of wrong answers (0 to 1); for a regression the mean absolute error, in units of the target (at most
+    1e300). Classes must be those of one table (`with_shared_classes`).
+    """
     known = ~np.isnan(predictions) & ~np.isnan(labels)
-    return float(np.mean(predictions[known] != labels[known])) if bool(known.any()) else float("nan")
+    if not bool(known.any()):
+        return float("nan")
+    if problem_type != "Regression":
+        return float(np.mean(predictions[known] != labels[known]))
+    with np.errstate(over="ignore"):
+        return min(float(np.mean(np.abs(predictions[known] - labels[known]))), GREATEST_LOSS)

@@ -17,10 +17,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.records.attributes import Attributes
+from chalicelib.records.attributes import Attributes, ProblemType
 from chalicelib.records.capture import CapturedRequest, Payload
 from chalicelib.records.ground_truth import Label
 from chalicelib.records.payload import Content, PayloadError, Row, content_of
+from chalicelib.records.values import NAN, binary_class, class_name, class_order, number_of, text_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -31,7 +32,6 @@ EMPTY_CELLS = 2_000_000
 SPARSEST = 20
 
 _SAMPLES = 3
-_NAN = float("nan")
 
 
 class BadRecords(msgspec.Struct, frozen=True):
@@ -52,13 +52,17 @@ class Table(msgspec.Struct, frozen=True, eq=False):
     features      name -> raw values: text from CSV, JSON values from JSON, None where missing
     outputs       the same for the columns named by `output_names`
     scores        the probability of class 1, nan where absent
-    predictions   the served class 0 or 1, nan where unknown
-    labels        0 or 1, nan where unlabelled
+    predictions   what was served, nan where unknown: the class 0 or 1; for multiclass the index of the class in
+                  `classes`; for regression the number
+    labels        what turned out to be true, in the same way, nan where unlabelled
     regular       False where the features could not be laid out by name: these rows are no part of any statistic of
                   features or outputs
     irregular     how many features such a record had -> how many records
     bad           reason -> BadRecords
     probabilities whether scores are expected (a probability attribute is set)
+    problem_type  what predictions and labels are
+    classes       for multiclass the names that occur among predictions and labels (`values.class_name`), numbers by
+                  size before texts; () otherwise. Two tables have two lists: see `with_shared_classes`
     """
 
     record_ids: list[str]
@@ -72,9 +76,60 @@ class Table(msgspec.Struct, frozen=True, eq=False):
     irregular: dict[int, int]
     bad: dict[str, BadRecords]
     probabilities: bool
+    problem_type: ProblemType = "BinaryClassification"
+    classes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.record_ids)
+
+    def answers_of(self, column: Floats) -> list[float] | list[str | None]:
+        """Predictions or labels as values again: the names of classes (None where unknown), else the numbers."""
+        values: list[float] = column.tolist()
+        if self.problem_type != "MulticlassClassification":
+            return values
+        return [self.classes[int(index)] if index == index else None for index in values]
+
+
+class _Answers:
+    """Reads predictions and labels of one problem type as numbers; classes in the order in which they are met."""
+
+    def __init__(self, problem_type: ProblemType) -> None:
+        self._names: dict[str, float] = {}
+        self._is_multiclass = problem_type == "MulticlassClassification"
+        self.read = {
+            "BinaryClassification": binary_class,
+            "MulticlassClassification": self._met,
+            "Regression": number_of,
+        }[problem_type]
+        self.expected = {
+            "BinaryClassification": "0 or 1",
+            "MulticlassClassification": "the name of a class",
+            "Regression": "a number",
+        }[problem_type]
+
+    def _met(self, value: Any) -> float:
+        name = class_name(value)
+        return NAN if name is None else self._names.setdefault(name, float(len(self._names)))
+
+    def laid_out(self, *columns: list[float]) -> tuple[tuple[str, ...], list[Floats]]:
+        """The classes in order, and columns of what was read as arrays that point into them."""
+        arrays = [np.array(column, dtype=np.float64) for column in columns]
+        if not self._is_multiclass:
+            return (), arrays
+        # Without those that only a label document held which fits no request.
+        met = {index for column in columns for index in column if index == index}
+        names = tuple(sorted((name for name, index in self._names.items() if index in met), key=class_order))
+        place = {name: float(index) for index, name in enumerate(names)}
+        places = [place.get(name, NAN) for name in self._names]
+        return names, [_moved(array, places) for array in arrays]
+
+
+def _moved(indices: Floats, places: Sequence[float]) -> Floats:
+    """Each index replaced by the place that it has now; nan stays."""
+    known = ~np.isnan(indices)
+    moved = np.full(len(indices), NAN)
+    moved[known] = np.array(places, dtype=np.float64)[indices[known].astype(np.int64)]
+    return moved
 
 
 class _Problems:
@@ -111,8 +166,9 @@ def to_table(requests: Sequence[CapturedRequest], labels: Mapping[str, Label], a
     predictions: list[float] = []
     truths: list[float] = []
     outputs: list[list[Any]] = [[] for _ in attributes.output_names]
-    reader = _OutputReader(attributes, problems)
-    label_values = _LabelReader(attributes.ground_truth_attribute)
+    answers = _Answers(attributes.problem_type)
+    reader = _OutputReader(attributes, answers, problems)
+    label_values = _LabelReader(attributes.ground_truth_attribute, answers)
     previous = ""
     for request in sorted(requests, key=_order):
         event_id = request.event_id
@@ -132,21 +188,45 @@ def to_table(requests: Sequence[CapturedRequest], labels: Mapping[str, Label], a
         rows += request_rows if request_rows is not None else [None] * count
         reader.read(content, ids, scores, predictions, outputs)
         label = labels.get(request.join_id)
-        truths += [_NAN] * count if label is None else label_values.read(label.data, ids, problems)
+        truths += [NAN] * count if label is None else label_values.read(label.data, ids, problems)
     names, columns, regular, irregular = _feature_columns(rows, record_ids, attributes.features, problems)
+    classes, (served, known) = answers.laid_out(predictions, truths)
     return Table(
         record_ids,
         np.array(times, dtype=np.float64),
         dict(zip(names, columns, strict=True)),
         dict(zip(attributes.output_names, outputs, strict=True)),
         np.array(scores, dtype=np.float64),
-        np.array(predictions, dtype=np.float64),
-        np.array(truths, dtype=np.float64),
+        served,
+        known,
         regular,
         irregular,
         problems.result(),
         attributes.probability_attribute is not None,
+        attributes.problem_type,
+        classes,
     )
+
+
+def with_shared_classes(tables: Sequence[Table]) -> list[Table]:
+    """The same tables with one list of classes, so that their predictions and labels can be compared or joined.
+
+    Tables that are not multiclass have no classes and come back as they are.
+    """
+    names = tuple(sorted({name for table in tables for name in table.classes}, key=class_order))
+    place = {name: float(index) for index, name in enumerate(names)}
+    shared = []
+    for table in tables:
+        if table.problem_type == "MulticlassClassification":
+            places = [place[name] for name in table.classes]
+            table = msgspec.structs.replace(
+                table,
+                predictions=_moved(table.predictions, places),
+                labels=_moved(table.labels, places),
+                classes=names,
+            )
+        shared.append(table)
+    return shared
 
 
 def feature_rows(table: Table, indices: Sequence[int] | None = None) -> list[str]:
@@ -169,15 +249,6 @@ def feature_rows(table: Table, indices: Sequence[int] | None = None) -> list[str
             line = buffer.getvalue().removesuffix("\r\n")
         lines[place] = line
     return lines
-
-
-def text_of(value: Any) -> str:
-    """A raw value as CSV text: text itself, "" for a missing one, JSON for anything else (true, 1, 1.5)."""
-    if isinstance(value, str):
-        return value
-    if value is None:
-        return ""
-    return repr(value) if isinstance(value, float) else msgspec.json.encode(value).decode()
 
 
 def _order(request: CapturedRequest) -> tuple[Any, ...]:
@@ -227,7 +298,8 @@ def _output_content(
 class _OutputReader:
     """Finds probability, predicted class and named outputs of each record in the output payloads."""
 
-    def __init__(self, attributes: Attributes, problems: _Problems) -> None:
+    def __init__(self, attributes: Attributes, answers: _Answers, problems: _Problems) -> None:
+        self._answers = answers
         self._probability = attributes.probability_attribute
         self._inference = attributes.inference_attribute
         self._threshold = attributes.probability_threshold
@@ -247,19 +319,19 @@ class _OutputReader:
         if content is not None and len(content.rows) != count:
             content = self._aligned(content, ids)
         if content is None:
-            scores += [_NAN] * count
-            predictions += [_NAN] * count
+            scores += [NAN] * count
+            predictions += [NAN] * count
             for column in outputs:
                 column += [None] * count
             return
-        found = [_NAN] * count if self._probability is None else self._scores(self._probability, content, ids)
+        found = [NAN] * count if self._probability is None else self._scores(self._probability, content, ids)
         scores += found
         if self._inference is not None:
             predictions += self._classes(self._inference, content, ids)
         else:
             threshold = self._threshold
             # nan > threshold is False, and would become class 0.
-            predictions += [(1.0 if s > threshold else 0.0) if s == s else _NAN for s in found]
+            predictions += [(1.0 if s > threshold else 0.0) if s == s else NAN for s in found]
         for position, (name, column) in enumerate(zip(self._names, outputs, strict=True)):
             column += [_item(row, name, position) for row in content.rows]
 
@@ -275,7 +347,7 @@ class _OutputReader:
     def _scores(self, attribute: str, content: Content, ids: list[str]) -> list[float]:
         numbers = []
         for id, value in zip(ids, self._found(attribute, content), strict=True):
-            number = _number(value)
+            number = number_of(value)
             if number != number:
                 self._problems.add("output: probability is not a number", id)
             numbers.append(number)
@@ -284,9 +356,9 @@ class _OutputReader:
     def _classes(self, attribute: str, content: Content, ids: list[str]) -> list[float]:
         classes = []
         for id, value in zip(ids, self._found(attribute, content), strict=True):
-            number = _class(value)
+            number = self._answers.read(value)
             if number != number:
-                self._problems.add("output: prediction is not 0 or 1", id)
+                self._problems.add(f"output: prediction is not {self._answers.expected}", id)
             classes.append(number)
         return classes
 
@@ -313,8 +385,9 @@ class _OutputReader:
 class _LabelReader:
     """The labels, by position, that one label document holds. The same short text is read once."""
 
-    def __init__(self, attribute: str | None) -> None:
+    def __init__(self, attribute: str | None, answers: _Answers) -> None:
         self._attribute = attribute
+        self._answers = answers
         self._known: dict[str, list[float] | None] = {}
 
     def read(self, data: str, ids: list[str], problems: _Problems) -> list[float]:
@@ -326,13 +399,13 @@ class _LabelReader:
         values = self._known[data]
         if values is None:
             problems.add("label is not readable", ids[0], len(ids))
-            return [_NAN] * len(ids)
+            return [NAN] * len(ids)
         if len(values) != len(ids):
             problems.add(f"expected {len(ids)} labels, got {len(values)}", ids[0], len(ids))
-            return [_NAN] * len(ids)
+            return [NAN] * len(ids)
         for id, value in zip(ids, values, strict=True):
             if value != value:
-                problems.add("label is not 0 or 1", id)
+                problems.add(f"label is not {self._answers.expected}", id)
         return values
 
     def _parse(self, data: str) -> list[float] | None:
@@ -343,7 +416,7 @@ class _LabelReader:
                 fields = [field for row in csv.reader(io.StringIO(text)) for field in row]
             except csv.Error:
                 return None
-            return [_class(field) for field in fields] or [_NAN]
+            return [self._answers.read(field) for field in fields] or [NAN]
         try:
             document = msgspec.json.decode(text)
         except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
@@ -356,7 +429,7 @@ class _LabelReader:
             listed = document.get("instances", document.get("predictions"))
             document = listed if isinstance(listed, list) else [document]
         records = document if isinstance(document, list) else [document]
-        return [_class(self._value(record)) for record in records]
+        return [self._answers.read(self._value(record)) for record in records]
 
     def _value(self, record: Any) -> Any:
         if isinstance(record, list) and len(record) == 1:
@@ -383,29 +456,6 @@ def _item(row: Row, name: str, position: int) -> Any:
     if isinstance(row, dict):
         return row.get(name)
     return row[position] if position < len(row) else None
-
-
-def _number(value: Any) -> float:
-    """A finite number, or nan for anything else."""
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if value is None or isinstance(value, bool | list | dict):
-        return _NAN
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return _NAN
-    return number if abs(number) != float("inf") else _NAN
-
-
-def _class(value: Any) -> float:
-    """0.0 or 1.0 for a binary class in any of its spellings, or nan."""
-    if isinstance(value, bool):
-        return float(value)
-    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
-        return float(value.strip().lower() == "true")
-    number = _number(value)
-    return number if number in (0.0, 1.0) else _NAN
 
 
 def _feature_columns(

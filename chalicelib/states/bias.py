@@ -143,8 +143,8 @@ def bias_counts_of(table: Table, settings: BiasSettings) -> BiasCounts:
         {**outputs, **features},
         tuple(table.features),
         [table.record_ids[index] for index in kept],
-        table.labels[table.regular].tolist(),
-        table.predictions[table.regular].tolist(),
+        table.answers_of(table.labels[table.regular]),
+        table.answers_of(table.predictions[table.regular]),
         settings,
     )
 

@@ -17,15 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.errors import MisconfiguredError
-from chalicelib.records.table import text_of
+from chalicelib.records import values
+from chalicelib.records.values import word_of
 
 Value = str | int | float | bool
 # 1: selected, 0: not, MISSING: the row has no value that could be compared.
 Members = npt.NDArray[np.int8]
 MISSING = -1
-
-# Whole numbers beyond this are not told apart by a float64.
-_EXACT = 2.0**53
 
 
 class Selection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -134,31 +132,10 @@ def words_of(column: Sequence[Any]) -> list[str | None]:
     return words
 
 
-def word_of(value: Any) -> str | None:
-    """One spelling per value: "1" for 1, 1.0, "1" and " 1.00 "; "true" for True and "True"; None for a missing one.
-
-    Missing are null, blank text and NaN. Whole numbers too large for a float64 stay as they are written.
-    """
-    text = ("true" if value else "false") if isinstance(value, bool) else text_of(value).strip()
-    if text.lower() in ("", "nan"):
-        return None
-    if text.lower() in ("true", "false"):
-        return text.lower()
-    number = number_of(text)
-    if number is None or abs(number) >= _EXACT:
-        return text
-    return str(int(number)) if number == int(number) else repr(number)
-
-
 def number_of(text: str | None) -> float | None:
-    """The finite number that a text is, or None. Python reads 1_000 as a number; no data format does."""
-    if text is None or "_" in text:
-        return None
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+    """The finite number that a text is, or None."""
+    number = values.number_of(text)
+    return None if number != number else number
 
 
 def _check_selection(field: str, selection: Selection) -> None:

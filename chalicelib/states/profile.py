@@ -15,7 +15,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.records.table import Table, text_of
+from chalicelib.records.table import Table
+from chalicelib.records.values import text_of
 from chalicelib.states.categories import Categories, categories_of
 from chalicelib.states.moments import Moments, moments_of
 from chalicelib.states.quantiles import Quantiles, quantiles_of

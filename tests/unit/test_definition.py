@@ -217,10 +217,10 @@ def test_a_missing_field_is_named(path: str, field: str):
         ),
         (
             "attributes.problem_type",
-            "Regression",
+            "Ranking",
             "attributes.problem_type",
-            "Regression",
-            "one of BinaryClassification",
+            "Ranking",
+            "one of BinaryClassification, MulticlassClassification, Regression",
         ),
     ],
 )
@@ -325,6 +325,15 @@ def test_output_beside_a_watched_prefix_is_fine(output: str):
 
 def test_model_quality_needs_ground_truth():
     assert refused(LEAST | {"monitor_types": ["ModelQuality"]}).field == "ground_truth_s3_uri"
+
+
+def test_a_regression_that_can_retrain_states_its_cost():
+    regression = changed("attributes", {"problem_type": "Regression", "inference_attribute": "0"})
+    assert parse_definition(regression).policy.cost == 0.5
+    without = {name: value for name, value in regression.items() if name != "policy"}
+    assert refused(without).field == "policy.cost"
+    alerting = {name: value for name, value in without.items() if name != "retraining"}
+    assert parse_definition(alerting).attributes.problem_type == "Regression"
 
 
 # Bias and attribution -------------------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def test_status_of_one_says_where_to_go_on(world: World, capsys: pytest.CaptureF
     [record] = world.decisions(2)
     assert f"verdict     HOLD: plumbline explain {record.decision_id}\n" in text
     assert "window      2026-01-05T02:00:00Z, 20 rows, 100% labelled\n" in text
-    assert "settled     2026-01-05T02:00:00Z, 100% labelled, error rate 0.0000\n" in text
+    assert "settled     2026-01-05T02:00:00Z, 100% labelled, loss 0.0000\n" in text
     assert "champion    first (generation 0)\n" in text and text.endswith("overdue     0 windows\n")
 
 

@@ -1,0 +1,92 @@
+"""What one value of a payload says: a number, one of the classes 0 and 1, or the name of a class.
+
+Knows the spellings in which CSV and JSON hold the same thing; refuses to know where the value came from.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+NAN = float("nan")
+
+# A longer text is no name of a class: each would be a key of every report.
+LONGEST_CLASS = 256
+
+# Whole numbers beyond this are not told apart by a float64.
+_EXACT = 2.0**53
+
+
+def number_of(value: Any) -> float:
+    """A finite number, or nan for anything else (true and false are no numbers).
+
+    A text counts when it spells a decimal number in ASCII; a list of one value is that value.
+    """
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, str):
+        # Python's float would also take 1_000 and the digits of other scripts.
+        if not value.isascii() or "_" in value:
+            return NAN
+    elif value is None or isinstance(value, bool | list | dict):
+        return NAN
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return NAN
+    return number if abs(number) != float("inf") else NAN
+
+
+def binary_class(value: Any) -> float:
+    """0.0 or 1.0 for a binary class in any of its spellings (1, "1", "1.0", true, "True", [1]), or nan."""
+    if isinstance(value, bool):
+        return float(value)
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        return float(value.strip().lower() == "true")
+    number = number_of(value)
+    return number if number in (0.0, 1.0) else NAN
+
+
+def text_of(value: Any) -> str:
+    """A raw value as CSV text: text itself, "" for a missing one, JSON for anything else (true, 1, 1.5)."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    return repr(value) if isinstance(value, float) else msgspec.json.encode(value).decode()
+
+
+def word_of(value: Any) -> str | None:
+    """One spelling per value: "1" for 1, 1.0, "1" and " 1.00 "; "true" for True and "True"; None for a missing one.
+
+    Missing are null, blank text and NaN. Whole numbers too large for a float64 stay as they are written.
+    """
+    text = ("true" if value else "false") if isinstance(value, bool) else text_of(value).strip()
+    if text.lower() in ("", "nan"):
+        return None
+    if text.lower() in ("true", "false"):
+        return text.lower()
+    number = number_of(text)
+    if number != number or abs(number) >= _EXACT:
+        return text
+    return str(int(number)) if number.is_integer() else repr(number)
+
+
+def class_name(value: Any) -> str | None:
+    """The name of a class, as the keys of a confusion matrix spell it (model-monitor formats, section 6.2), or None.
+
+    `word_of` the value, so that 1, 1.0, "1" and "01" are one class. None beside a missing value also for lists (but
+    of one value), objects and texts of more than 256 characters.
+    """
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, list | dict) or (isinstance(value, str) and len(value) > LONGEST_CLASS):
+        return None
+    return word_of(value)
+
+
+def class_order(name: str) -> tuple[bool, float, str]:
+    """Sorts names of classes: numbers by size (2 before 10), then texts."""
+    number = number_of(name)
+    return (number != number, 0.0 if number != number else number, name)

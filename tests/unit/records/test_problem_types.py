@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.records.attributes import Attributes
+from chalicelib.records.ground_truth import Label
+from chalicelib.records.sample import loss_of
+from chalicelib.records.table import to_table, with_shared_classes
+from chalicelib.records.values import binary_class, class_name, class_order, number_of
+from tests.unit.records.building import captured, captured_json
+
+MULTICLASS = Attributes(problem_type="MulticlassClassification", inference_attribute="0")
+REGRESSION = Attributes(problem_type="Regression", inference_attribute="0")
+
+
+def table_of(answers, labels, attributes):
+    requests = [captured(f"e{index}", "1,2", answer) for index, answer in enumerate(answers)]
+    return to_table(requests, {f"e{i}": Label(f"e{i}", text) for i, text in enumerate(labels)}, attributes)
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ((1, 1.0, "1", "1.0", "01", " 1 ", "1e0", [1], ["1"]), "1"),
+        ((-0.0, 0, "-0", "0.00"), "0"),
+        ((0.5, "0.50", "5e-1"), "0.5"),
+        ((True, "True", "TRUE", "true"), "true"),
+        (("setosa", " setosa\n"), "setosa"),
+        (("9007199254740993",), "9007199254740993"),
+        (("1_000",), "1_000"),
+        (("inf",), "inf"),
+        ((None, "", " ", "nan", float("nan"), [], [1, 2], {}, "x" * 257), None),
+    ],
+)
+def test_a_class_has_one_name(values, name):
+    assert {class_name(value) for value in values} == {name}
+
+
+def test_numbers_are_written_in_ascii_decimals():
+    assert [number_of(value) for value in ("1e308", "-.5", " 7 ", 2**60, [3])] == [1e308, -0.5, 7.0, 2.0**60, 3.0]
+    for value in ("1_000", "١٢", "inf", "1e309", 10**400, "", "0x10", True, None, {}, [1, 2], float("-inf")):
+        assert number_of(value) != number_of(value)
+    assert [binary_class(value) for value in (True, "False", "1.0", 0)] == [1.0, 0.0, 1.0, 0.0]
+
+
+def test_multiclass_columns_point_into_sorted_classes():
+    table = table_of(["10", "2.0", "b\n", "a"], ["2", "2", "10", '{"label": "c"}'], MULTICLASS)
+    assert table.classes == ("2", "10", "a", "b", "c")
+    assert table.answers_of(table.predictions) == ["10", "2", "b", "a"]
+    assert table.answers_of(table.labels) == ["2", "2", "10", "c"]
+    assert table.bad == {} and np.isnan(table.scores).all()
+    assert loss_of(table.predictions, table.labels, table.problem_type) == 0.75
+
+
+def test_a_class_that_no_row_has_is_no_class():
+    table = table_of(["a", ""], ["b,z", "a"], MULTICLASS)
+    assert table.classes == ("a",)
+    assert table.answers_of(table.labels) == [None, "a"]
+    assert {reason: bad.count for reason, bad in table.bad.items()} == {
+        "expected 1 labels, got 2": 1,
+        "output: payload is empty": 1,
+    }
+
+
+def test_tables_are_compared_over_one_list_of_classes():
+    one, other = with_shared_classes(
+        [table_of(["b", "c"], ["b", "b"], MULTICLASS), table_of(["a", "c"], [], MULTICLASS)]
+    )
+    assert one.classes == other.classes == ("a", "b", "c")
+    assert one.predictions.tolist() == [1.0, 2.0] and other.predictions.tolist() == [0.0, 2.0]
+    assert one.labels.tolist() == [1.0, 1.0] and np.isnan(other.labels).all()
+    plain = table_of(["1"], ["1"], Attributes(inference_attribute="0"))
+    assert with_shared_classes([plain]) == [plain] and plain.classes == ()
+
+
+def test_regression_reads_numbers():
+    table = table_of(["1.5", "-2e3", "high", "inf"], ["1", "[2]", "3", "x"], REGRESSION)
+    assert table.predictions.tolist()[:2] == [1.5, -2000.0] and np.isnan(table.predictions[2:]).all()
+    assert table.labels.tolist()[:3] == [1.0, 2.0, 3.0] and np.isnan(table.labels[3])
+    assert {reason: bad.count for reason, bad in table.bad.items()} == {
+        "label is not a number": 1,
+        "output: prediction is not a number": 2,
+    }
+    assert loss_of(table.predictions, table.labels, table.problem_type) == (0.5 + 2002) / 2
+
+
+def test_a_loss_is_finite():
+    huge = np.array([1e308, -1e308])
+    assert loss_of(huge, -huge, "Regression") == 1e300
+    assert np.isnan(loss_of(huge, np.full(2, np.nan), "Regression"))
+
+
+def test_json_answers_of_several_records():
+    request = captured_json("e", {"instances": [[1], [2]]}, {"predictions": [{"y": "x"}, {"y": 3}]})
+    attributes = Attributes(problem_type="MulticlassClassification", inference_attribute="predictions[*].y")
+    table = to_table([request], {"e": Label("e", '{"instances": [{"label": 3.0}, {"label": "x"}]}')}, attributes)
+    assert table.answers_of(table.predictions) == ["x", "3"]
+    assert table.answers_of(table.labels) == ["3", "x"]
+
+
+@given(st.lists(st.one_of(st.text(max_size=4), st.integers(), st.floats(), st.booleans(), st.none())))
+def test_names_are_stable_and_have_an_order(values):
+    names = [name for value in values if (name := class_name(value)) is not None]
+    assert [class_name(name) for name in names] == names
+    assert sorted(names, key=class_order) == sorted(reversed(names), key=class_order)
