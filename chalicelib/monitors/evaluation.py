@@ -17,10 +17,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.errors import MisconfiguredError
 from chalicelib.monitors import data_quality, model_bias, model_explainability, model_quality
 from chalicelib.monitors.broken import broken_columns, shape_reasons
 from chalicelib.monitors.documents import bias_violations_document, encode_json, violations_document
+from chalicelib.monitors.measurement import Measurement, Subject, measure
 from chalicelib.monitors.model_explainability import AttributionSettings
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.ground_truth import Resolved
@@ -29,16 +29,21 @@ from chalicelib.records.sample import loss_of, rows_by_event, sample_digest, sam
 from chalicelib.records.segment import Requests
 from chalicelib.records.table import Table, to_table
 from chalicelib.records.window import Window
-from chalicelib.states.attributions import attributions_of_table
-from chalicelib.states.bias import bias_counts_of
 from chalicelib.states.facets import BiasSettings
-from chalicelib.states.profile import Profile, profile_of
-from chalicelib.states.scores import tally_of
 
 # Bad lines named in a report; all are counted.
 BAD_LINES_NAMED = 20
 
 Document = Mapping[str, Any]
+
+# The metric that counts a monitor type's violations.
+_COUNTED = {
+    "DataQuality": "data_quality_violations",
+    "ModelQuality": "model_quality_violations",
+    "ModelBias": "model_bias_violations",
+    "ModelExplainability": "model_explainability_violations",
+}
+_NEEDS_LABELS = ("ModelQuality", "ModelBias")
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -88,6 +93,26 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     sample_rows: int
 
 
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What reports are wanted of a measurement: `end` of its window (UTC), `looked_for` and `label_objects` in words
+    and number say where captures and labels were looked for."""
+
+    monitor_types: Sequence[str]
+    subject: Subject
+    baselines: Baselines
+    end: datetime
+    looked_for: str
+    label_objects: int
+
+
+class Reports(msgspec.Struct, frozen=True):
+    """By monitor type: SageMaker's files by name, (status, why) and "name: check" of each violation."""
+
+    documents: dict[str, dict[str, bytes]]
+    states: dict[str, tuple[str, str]]
+    violations: dict[str, list[str]]
+
+
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
     """What was found. `documents`: monitor type -> file name -> bytes; `violations`: type -> "name: check".
 
@@ -120,56 +145,54 @@ class _Quality(msgspec.Struct, frozen=True):
 
 def evaluate(task: Task) -> Findings:
     """Evaluate a window. Raises MisconfiguredError when a baseline file cannot be understood."""
+    subject = Subject(attributes=task.attributes, bias=task.bias, attribution=task.attribution)
     table = to_table(task.requests.requests, task.labels.by_id, task.attributes)
-    profile = profile_of(table)
+    measured = measure(table, subject, task.requests.repeated)
     quality = _quality(task, table)
-    broken = [*shape_reasons(table), *broken_columns(profile, task.baselines.data_quality_constraints)]
+    broken = [*shape_reasons(table), *broken_columns(measured.profile, task.baselines.data_quality_constraints)]
     settled = quality.labelled >= task.min_labelled_rows and quality.coverage >= task.min_label_coverage
     merged = merge(task.requests.requests, task.labels.by_id)
     steady = [one for one in merged.requests if not _in_transition(one.request.inference_time, task.deployments)]
     sample = sample_of(steady, rows_by_event(table), task.sample_rows)
+    looked_for = f"captures of {task.endpoint}/{task.variant} from {task.window.name} to {task.window.next().name}"
+    asked = Asked(
+        monitor_types=task.monitor_types,
+        subject=subject,
+        baselines=task.baselines,
+        end=task.window.end,
+        looked_for=looked_for,
+        label_objects=task.label_objects,
+    )
+    reports = report(measured, asked)
 
-    files: dict[str, dict[str, bytes]] = {}
-    states: dict[str, tuple[str, str]] = {}
-    violations: dict[str, list[str]] = {}
-    metrics: dict[str, float] = {"rows": float(len(table)), "label_coverage": quality.coverage}
-    if "DataQuality" in task.monitor_types:
-        files["DataQuality"], states["DataQuality"], found = _data_quality(task, profile)
-        violations["DataQuality"] = found
-        metrics["data_quality_violations"] = float(len(found))
-    if "ModelQuality" in task.monitor_types:
-        files["ModelQuality"], states["ModelQuality"], found = _model_quality(task, table)
-        violations["ModelQuality"] = found
-        if settled and quality.loss is not None:
-            metrics["model_quality_violations"] = float(len(found))
-            if task.attributes.problem_type == "Regression":
-                metrics["mae"] = quality.loss
-            else:
-                metrics["accuracy"] = 1.0 - quality.loss
-    if task.bias:
-        files["ModelBias"], states["ModelBias"], found = _model_bias(task, table, task.bias)
-        violations["ModelBias"] = found
-        if settled:
-            metrics["model_bias_violations"] = float(len(found))
-    if task.attribution:
-        outcome = _model_explainability(task, table, task.attribution)
-        files["ModelExplainability"], states["ModelExplainability"], found = outcome
-        violations["ModelExplainability"] = found
-        metrics["model_explainability_violations"] = float(len(found))
-    for monitor_type, (status, reason) in states.items():
-        own = _own_findings(task, table, quality, broken, settled, monitor_type, status, reason)
+    metrics: dict[str, float] = {"rows": float(measured.rows), "label_coverage": quality.coverage}
+    for monitor_type, name in _COUNTED.items():
+        if monitor_type not in reports.violations:
+            continue
+        # Counts that depend on labels are published when enough of them are there.
+        if monitor_type in _NEEDS_LABELS and not (settled and quality.loss is not None):
+            continue
+        metrics[name] = float(len(reports.violations[monitor_type]))
+    if "ModelQuality" in reports.violations and settled and quality.loss is not None:
+        if task.attributes.problem_type == "Regression":
+            metrics["mae"] = quality.loss
+        else:
+            metrics["accuracy"] = 1.0 - quality.loss
+    files = {monitor_type: dict(found) for monitor_type, found in reports.documents.items()}
+    for monitor_type, (status, reason) in reports.states.items():
+        own = _own_findings(task, measured, quality, broken, settled, monitor_type, status, reason)
         files[monitor_type]["evaluation.json"] = encode_json(own)
     return Findings(
         documents=files,
         merged=_by_hour(merged),
         digest=_digest(files, merged, sample),
-        rows=len(table),
+        rows=measured.rows,
         labelled=quality.labelled,
         coverage=quality.coverage,
         loss=quality.loss,
         settled=settled,
         mixed=len(quality.segments) > 1,
-        violations=violations,
+        violations=reports.violations,
         broken=broken,
         sample=sample,
         sample_digest=sample_digest(sample),
@@ -177,66 +200,83 @@ def evaluate(task: Task) -> Findings:
     )
 
 
-def _data_quality(task: Task, profile: Profile) -> tuple[dict[str, bytes], tuple[str, str], list[str]]:
+def report(measured: Measurement, asked: Asked) -> Reports:
+    """SageMaker's files of a measurement. Raises MisconfiguredError when a baseline file cannot be understood."""
+    found = {}
+    if "DataQuality" in asked.monitor_types:
+        found["DataQuality"] = _data_quality(measured, asked)
+    if "ModelQuality" in asked.monitor_types:
+        found["ModelQuality"] = _model_quality(measured, asked)
+    if asked.subject.bias:
+        found["ModelBias"] = _model_bias(measured, asked, asked.subject.bias)
+    if asked.subject.attribution:
+        found["ModelExplainability"] = _model_explainability(measured, asked, asked.subject.attribution)
+    return Reports(
+        {name: documents for name, (documents, _, _) in found.items()},
+        {name: state for name, (_, state, _) in found.items()},
+        {name: violations for name, (_, _, violations) in found.items()},
+    )
+
+
+def _data_quality(measured: Measurement, asked: Asked) -> tuple[dict[str, bytes], tuple[str, str], list[str]]:
+    profile, baselines = measured.profile, asked.baselines
     if not profile.rows:
-        wanted = f"captures of {task.endpoint}/{task.variant} from {task.window.name} to {task.window.next().name}"
-        return {}, ("NOT_EVALUATED", f"no readable rows; looked for {wanted}"), []
+        return {}, ("NOT_EVALUATED", f"no readable rows; looked for {asked.looked_for}"), []
     documents = {
         "statistics.json": encode_json(data_quality.statistics(profile)),
         "constraints.json": encode_json(data_quality.suggest_constraints(profile)),
     }
-    if task.baselines.data_quality_constraints is None:
+    if baselines.data_quality_constraints is None:
         return documents, ("NOT_EVALUATED", "there is no data-quality baseline to compare with"), []
     violations = data_quality.check_constraints(
-        profile, task.baselines.data_quality_constraints, task.baselines.data_quality_statistics
+        profile, baselines.data_quality_constraints, baselines.data_quality_statistics
     )
     documents["constraint_violations.json"] = encode_json(violations_document(violations))
     return documents, ("EVALUATED", ""), _names(violations)
 
 
-def _model_quality(task: Task, table: Table) -> tuple[dict[str, bytes], tuple[str, str], list[str]]:
-    counts = tally_of(table)
+def _model_quality(measured: Measurement, asked: Asked) -> tuple[dict[str, bytes], tuple[str, str], list[str]]:
+    counts = measured.tally
     if not counts.rows:
-        return {}, ("NOT_EVALUATED", _unlabelled(task, table)), []
-    statistics = model_quality.statistics(counts, task.window.end)
+        return {}, ("NOT_EVALUATED", _unlabelled(measured, asked)), []
+    statistics = model_quality.statistics(counts, asked.end)
     documents = {"statistics.json": encode_json(statistics)}
-    if task.baselines.model_quality_constraints is None:
+    if asked.baselines.model_quality_constraints is None:
         return documents, ("NOT_EVALUATED", "there is no model-quality baseline to compare with"), []
-    violations = model_quality.check_constraints(statistics, task.baselines.model_quality_constraints)
+    violations = model_quality.check_constraints(statistics, asked.baselines.model_quality_constraints)
     documents["constraint_violations.json"] = encode_json(violations_document(violations))
     return documents, ("EVALUATED", ""), _names(violations)
 
 
 def _model_bias(
-    task: Task, table: Table, settings: BiasSettings
+    measured: Measurement, asked: Asked, settings: BiasSettings
 ) -> tuple[dict[str, bytes], tuple[str, str], list[str]]:
-    try:
-        counts = bias_counts_of(table, settings)
-    except MisconfiguredError as error:
-        # The definition was checked as far as it names columns; the rest only the data knows.
-        return {}, ("NOT_EVALUATED", f"bias.{error}"), []
-    if not counts.rows:
-        return {}, ("NOT_EVALUATED", _unlabelled(task, table)), []
-    analysis = model_bias.analysis(counts, settings)
+    if why := measured.why_unmeasured.get("ModelBias"):
+        return {}, ("NOT_EVALUATED", why), []
+    if not measured.bias.rows:
+        return {}, ("NOT_EVALUATED", _unlabelled(measured, asked)), []
+    analysis = model_bias.analysis(measured.bias, settings)
     documents = {"analysis.json": encode_json(analysis)}
-    if task.baselines.model_bias_constraints is None:
+    if asked.baselines.model_bias_constraints is None:
         return documents, ("NOT_EVALUATED", "there is no model-bias baseline to compare with"), []
-    violations = model_bias.check_constraints(analysis, task.baselines.model_bias_constraints)
+    violations = model_bias.check_constraints(analysis, asked.baselines.model_bias_constraints)
     documents["constraint_violations.json"] = encode_json(bias_violations_document(violations))
     return documents, ("EVALUATED", ""), _names(violations)
 
 
 def _model_explainability(
-    task: Task, table: Table, settings: AttributionSettings
+    measured: Measurement, asked: Asked, settings: AttributionSettings
 ) -> tuple[dict[str, bytes], tuple[str, str], list[str]]:
-    state = attributions_of_table(table, tuple(table.features), settings.columns, settings.expected_column)
+    if why := measured.why_unmeasured.get("ModelExplainability"):
+        return {}, ("NOT_EVALUATED", why), []
+    state = measured.attributions
     if not state.rows:
-        wanted = f"{len(settings.columns)} attributions beside the answers of {len(table)} rows"
+        wanted = f"{len(settings.columns)} attributions beside the answers of {measured.rows} rows"
         return {}, ("NOT_EVALUATED", f"no row has attributions; looked for {wanted}"), []
     found = model_explainability.global_attributions(state, settings.agg_method)
     analysis = model_explainability.analysis({settings.label: found})
     documents = {"analysis.json": encode_json(analysis)}
-    baseline = task.baselines.model_explainability_constraints
+    baseline = asked.baselines.model_explainability_constraints
     if baseline is None:
         return documents, ("NOT_EVALUATED", "there is no model-explainability baseline to compare with"), []
     violations = model_explainability.check_constraints(analysis, baseline, settings.threshold)
@@ -244,10 +284,10 @@ def _model_explainability(
     return documents, ("EVALUATED", ""), _names(violations)
 
 
-def _unlabelled(task: Task, table: Table) -> str:
+def _unlabelled(measured: Measurement, asked: Asked) -> str:
     """Why nothing can be said of a window without a labelled row."""
-    reason = "no captured rows" if not len(table) else f"no labels yet for {len(table)} rows"
-    return f"{reason}; looked in {task.label_objects} label objects"
+    reason = "no captured rows" if not measured.rows else f"no labels yet for {measured.rows} rows"
+    return f"{reason}; looked in {asked.label_objects} label objects"
 
 
 def _names(violations: Sequence[Document]) -> list[str]:
@@ -320,7 +360,7 @@ def _transition_rows(table: Table, deployments: Sequence[Span]) -> npt.NDArray[n
 
 def _own_findings(
     task: Task,
-    table: Table,
+    measured: Measurement,
     quality: _Quality,
     broken: Sequence[str],
     settled: bool,
@@ -343,7 +383,7 @@ def _own_findings(
         "inputs": {
             "capture_files": task.capture_files,
             "requests": len(requests.requests),
-            "rows": len(table),
+            "rows": measured.rows,
             "repeated_requests": requests.repeated,
             "label_objects": task.label_objects,
             "labelled_rows": quality.labelled,
@@ -354,7 +394,7 @@ def _own_findings(
         },
         "bad_lines": {"count": len(requests.bad), "sample": bad},
         "bad_records": {
-            why: {"count": found.count, "sample": list(found.sample)} for why, found in sorted(table.bad.items())
+            why: {"count": found.count, "sample": list(found.sample)} for why, found in measured.bad_records.items()
         },
         "broken": list(broken),
         "settled": settled,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+from bisect import insort
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -37,7 +38,7 @@ _SAMPLES = 3
 class BadRecords(msgspec.Struct, frozen=True):
     """How many records (or requests, where their records could not be told apart) met one problem.
 
-    `sample`: the first few record ids in the order of the table.
+    `sample`: the three smallest record ids, in order.
     """
 
     count: int
@@ -133,7 +134,7 @@ def _moved(indices: Floats, places: Sequence[float]) -> Floats:
 
 
 class _Problems:
-    """Counts reasons, and keeps the first few ids of each."""
+    """Counts reasons, and keeps the smallest few ids of each: the same whatever came first."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
@@ -142,8 +143,9 @@ class _Problems:
     def add(self, reason: str, record_id: str, count: int = 1) -> None:
         self._counts[reason] += count
         sample = self._samples.setdefault(reason, [])
-        if len(sample) < _SAMPLES:
-            sample.append(record_id)
+        if (len(sample) < _SAMPLES or record_id < sample[-1]) and record_id not in sample:
+            insort(sample, record_id)
+            del sample[_SAMPLES:]
 
     def result(self) -> dict[str, BadRecords]:
         return {

@@ -9,17 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.errors import UnreadableError
+from chalicelib.monitors.measurement import Measurement, Subject, measure
+from chalicelib.monitors.model_explainability import AttributionSettings
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.ground_truth import Label
 from chalicelib.records.table import to_table
 from chalicelib.states.categories import Categories, categories_of, comparable
+from chalicelib.states.facets import BiasSettings, Facet
 from chalicelib.states.moments import Moments, moments_of
 from chalicelib.states.profile import Profile, profile_of, profile_of_columns
 from chalicelib.states.quantiles import Quantiles, quantiles_of
 from chalicelib.states.scores import Tally, tally_of
 from tests.unit.records.building import captured, minutes
 
-ATTRIBUTES = Attributes(features=("a", "b"), probability_attribute="0", output_names=("score",))
+ATTRIBUTES = Attributes(features=("a", "b"), probability_attribute="0", output_names=("score", "phi"))
 
 value = st.one_of(
     st.sampled_from(["", "0", "1", "-0", "1.0", "true", "FALSE", "nan", "inf", "x", "1e3", "1_0"]),
@@ -37,7 +40,9 @@ rows = st.lists(
 def table_of(some, first=0):
     requests, labels = [], {}
     for index, (a, b, score, label) in enumerate(some, first):
-        requests.append(captured(f"e{index}", f"{a},{b}" if index % 5 else a or "z", score, at=minutes(index)))
+        requests.append(
+            captured(f"e{index}", f"{a},{b}" if index % 5 else a or "z", f"{score},{index % 7 - 3}", at=minutes(index))
+        )
         if label is not None:
             labels[f"e{index}"] = Label(f"e{index}", label)
     return to_table(requests, labels, ATTRIBUTES)
@@ -54,12 +59,19 @@ def numbers_of(table):
     return numbers[np.isfinite(numbers)]
 
 
+SUBJECT = Subject(
+    attributes=ATTRIBUTES,
+    bias=BiasSettings(facets=(Facet(name="a", values=(1,)),)),
+    attribution=AttributionSettings(columns=("score", "phi")),
+)
+
 STATES = {
     "moments": (Moments(), lambda table: moments_of(numbers_of(table))),
     "quantiles": (Quantiles(), lambda table: quantiles_of(numbers_of(table))),
     "categories": (Categories(), lambda table: categories_of(Counter(filter(None, table.features["a"])))),
     "tally": (Tally(), tally_of),
     "profile": (Profile(), profile_of),
+    "measurement": (Measurement(), lambda table: measure(table, SUBJECT, repeated=len(table))),
 }
 
 
@@ -215,7 +227,7 @@ def profile_of_values(values):
 
 def test_a_profile_knows_outputs_first_and_irregular_rows():
     profile = profile_of(table_of([("1", "2", "0.5", None)] * 6))
-    assert [column.name for column in profile.columns] == ["score", "a", "b"]
+    assert [column.name for column in profile.columns] == ["score", "phi", "a", "b"]
     assert (profile.rows, profile.records, profile.irregular) == (4, 6, ((1, 2),))
     assert profile.column("a").present == 4
     assert profile.column("c") is None

@@ -1,0 +1,158 @@
+"""Everything that reports are made of, as one state: what a part of a window was measured to be.
+
+A window is `measure(part) + measure(part) + ...`: the functions, the command line and the benchmark fold the same
+states into it, and every number of a report comes from it. Parts share no event (who reads several files counts each
+event once: `records.segment`, `records.blocks`). Knows which states there are; refuses to know files, thresholds and
+texts (`evaluation`).
+
+With declared features the order and the split of the rows change nothing, but the quantiles of columns of more than
+`quantiles.K` numbers, which then agree within the bound that they state. Without declared features each part finds
+names of its own: `with_found_features` settles them once, from the first part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import msgspec
+import numpy as np
+
+from chalicelib.errors import MisconfiguredError
+from chalicelib.monitors.model_explainability import AttributionSettings
+from chalicelib.records.attributes import Attributes
+from chalicelib.records.table import BadRecords, Table
+from chalicelib.states.attributions import Attributions, attributions_of_table
+from chalicelib.states.bias import BiasCounts, bias_counts_of
+from chalicelib.states.facets import BiasSettings
+from chalicelib.states.profile import Profile, profile_of
+from chalicelib.states.scores import Tally, tally_of
+from chalicelib.states.serialization import MOST_ROWS, pack, unpack
+
+VERSION = 1
+
+# Ids named for each reason.
+SAMPLES = 3
+
+
+class Subject(msgspec.Struct, frozen=True, kw_only=True):
+    """What is measured: how payloads are read, and what is asked of the rows beside data and model quality."""
+
+    attributes: Attributes
+    bias: BiasSettings | None = None
+    attribution: AttributionSettings | None = None
+
+
+class Measurement(msgspec.Struct, frozen=True, array_like=True):
+    """One part of a window, measured; `Measurement()` is the identity of `+`.
+
+    rows          records, whatever is wrong with them
+    answered      of these, records with features that could be laid out and an answer that could be read
+    labelled      of these, records with a label
+    repeated      events that came again and are counted nowhere else
+    bad           (reason, count, the smallest ids) of records or requests that met a problem, in order of the reason
+    profile       data quality
+    tally         model quality of a binary classifier; other problem types have a state of their own beside it
+    bias          bias, empty where it is not asked for
+    attributions  attributions, empty where they are not asked for
+    unmeasured    (monitor type, why) of what was asked for and these data do not have, in order
+    """
+
+    rows: int = 0
+    answered: int = 0
+    labelled: int = 0
+    repeated: int = 0
+    bad: tuple[tuple[str, int, tuple[str, ...]], ...] = ()
+    profile: Profile = Profile()
+    tally: Tally = Tally()
+    bias: BiasCounts = BiasCounts()
+    attributions: Attributions = Attributions()
+    unmeasured: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        counts = (self.rows, self.answered, self.labelled, self.repeated, *(count for _, count, _ in self.bad))
+        if not 0 <= min(counts) <= max(counts) <= MOST_ROWS:
+            raise ValueError(f"counts from 0 to {MOST_ROWS}")
+        for names in ([reason for reason, _, _ in self.bad], *(ids for _, _, ids in self.bad)):
+            if any(one >= other for one, other in pairwise(names)):
+                raise ValueError("each once, in order")
+        if any(one >= other for one, other in pairwise(self.unmeasured)):
+            raise ValueError("each once, in order")
+
+    def __add__(self, other: Measurement) -> Measurement:
+        bad = {reason: (count, ids) for reason, count, ids in self.bad}
+        for reason, count, ids in other.bad:
+            known_count, known_ids = bad.get(reason, (0, ()))
+            bad[reason] = (known_count + count, tuple(sorted({*known_ids, *ids})[:SAMPLES]))
+        return Measurement(
+            self.rows + other.rows,
+            self.answered + other.answered,
+            self.labelled + other.labelled,
+            self.repeated + other.repeated,
+            tuple((reason, *bad[reason]) for reason in sorted(bad)),
+            self.profile + other.profile,
+            self.tally + other.tally,
+            self.bias + other.bias,
+            self.attributions + other.attributions,
+            tuple(sorted({*self.unmeasured, *other.unmeasured})),
+        )
+
+    @property
+    def bad_records(self) -> dict[str, BadRecords]:
+        """Reason -> how many records met it, in order of the reason."""
+        return {reason: BadRecords(count, ids) for reason, count, ids in self.bad}
+
+    @property
+    def why_unmeasured(self) -> Mapping[str, str]:
+        """Monitor type -> why it was not measured."""
+        return dict(reversed(self.unmeasured))
+
+    def to_bytes(self) -> bytes:
+        return pack("measurement", VERSION, self)
+
+    @classmethod
+    def from_bytes(cls, body: bytes) -> Measurement:
+        """Raises UnreadableError."""
+        return unpack(body, "measurement", VERSION, cls)
+
+
+def measure(table: Table, subject: Subject, repeated: int = 0) -> Measurement:
+    """Measure the rows of a table; `repeated` events were left out before it was laid out.
+
+    Columns that `subject` names and the table does not have are no error: see `Measurement.unmeasured`.
+    """
+    answered = table.regular & ~np.isnan(table.predictions)
+    unmeasured: list[tuple[str, str]] = []
+    bias, attributions = BiasCounts(), Attributions()
+    if subject.bias:
+        try:
+            bias = bias_counts_of(table, subject.bias)
+        except MisconfiguredError as error:
+            # The definition was checked as far as it names columns; the rest only the data knows.
+            unmeasured.append(("ModelBias", f"bias.{error}"))
+    if subject.attribution:
+        asked = subject.attribution
+        try:
+            attributions = attributions_of_table(table, tuple(table.features), asked.columns, asked.expected_column)
+        except MisconfiguredError as error:
+            unmeasured.append(("ModelExplainability", f"attribution.{error}"))
+    return Measurement(
+        len(table),
+        int(answered.sum()),
+        int((answered & ~np.isnan(table.labels)).sum()),
+        repeated,
+        tuple((reason, found.count, found.sample) for reason, found in sorted(table.bad.items())),
+        profile_of(table),
+        tally_of(table),
+        bias,
+        attributions,
+        tuple(sorted(unmeasured)),
+    )
+
+
+def with_found_features(subject: Subject, table: Table) -> Subject:
+    """The subject with the feature names that a first part was found to have, where none are declared."""
+    if subject.attributes.features or not len(table):
+        return subject
+    names = tuple(table.features)
+    return msgspec.structs.replace(subject, attributes=msgspec.structs.replace(subject.attributes, features=names))
