@@ -20,9 +20,10 @@ import numpy.typing as npt
 from chalicelib.errors import MisconfiguredError
 from chalicelib.monitors import quality_metrics
 from chalicelib.monitors.deviations import resampled, sampled
-from chalicelib.states.class_matrix import ClassMatrix
-from chalicelib.states.residuals import Residuals
-from chalicelib.states.scores import Tally, precision_recall_curve, roc_curve
+from chalicelib.records.table import Table
+from chalicelib.states.class_matrix import ClassMatrix, class_matrix_of
+from chalicelib.states.residuals import Residuals, residuals_of
+from chalicelib.states.scores import Tally, precision_recall_curve, roc_curve, tally_of
 
 # Longer curves are thinned to this many points, evenly by position; the first and the last stay.
 CURVE_POINTS = 10_000
@@ -51,6 +52,13 @@ _CAMEL = {
 _ROUNDING = 1e-12
 
 Floats = npt.NDArray[np.float64]
+
+
+def counted(table: Table) -> Quality:
+    """The state that a table's problem type is measured by: its labelled rows, counted."""
+    if table.problem_type == "BinaryClassification":
+        return tally_of(table)
+    return class_matrix_of(table) if table.problem_type == "MulticlassClassification" else residuals_of(table)
 
 
 def statistics(state: Quality, evaluation_time: datetime) -> dict[str, Any]:
@@ -161,15 +169,6 @@ def snake_case(name: str) -> str:
     """A metric's name as statistics and constraints spell it: truePositiveRate and f0.5 become true_positive_rate and
     f0_5."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().replace(".", "_")
-
-
-def loss(state: Tally | ClassMatrix) -> float:
-    """The error rate of the served classes, 0 to 1; nan without labelled rows."""
-    if isinstance(state, Tally):
-        right = state.confusion.true_negatives + state.confusion.true_positives
-    else:
-        right = int(state.counts[state.labels == state.served].sum())
-    return (state.rows - right) / state.rows if state.rows else float("nan")
 
 
 def _constraint(field: str, constraint: Any) -> tuple[float, str]:

@@ -14,6 +14,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from chalicelib.records.table import Table
+from chalicelib.records.values import class_order
 from chalicelib.states.serialization import MOST_ROWS, pack, unpack
 
 VERSION = 1
@@ -25,8 +27,9 @@ Counts = npt.NDArray[np.int64]
 class ClassMatrix(msgspec.Struct, frozen=True, array_like=True):
     """Counts per (label, served class); `ClassMatrix()` is the identity of `+`.
 
-    `classes`: the names that occur, in order. `packed_places` and `packed_counts`: little-endian int64, one for each
-    cell that has rows; a place is label * number of classes + served class, both as positions in `classes`, ascending.
+    `classes`: the names that occur, in the order of `values.class_order`. `packed_places` and `packed_counts`:
+    little-endian int64, one for each cell that has rows; a place is label * number of classes + served class, both as
+    positions in `classes`, ascending.
     """
 
     classes: tuple[str, ...] = ()
@@ -34,7 +37,7 @@ class ClassMatrix(msgspec.Struct, frozen=True, array_like=True):
     packed_counts: bytes = b""
 
     def __post_init__(self) -> None:
-        if any(one >= other for one, other in pairwise(self.classes)):
+        if any(class_order(one) >= class_order(other) for one, other in pairwise(self.classes)):
             raise ValueError("different classes in order")
         if len(self.packed_places) % 8 or len(self.packed_counts) != len(self.packed_places):
             raise ValueError("a count for each place")
@@ -52,7 +55,7 @@ class ClassMatrix(msgspec.Struct, frozen=True, array_like=True):
             return self
         if not self.classes:
             return other
-        classes = sorted({*self.classes, *other.classes})
+        classes = sorted({*self.classes, *other.classes}, key=class_order)
         position = {name: index for index, name in enumerate(classes)}
         labels, served = [], []
         for state in (self, other):
@@ -96,8 +99,13 @@ class ClassMatrix(msgspec.Struct, frozen=True, array_like=True):
         return unpack(body, "class_matrix", VERSION, cls)
 
 
+def class_matrix_of(table: Table) -> ClassMatrix:
+    """The matrix of a table's labelled rows; rows without label or served class are left out."""
+    return class_matrix(table.classes, table.predictions, table.labels)
+
+
 def class_matrix(classes: Sequence[str], predictions: Floats, labels: Floats) -> ClassMatrix:
-    """The matrix of columns of shape (n,): positions in `classes` (sorted names); rows with a nan are left out."""
+    """The matrix of columns of shape (n,): positions in `classes` (names in order); rows with a nan are left out."""
     usable = np.isfinite(predictions) & np.isfinite(labels)
     if not usable.any():
         return ClassMatrix()

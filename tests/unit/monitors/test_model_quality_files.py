@@ -234,11 +234,6 @@ def test_constraints_that_are_not_understood_are_refused_by_field(constraints, f
     assert caught.value.field == field
 
 
-def test_loss_is_the_error_rate():
-    assert model_quality.loss(churn()) == 12 / 201
-    assert model_quality.loss(Tally()) != model_quality.loss(Tally())
-
-
 def test_long_curves_are_thinned_and_keep_their_ends():
     scores = np.linspace(0, 1, 30_000)
     labels = (np.arange(30_000) % 3 == 0).astype(float)
