@@ -23,7 +23,6 @@ from chalicelib.states.attributions import attributions_of_table
 from chalicelib.states.bias import bias_counts_of
 from chalicelib.states.facets import BiasSettings
 from chalicelib.states.profile import profile_of
-from chalicelib.states.scores import tally
 
 DATA_STATISTICS = "data_quality/statistics.json"
 DATA_CONSTRAINTS = "data_quality/constraints.json"
@@ -97,7 +96,13 @@ class _Constraints(msgspec.Struct, frozen=True):
 
 
 class _ModelConstraints(msgspec.Struct, frozen=True):
-    binary_classification_constraints: dict[str, dict[str, Any]]
+    binary_classification_constraints: dict[str, dict[str, Any]] | None = None
+    multiclass_classification_constraints: dict[str, dict[str, Any]] | None = None
+    regression_constraints: dict[str, dict[str, Any]] | None = None
+
+    def __post_init__(self) -> None:
+        if all(getattr(self, name) is None for name in self.__struct_fields__):
+            raise ValueError(f"one of {', '.join(self.__struct_fields__)}")
 
 
 class _Analysis(msgspec.Struct, frozen=True):
@@ -156,23 +161,26 @@ def baseline_documents(
 ) -> dict[str, bytes]:
     """Statistics and suggested constraints of all monitor types, by path below the baseline's folder.
 
-    `table` holds inputs and labels (shape n); `predictions` and `scores` are the model's answers to the same rows
-    (n each; scores nan where the model gives none), `outputs` its named outputs (None: those of `table`).
+    `table` holds inputs and labels (shape n), and says what the problem type is; `predictions` and `scores` are the
+    model's answers to the same rows (n each, classes as positions in `table.classes`; scores nan where the model gives
+    none), `outputs` its named outputs (None: those of `table`).
     `evaluated_at` is an ISO time. With `bias` and `attribution` the analyses of Clarify's monitors are there too,
     unless the rows say nothing about them (a facet has rows on one side only, the model returns no attributions).
     """
     profile = profile_of(table)
-    scores = np.where(np.isnan(scores), predictions, scores)
-    found = model_quality.statistics(tally(scores, predictions, table.labels), datetime.fromisoformat(evaluated_at))
+    answered = msgspec.structs.replace(
+        table,
+        predictions=predictions,
+        scores=np.where(np.isnan(scores), predictions, scores),
+        outputs=table.outputs if outputs is None else dict(outputs),
+    )
+    found = model_quality.statistics(model_quality.counted(answered), datetime.fromisoformat(evaluated_at))
     documents = {
         DATA_STATISTICS: encode_json(data_quality.statistics(profile)),
         DATA_CONSTRAINTS: encode_json(data_quality.suggest_constraints(profile)),
         MODEL_STATISTICS: encode_json(found),
         MODEL_CONSTRAINTS: encode_json(model_quality.suggest_constraints(found)),
     }
-    answered = msgspec.structs.replace(
-        table, predictions=predictions, outputs=table.outputs if outputs is None else dict(outputs)
-    )
     for path, analysis in (
         (BIAS_CONSTRAINTS, bias and _bias_analysis(answered, bias)),
         (EXPLAINABILITY_CONSTRAINTS, attribution and _attribution_analysis(answered, attribution)),
