@@ -167,13 +167,13 @@ def baseline_documents(
     `evaluated_at` is an ISO time. With `bias` and `attribution` the analyses of Clarify's monitors are there too,
     unless the rows say nothing about them (a facet has rows on one side only, the model returns no attributions).
     """
-    profile = profile_of(table)
     answered = msgspec.structs.replace(
         table,
         predictions=predictions,
         scores=np.where(np.isnan(scores), predictions, scores),
         outputs=table.outputs if outputs is None else dict(outputs),
     )
+    profile = profile_of(answered)
     found = model_quality.statistics(model_quality.counted(answered), datetime.fromisoformat(evaluated_at))
     documents = {
         DATA_STATISTICS: encode_json(data_quality.statistics(profile)),

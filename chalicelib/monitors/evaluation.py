@@ -236,7 +236,7 @@ def _data_quality(measured: Measurement, asked: Asked) -> tuple[dict[str, bytes]
 
 
 def _model_quality(measured: Measurement, asked: Asked) -> tuple[dict[str, bytes], tuple[str, str], list[str]]:
-    counts = measured.tally
+    counts = measured.quality
     if not counts.rows:
         return {}, ("NOT_EVALUATED", _unlabelled(measured, asked)), []
     statistics = model_quality.statistics(counts, asked.end)

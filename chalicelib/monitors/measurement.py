@@ -24,8 +24,10 @@ from chalicelib.records.attributes import Attributes
 from chalicelib.records.table import BadRecords, Table
 from chalicelib.states.attributions import Attributions, attributions_of_table
 from chalicelib.states.bias import BiasCounts, bias_counts_of
+from chalicelib.states.class_matrix import ClassMatrix, class_matrix_of
 from chalicelib.states.facets import BiasSettings
 from chalicelib.states.profile import Profile, profile_of
+from chalicelib.states.residuals import Residuals, residuals_of
 from chalicelib.states.scores import Tally, tally_of
 from chalicelib.states.serialization import MOST_ROWS, pack, unpack
 
@@ -52,7 +54,9 @@ class Measurement(msgspec.Struct, frozen=True, array_like=True):
     repeated      events that came again and are counted nowhere else
     bad           (reason, count, the smallest ids) of records or requests that met a problem, in order of the reason
     profile       data quality
-    tally         model quality of a binary classifier; other problem types have a state of their own beside it
+    tally         model quality of a binary classifier
+    matrix        model quality of a classifier of several classes
+    residuals     model quality of a regression; two of these three are empty
     bias          bias, empty where it is not asked for
     attributions  attributions, empty where they are not asked for
     unmeasured    (monitor type, why) of what was asked for and these data do not have, in order
@@ -65,6 +69,8 @@ class Measurement(msgspec.Struct, frozen=True, array_like=True):
     bad: tuple[tuple[str, int, tuple[str, ...]], ...] = ()
     profile: Profile = Profile()
     tally: Tally = Tally()
+    matrix: ClassMatrix = ClassMatrix()
+    residuals: Residuals = Residuals()
     bias: BiasCounts = BiasCounts()
     attributions: Attributions = Attributions()
     unmeasured: tuple[tuple[str, str], ...] = ()
@@ -92,10 +98,19 @@ class Measurement(msgspec.Struct, frozen=True, array_like=True):
             tuple((reason, *bad[reason]) for reason in sorted(bad)),
             self.profile + other.profile,
             self.tally + other.tally,
+            self.matrix + other.matrix,
+            self.residuals + other.residuals,
             self.bias + other.bias,
             self.attributions + other.attributions,
             tuple(sorted({*self.unmeasured, *other.unmeasured})),
         )
+
+    @property
+    def quality(self) -> Tally | ClassMatrix | Residuals:
+        """The state that the problem type is measured by."""
+        if self.matrix.rows:
+            return self.matrix
+        return self.residuals if self.residuals.rows else self.tally
 
     @property
     def bad_records(self) -> dict[str, BadRecords]:
@@ -143,7 +158,9 @@ def measure(table: Table, subject: Subject, repeated: int = 0) -> Measurement:
         repeated,
         tuple((reason, found.count, found.sample) for reason, found in sorted(table.bad.items())),
         profile_of(table),
-        tally_of(table),
+        tally_of(table) if table.problem_type == "BinaryClassification" else Tally(),
+        class_matrix_of(table) if table.problem_type == "MulticlassClassification" else ClassMatrix(),
+        residuals_of(table) if table.problem_type == "Regression" else Residuals(),
         bias,
         attributions,
         tuple(sorted(unmeasured)),
