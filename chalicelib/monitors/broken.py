@@ -11,7 +11,7 @@ from typing import Any
 
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.capture import CapturedRequest
-from chalicelib.records.table import Table, to_table
+from chalicelib.records.table import to_table
 from chalicelib.states.profile import Column, Profile, profile_of
 
 BROKEN_SHARE = 0.05
@@ -28,20 +28,23 @@ def broken_rows(
     Columns are looked at from FILE_ROWS rows on, and where there are constraints.
     """
     table = to_table(requests, {}, attributes)
-    reasons = shape_reasons(table)
+    reasons = shape_reasons(len(table), int(table.regular.sum()), table.bad)
     if constraints and int(table.regular.sum()) >= FILE_ROWS:
         reasons += broken_columns(profile_of(table), constraints)
     return reasons
 
 
-def shape_reasons(table: Table) -> list[str]:
-    """Rows that cannot be laid out under the declared features."""
-    if not len(table):
-        return ["no row could be read"] if table.bad else []
-    share = float((~table.regular).mean())
+def shape_reasons(rows: int, regular: int, bad: Mapping[str, object]) -> list[str]:
+    """Rows that cannot be laid out under the declared features: all but the `regular` ones of `rows`.
+
+    `bad`: by reason, what was wrong with any of them.
+    """
+    if not rows:
+        return ["no row could be read"] if bad else []
+    share = 1 - regular / rows
     if share <= BROKEN_SHARE:
         return []
-    reasons = sorted(reason for reason in table.bad if reason.startswith(("expected", "input")))
+    reasons = sorted(reason for reason in bad if reason.startswith(("expected", "input")))
     return [f"{share:.0%} of the rows do not have the declared features ({'; '.join(reasons[:3])})"]
 
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from chalicelib.monitors import data_quality, model_bias, model_explainability, model_quality
 from chalicelib.monitors.broken import broken_columns, shape_reasons
 from chalicelib.monitors.documents import bias_violations_document, encode_json, violations_document
+from chalicelib.monitors.findings import Labelled, Read, Scope, own_findings
 from chalicelib.monitors.measurement import Measurement, Subject, measure
 from chalicelib.monitors.model_explainability import AttributionSettings
 from chalicelib.records.attributes import Attributes
@@ -30,9 +31,6 @@ from chalicelib.records.segment import Requests
 from chalicelib.records.table import Table, to_table
 from chalicelib.records.window import Window
 from chalicelib.states.facets import BiasSettings
-
-# Bad lines named in a report; all are counted.
-BAD_LINES_NAMED = 20
 
 Document = Mapping[str, Any]
 
@@ -149,7 +147,7 @@ def evaluate(task: Task) -> Findings:
     table = to_table(task.requests.requests, task.labels.by_id, task.attributes)
     measured = measure(table, subject, task.requests.repeated)
     quality = _quality(task, table)
-    broken = [*shape_reasons(table), *broken_columns(measured.profile, task.baselines.data_quality_constraints)]
+    broken = broken_parts(measured, task.baselines)
     settled = quality.labelled >= task.min_labelled_rows and quality.coverage >= task.min_label_coverage
     merged = merge(task.requests.requests, task.labels.by_id)
     steady = [one for one in merged.requests if not _in_transition(one.request.inference_time, task.deployments)]
@@ -178,9 +176,16 @@ def evaluate(task: Task) -> Findings:
             metrics["mae"] = quality.loss
         else:
             metrics["accuracy"] = 1.0 - quality.loss
+    labelled = Labelled(
+        rows=quality.labelled,
+        coverage=quality.coverage,
+        settled=settled,
+        loss=quality.loss,
+        segments=quality.segments,
+    )
     files = {monitor_type: dict(found) for monitor_type, found in reports.documents.items()}
     for monitor_type, (status, reason) in reports.states.items():
-        own = _own_findings(task, measured, quality, broken, settled, monitor_type, status, reason)
+        own = own_findings(_scope(task), _read(task), measured, labelled, broken, monitor_type, status, reason)
         files[monitor_type]["evaluation.json"] = encode_json(own)
     return Findings(
         documents=files,
@@ -197,6 +202,35 @@ def evaluate(task: Task) -> Findings:
         sample=sample,
         sample_digest=sample_digest(sample),
         metrics=metrics,
+    )
+
+
+def broken_parts(measured: Measurement, baselines: Baselines) -> list[str]:
+    """Why the data itself is broken (`monitors.broken`); empty: it is not."""
+    shape = shape_reasons(measured.rows, measured.profile.rows, measured.bad_records)
+    return [*shape, *broken_columns(measured.profile, baselines.data_quality_constraints)]
+
+
+def _scope(task: Task) -> Scope:
+    return Scope(
+        monitor=task.monitor,
+        endpoint=task.endpoint,
+        variant=task.variant,
+        start=task.window.name,
+        end=task.window.next().name,
+        baseline=task.baselines.source,
+    )
+
+
+def _read(task: Task) -> Read:
+    return Read(
+        capture_files=task.capture_files,
+        requests=len(task.requests.requests),
+        label_objects=task.label_objects,
+        labels_repeated=task.labels.repeated,
+        labels_conflicting=task.labels.conflicting,
+        labels_rejected=task.labels.rejected,
+        bad=task.requests.bad,
     )
 
 
@@ -356,51 +390,6 @@ def _transition_rows(table: Table, deployments: Sequence[Span]) -> npt.NDArray[n
         until = span.since.timestamp() if span.since else math.inf
         rows |= (table.times >= span.began.timestamp()) & (table.times < until)
     return rows
-
-
-def _own_findings(
-    task: Task,
-    measured: Measurement,
-    quality: _Quality,
-    broken: Sequence[str],
-    settled: bool,
-    monitor_type: str,
-    status: str,
-    reason: str,
-) -> dict[str, Any]:
-    requests, labels = task.requests, task.labels
-    bad = [{"key": line.key, "line": line.line, "reason": line.reason} for line in requests.bad[:BAD_LINES_NAMED]]
-    return {
-        "version": 1,
-        "monitor": task.monitor,
-        "monitor_type": monitor_type,
-        "endpoint": task.endpoint,
-        "variant": task.variant,
-        "window": {"start": task.window.name, "end": task.window.next().name},
-        "status": status,
-        "reason": reason,
-        "baseline": task.baselines.source,
-        "inputs": {
-            "capture_files": task.capture_files,
-            "requests": len(requests.requests),
-            "rows": measured.rows,
-            "repeated_requests": requests.repeated,
-            "label_objects": task.label_objects,
-            "labelled_rows": quality.labelled,
-            "label_coverage": quality.coverage,
-            "labels_repeated": labels.repeated,
-            "labels_conflicting": labels.conflicting,
-            "labels_rejected": labels.rejected,
-        },
-        "bad_lines": {"count": len(requests.bad), "sample": bad},
-        "bad_records": {
-            why: {"count": found.count, "sample": list(found.sample)} for why, found in measured.bad_records.items()
-        },
-        "broken": list(broken),
-        "settled": settled,
-        "served_loss": quality.loss,
-        "segments": quality.segments,
-    }
 
 
 def _by_hour(merged: Merged) -> dict[str, Merged]:

@@ -1,0 +1,105 @@
+"""evaluation.json: what was looked at, how far it can be trusted and why something was not evaluated.
+
+It stands beside SageMaker's files, which have no place for this. Knows its layout (docs/reports.md); refuses to know
+thresholds. Reasons and ids are in it, values are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from chalicelib.monitors import model_quality
+from chalicelib.monitors.measurement import Measurement
+from chalicelib.records.segment import BadInput
+
+VERSION = 1
+
+# Bad lines named in a report; all are counted.
+BAD_LINES_NAMED = 20
+
+
+class Scope(msgspec.Struct, frozen=True, kw_only=True):
+    """What was evaluated: whose captures, from when (inclusive) to when (exclusive, ISO times), against what."""
+
+    monitor: str
+    endpoint: str
+    variant: str
+    start: str
+    end: str
+    baseline: str
+
+
+class Read(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read: files and requests, labels that came more than once, and what could not be read."""
+
+    capture_files: int
+    requests: int
+    label_objects: int
+    labels_repeated: int
+    labels_conflicting: int
+    labels_rejected: int
+    bad: Sequence[BadInput]
+
+
+class Labelled(msgspec.Struct, frozen=True, kw_only=True):
+    """How many rows have a label, their share of the answered ones, whether that is enough, and what was lost.
+
+    `loss` as `records.sample.loss_of` has it; `segments`: the same per model that answered.
+    """
+
+    rows: int
+    coverage: float
+    settled: bool
+    loss: float | None
+    segments: Sequence[Mapping[str, Any]]
+
+
+def own_findings(
+    scope: Scope,
+    read: Read,
+    measured: Measurement,
+    labelled: Labelled,
+    broken: Sequence[str],
+    monitor_type: str,
+    status: str,
+    reason: str,
+) -> dict[str, Any]:
+    """The content of evaluation.json for one monitor type."""
+    bad = [{"key": line.key, "line": line.line, "reason": line.reason} for line in read.bad[:BAD_LINES_NAMED]]
+    document = {
+        "version": VERSION,
+        "monitor": scope.monitor,
+        "monitor_type": monitor_type,
+        "endpoint": scope.endpoint,
+        "variant": scope.variant,
+        "window": {"start": scope.start, "end": scope.end},
+        "status": status,
+        "reason": reason,
+        "baseline": scope.baseline,
+        "inputs": {
+            "capture_files": read.capture_files,
+            "requests": read.requests,
+            "rows": measured.rows,
+            "repeated_requests": measured.repeated,
+            "label_objects": read.label_objects,
+            "labelled_rows": labelled.rows,
+            "label_coverage": labelled.coverage,
+            "labels_repeated": read.labels_repeated,
+            "labels_conflicting": read.labels_conflicting,
+            "labels_rejected": read.labels_rejected,
+        },
+        "bad_lines": {"count": len(read.bad), "sample": bad},
+        "bad_records": {
+            why: {"count": found.count, "sample": list(found.sample)} for why, found in measured.bad_records.items()
+        },
+        "broken": list(broken),
+        "settled": labelled.settled,
+        "served_loss": labelled.loss,
+        "segments": list(labelled.segments),
+    }
+    if monitor_type == "ModelQuality" and measured.quality.rows:
+        document["deviations"] = model_quality.deviations(measured.quality)
+    return document
