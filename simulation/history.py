@@ -22,7 +22,7 @@ CHANGED_COST = 0.25
 
 # Three histories in four have a scene: they are arranged so that something rare happens. The weights let each
 # of the calls that belong to a scene (hostile.FOCUS) come up about as often.
-SCENES = {"broken": 18, "jobs": 24, "approval": 64, "promotion": 92, "return": 32, "claims": 60}
+SCENES = {"broken": 18, "jobs": 24, "approval": 76, "promotion": 96, "return": 32, "claims": 60, "anew": 24}
 
 # What answers: the probability of class 1 by the two features of a row.
 TOYS: dict[str, Any] = {
@@ -209,7 +209,7 @@ def draw_history(seed: int) -> History:
                 status=status,
                 violations=draw.randint(0, 2),
             )
-    _people(inputs, Draws(seed).of("people"), windows)
+    _people(inputs, Draws(seed).of("people"), windows, scene)
     policy = {
         "retrain": effects,
         "roll_back": effects,
@@ -368,13 +368,13 @@ def _alarms(inputs: _Inputs, draw: random.Random, windows: int) -> None:
             at += draw.randint(1, 100) * MINUTE
 
 
-def _people(inputs: _Inputs, draw: random.Random, windows: int) -> None:
+def _people(inputs: _Inputs, draw: random.Random, windows: int, scene: str) -> None:
     """What operators do beside: a pause, over long before the end, or nothing could be said about what must happen."""
     if draw.random() < 0.15:
         at = hour(draw.randint(2, windows - 4)) + draw.randint(1, 59) * MINUTE
         lasts = draw.choice([25, 70, 130]) * MINUTE
         inputs.add(Hold, at, ends=at + lasts, resumed=at + lasts / 2 if draw.random() < 0.5 else None)
-    if draw.random() < 0.1:
+    for _ in range(2 if scene == "anew" else draw.random() < 0.1):
         at = hour(draw.randint(3, windows)) + draw.randint(1, 59) * MINUTE
         inputs.add(Anew, at, first=draw.randint(0, windows - 3), count=draw.randint(1, 3))
 

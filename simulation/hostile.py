@@ -169,6 +169,12 @@ FOCUS = {
             "windows_due": ("queues.send retrain-claims", "ledger.get DUE", "ledger.get CHAMPION"),
             "ground_truth_landed": ("ledger.get DUE",),
         },
+        "anew": {
+            "window_due": (
+                *("ledger.get REBUILD", "ledger.put REBUILD", "objects.put ids", "objects.put revisions"),
+                "objects.put segments",
+            ),
+        },
     }.items()
 }
 

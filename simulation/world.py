@@ -91,6 +91,8 @@ SLOW = "churn-slow"
 OWN, DATA = SETTINGS.bucket, "data"
 HOOK = "https://hook.example/alerts"
 PIPELINE = "retraining"
+# What somebody else deploys.
+OUTSIDE = "outside-1"
 SCHEDULE = "churn-model-monitor"
 WEBHOOK_SECRET = "whsec_" + base64.b64encode(bytes(range(24))).decode()
 
@@ -460,7 +462,7 @@ class World:
             self.toys[model_data(name)] = toy
             sagemaker.ensure_model({"ModelName": name, "PrimaryContainer": {"ModelDataUrl": model_data(name)}})
         sagemaker.ensure_endpoint_config(serving_config("churn-1", "first"))
-        sagemaker.ensure_endpoint_config(serving_config("outside-1", "outside"))
+        sagemaker.ensure_endpoint_config(serving_config(OUTSIDE, "outside"))
         sagemaker.ensure_endpoint(ENDPOINT, "churn-1")
         sagemaker.settle(ENDPOINT, "InService", "churn-1")
         self._heap.clear()
@@ -524,7 +526,7 @@ class World:
         if not self._born:
             return
         own = endpoint.name == ENDPOINT
-        if own:
+        if own and endpoint.config_name != OUTSIDE:
             self.held("the endpoint was updated")
         kind = "serving" if own else "pool"
         self._deployments[kind] += 1
@@ -688,7 +690,7 @@ class World:
 
     def _deployment(self, deployment: Deployment) -> None:
         try:
-            self.account.sagemaker.update_endpoint(ENDPOINT, "outside-1")
+            self.account.sagemaker.update_endpoint(ENDPOINT, OUTSIDE)
         except ConflictError:
             return
         self.endpoint_updates.pop()

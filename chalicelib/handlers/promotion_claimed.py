@@ -78,7 +78,7 @@ def _advance(services: Services, definition: Definition, claim: PromotionClaim) 
         _end(services, definition, claim, "FAILED", f"the endpoint {definition.endpoint} does not exist any more")
     elif claim.state == "APPLYING" and index.is_removed(services.ledger, definition.name):
         _end(services, definition, claim, "REFUSED", "the monitor was removed")
-    elif claim.state == "APPLYING" and pauses.in_force(services.ledger, definition.name, services.now()):
+    elif not claim.deploying_since and pauses.in_force(services.ledger, definition.name, services.now()):
         return  # the clock comes back; what the endpoint was asked for already is taken to its end
     elif claim.state == "APPLYING":
         _apply(services, definition, claim, champion)

@@ -12,10 +12,21 @@ import pytest
 
 from chalicelib.errors import ConflictError
 from chalicelib.facts import alarms, claims
+from cli.pause import pause, resume
 from tests.fakes import memory_services
 from tests.unit.alerts.faults import Faults
 from tests.unit.handlers.test_promotions import patient, start
-from tests.unit.handlers.world import ENDPOINT, MINUTE, World, capture_line, definition, hour, rows_of, window_name
+from tests.unit.handlers.world import (
+    ENDPOINT,
+    MINUTE,
+    MONITOR,
+    World,
+    capture_line,
+    definition,
+    hour,
+    rows_of,
+    window_name,
+)
 
 QUIET = {"retrain": False, "roll_back": False}
 
@@ -289,3 +300,32 @@ def test_a_label_that_lands_while_its_window_gathers_is_found():
     world.deliver(queue, message, services=Faults.replaced(world.services, ledger=Meanwhile()))
     world.minutes(20)
     assert world.evaluation(0).labelled == 6
+
+
+def test_a_promotion_that_waits_for_another_update_waits_for_the_end_of_a_pause_too():
+    """It was already marked as deploying when the endpoint was busy, and then went on within the pause."""
+    world = patient()
+    world.live(0)
+    start(world, 1, "z")
+    world.finish_pipeline("z")
+    busy = True
+
+    class Busy:
+        def __getattr__(self, name: str) -> Any:
+            if name == "update_endpoint" and busy:
+                raise ConflictError("Cannot update in-progress endpoint")
+            return getattr(world.services.sagemaker, name)
+
+    services = Faults.replaced(world.services, sagemaker=Busy())
+    while claims.load_promotion(world.services.ledger, MONITOR) is None or world.promotion().state == "APPLYING":
+        for message in world.take():
+            world.deliver(*message, services=services)
+        world.clock.time += MINUTE
+    assert world.promotion().state == "DEPLOYING" and not world.promotion().deploying_since
+    pause(world.services, MONITOR, None)
+    busy = False
+    world.minutes(60, until=world.clock.time + 60 * MINUTE)
+    assert world.serving == "x" and world.champion().generation == 0
+    resume(world.services, MONITOR)
+    world.minutes(60, until=world.clock.time + 60 * MINUTE)
+    assert world.serving == "z" and world.champion().generation == 1
