@@ -11,7 +11,7 @@ from typing import NamedTuple
 from chalicelib import settings, wiring
 from chalicelib.errors import PlumblineError
 from chalicelib.records.window import parse_duration
-from cli import connect, diff, doctor, pause, rebuild, redrive, remove, status
+from cli import baseline, connect, diff, doctor, evaluate, pause, rebuild, redrive, remove, status
 from cli.account import DeniedError, UnansweredError, failure
 from cli.add import add_monitor, read_definition
 from cli.explain import explanation, find_in_folder, find_in_table
@@ -27,7 +27,7 @@ class Answer(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 done, 1 done in part or not answered by AWS, 2 bad usage or a refused input, 130 interrupted.
 
-    3: doctor found something missing, or diff a difference.
+    3: doctor found something missing, diff a difference, evaluate violations.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -136,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     acts.add_argument("--delete", action="store_true", help="delete the letters named by --message for good")
     dead.add_argument("--json", action="store_true", help="the answer as one JSON object")
     dead.set_defaults(run=_redrive)
-    for command in (doctor, connect, status, pause, remove, diff):
+    for command in (baseline, evaluate, doctor, connect, status, pause, remove, diff):
         command.register(commands)
     return parser
 

@@ -80,11 +80,14 @@ def _csv(body: bytes, where: str, header: bool) -> Columns:
 
 
 def _check_names(names: list[str], where: str) -> None:
+    # A first row that is no header holds data: its texts are not shown.
+    told = "if the first line is no header, say --no-header"
     if "" in names:
-        raise UnreadableError(where, f"column {names.index('')} of the header has no name (--no-header: there is none)")
+        raise UnreadableError(where, f"column {names.index('') + 1} of the header has no name; {told}")
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UnreadableError(where, f"the header names the column {twice!r} twice (--no-header: there is none)")
+        second = next(index for index, name in enumerate(names) if name in names[:index])
+        first = names.index(names[second])
+        raise UnreadableError(where, f"columns {first + 1} and {second + 1} have the same name; {told}")
 
 
 def _json_lines(body: bytes, where: str) -> Columns:

@@ -22,7 +22,7 @@ from chalicelib.records.table import Table
 from chalicelib.states.attributions import attributions_of_table
 from chalicelib.states.bias import bias_counts_of
 from chalicelib.states.facets import BiasSettings
-from chalicelib.states.profile import profile_of
+from chalicelib.states.profile import Profile, profile_of
 
 DATA_STATISTICS = "data_quality/statistics.json"
 DATA_CONSTRAINTS = "data_quality/constraints.json"
@@ -173,11 +173,9 @@ def baseline_documents(
         scores=np.where(np.isnan(scores), predictions, scores),
         outputs=table.outputs if outputs is None else dict(outputs),
     )
-    profile = profile_of(answered)
     found = model_quality.statistics(model_quality.counted(answered), datetime.fromisoformat(evaluated_at))
     documents = {
-        DATA_STATISTICS: encode_json(data_quality.statistics(profile)),
-        DATA_CONSTRAINTS: encode_json(data_quality.suggest_constraints(profile)),
+        **data_documents(profile_of(answered)),
         MODEL_STATISTICS: encode_json(found),
         MODEL_CONSTRAINTS: encode_json(model_quality.suggest_constraints(found)),
     }
@@ -188,6 +186,14 @@ def baseline_documents(
         if analysis:
             documents[path] = encode_json(analysis)
     return documents
+
+
+def data_documents(profile: Profile) -> dict[str, bytes]:
+    """Statistics and suggested constraints of data quality alone, by path."""
+    return {
+        DATA_STATISTICS: encode_json(data_quality.statistics(profile)),
+        DATA_CONSTRAINTS: encode_json(data_quality.suggest_constraints(profile)),
+    }
 
 
 def _bias_analysis(table: Table, settings: BiasSettings) -> dict[str, Any] | None:

@@ -1,0 +1,134 @@
+"""`plumbline baseline TABLE --out DIR`: statistics and suggested constraints from a data set, in SageMaker's files.
+
+The data set should be rows that the model was not trained on: a baseline of training rows flatters the model, and
+then everything alarms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from chalicelib import wiring
+from chalicelib.definition import Definition
+from chalicelib.errors import MisconfiguredError
+from chalicelib.monitors import baseline
+from chalicelib.records.dataset import Roles, table_of
+from chalicelib.records.table import Table
+from chalicelib.states.profile import profile_of
+from cli.alignment import aligned
+from cli.attribute_options import add_options, attributes_of, definition_of
+from cli.output import write_files
+from cli.places import files_of
+from cli.tables import Columns, joined, read_table
+
+
+def roles_of(options: argparse.Namespace, definition: Definition | None, columns: Columns) -> Roles | None:
+    """Which columns are what; None: no model was named, so every column is described and nothing else.
+
+    A definition says where things are in captures; in the table they are where the options say, else under the same
+    names. Raises MisconfiguredError for a column that is not there.
+    """
+    if definition is None:
+        attributes = attributes_of(options)
+        if attributes is None:
+            return None
+        given = attributes
+    else:
+        given = definition.attributes
+    found: dict[str, Any] = {}
+    for role, field in (
+        ("inference", "inference_attribute"),
+        ("probability", "probability_attribute"),
+        ("ground_truth", "ground_truth_attribute"),
+    ):
+        name = getattr(options, field) or getattr(given, field)
+        if name is not None and name not in columns:
+            option = f"--{field.replace('_', '-')}"
+            told = f"the definition says where it is in a capture ({name!r}); here " if definition else ""
+            raise MisconfiguredError(option, getattr(options, field), f"{told}one of the columns {_shown(columns)}")
+        found[role] = name
+    if found["ground_truth"] is None:
+        raise MisconfiguredError("--ground-truth-attribute", None, f"the column of the label: {_shown(columns)}")
+    threshold = options.probability_threshold_attribute
+    return Roles(
+        problem_type=given.problem_type,
+        threshold=given.probability_threshold if threshold is None else threshold,
+        outputs=given.output_names,
+        features=given.features,
+        **found,
+    )
+
+
+def documents_of(
+    table: Table, definition: Definition | None, labelled: bool, evaluated_at: str
+) -> tuple[dict[str, bytes], list[str]]:
+    """The baseline's files by path, and in words what could not be made; `labelled` False: data quality alone.
+
+    `evaluated_at`: an ISO time. A table whose columns all have a role has no features, and no data quality.
+    """
+    if not labelled:
+        return baseline.data_documents(profile_of(table)), []
+    bias, attribution = (definition.bias, definition.attribution) if definition else (None, None)
+    documents = baseline.baseline_documents(
+        table, table.predictions, table.scores, evaluated_at, bias=bias, attribution=attribution
+    )
+    missing = []
+    if not table.features and not table.outputs:
+        documents = {path: body for path, body in documents.items() if not path.startswith("data_quality/")}
+        missing.append("data quality: every column is an answer or a label")
+    if bias and baseline.BIAS_CONSTRAINTS not in documents:
+        missing.append("model bias: the columns that it names are not there, or a facet has rows on one side only")
+    if attribution and baseline.EXPLAINABILITY_CONSTRAINTS not in documents:
+        missing.append("model explainability: the table has no columns of attributions")
+    return documents, missing
+
+
+def run(options: argparse.Namespace) -> tuple[str, int]:
+    """The command: its output and its exit status."""
+    definition = definition_of(options)
+    if definition is None:
+        attributes_of(options)  # what is wrong with them is told before a large table is read
+    files = files_of(options.table, "TABLE")
+    columns = joined([(file, read_table(file, not options.no_header)) for file in files])
+    roles = roles_of(options, definition, columns)
+    table = table_of(columns, roles or Roles())
+    if roles and not (table.labels == table.labels).any():
+        raise MisconfiguredError(
+            "--ground-truth-attribute", roles.ground_truth, "a column with labels that can be read"
+        )
+    documents, missing = documents_of(table, definition, roles is not None, wiring.utc_now().isoformat())
+    written = write_files(options.out, documents)
+    bad = {reason: found.count for reason, found in table.bad.items()}
+    if options.json:
+        document = {
+            "rows": len(table),
+            "features": len(table.features),
+            "files": written,
+            "not_made": missing,
+            "bad_records": bad,
+        }
+        return json.dumps(document, indent=2), 0
+    lines = [f"{len(table):,} rows, {len(table.features):,} features"]
+    lines += [f"{count:,} of {len(table):,} rows left out of model quality: {reason}" for reason, count in bad.items()]
+    lines += [f"not made: {each}" for each in missing]
+    lines += aligned([(path, f"{len(body):,} bytes") for path, body in zip(written, documents.values(), strict=True)])
+    return "\n".join(lines), 0
+
+
+def _shown(columns: Columns) -> str:
+    names = list(columns)
+    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`plumbline baseline` and its arguments."""
+    parser = commands.add_parser("baseline", help="statistics and suggested constraints from a data set")
+    parser.add_argument("table", metavar="TABLE", help="CSV, JSON Lines or Parquet: a file, a folder or s3://…")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder that files are written to")
+    parser.add_argument("--no-header", action="store_true", help="a CSV without a header: columns _c0, _c1, …")
+    add_options(parser, "a column's name")
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(run=run)

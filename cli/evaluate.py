@@ -1,0 +1,361 @@
+"""`plumbline evaluate --captures PATH --baseline DIR --out DIR`: what Model Monitor would say of captures, at once.
+
+Reads what an endpoint captured and the labels that are there, and writes SageMaker's files of every monitor type, our
+own findings and a page for people. The same measuring as in the deployed functions; needs no account for local files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from chalicelib import keys
+from chalicelib.decisions.policy import Policy
+from chalicelib.definition import Definition, MonitorType
+from chalicelib.errors import MisconfiguredError, UnreadableError
+from chalicelib.monitors import baseline
+from chalicelib.monitors.documents import encode_json
+from chalicelib.monitors.evaluation import Asked, Baselines, Document, Reports, broken_parts, report
+from chalicelib.monitors.findings import Labelled, Read, Scope, own_findings
+from chalicelib.monitors.measurement import Measurement, Subject, measure
+from chalicelib.records.attributes import Attributes
+from chalicelib.records.capture import CapturedRequest, read_captures
+from chalicelib.records.ground_truth import Label, Resolved, read_ground_truth, resolve
+from chalicelib.records.payload import PayloadError, rows_of
+from chalicelib.records.segment import BadInput
+from chalicelib.records.table import to_table
+from cli.alignment import aligned
+from cli.attribute_options import add_options, attributes_of, definition_of
+from cli.output import write_files
+from cli.places import File, beside, file_of, files_of
+from cli.progress import Progress
+from cli.rebuild import parse_time
+
+FOLDERS: dict[MonitorType, str] = {
+    "DataQuality": "data_quality",
+    "ModelQuality": "model_quality",
+    "ModelBias": "model_bias",
+    "ModelExplainability": "model_explainability",
+}
+VIOLATIONS_SHOWN = 20
+_HOUR = timedelta(hours=1)
+
+
+class Captured(msgspec.Struct):
+    """What was read of the captures: measured, and what lay around it."""
+
+    measured: Measurement = Measurement()
+    requests: int = 0
+    outside: int = 0
+    first: datetime | None = None
+    last: datetime | None = None
+    bad: list[BadInput] = []
+
+
+def read_labels(files: Sequence[File], conflict: Any, progress: Progress) -> tuple[Resolved, list[BadInput]]:
+    """All labels of the files, one for each id by the rule for conflicts; what cannot be read is named."""
+    labels: list[Label] = []
+    bad: list[BadInput] = []
+    for file in files:
+        try:
+            content = read_ground_truth(file.read(), file.name, file.arrived)
+        except UnreadableError as error:
+            bad.append(BadInput(file.name, 0, error.reason))
+        else:
+            labels += content.labels
+            bad += [BadInput(file.name, line.line, line.reason) for line in content.bad_lines]
+        progress.advance(file.size)
+    return resolve(labels, conflict), bad
+
+
+def read_all(
+    files: Sequence[File],
+    labels: Mapping[str, Label],
+    subject_of: Callable[[CapturedRequest], Subject],
+    since: datetime | None,
+    until: datetime | None,
+    progress: Progress,
+) -> tuple[Captured, Subject | None]:
+    """Measure the requests of the files from `since` to `until`; an event that comes twice is counted once.
+
+    `subject_of` is asked once, with the first request that both was asked and answered, or else with the first one.
+    """
+    found, seen, subject = Captured(), set[str](), None
+    for file in files:
+        try:
+            content = read_captures(file.read(), file.name)
+        except UnreadableError as error:
+            found.bad.append(BadInput(file.name, 0, error.reason))
+            progress.advance(file.size)
+            continue
+        found.bad += [BadInput(file.name, line.line, line.reason) for line in content.bad_lines]
+        inside = [
+            one
+            for one in content.requests
+            if (since is None or since <= one.inference_time) and (until is None or one.inference_time < until)
+        ]
+        found.outside += len(content.requests) - len(inside)
+        fresh = {one.event_id: one for one in inside if one.event_id not in seen}
+        if fresh:
+            requests = list(fresh.values())
+            subject = subject or subject_of(next((one for one in requests if one.input and one.output), requests[0]))
+            table = to_table(requests, labels, subject.attributes)
+            found.measured += measure(table, subject, len(inside) - len(fresh))
+            times = [one.inference_time for one in requests]
+            found.first = min([*times, *([found.first] if found.first else [])])
+            found.last = max([*times, *([found.last] if found.last else [])])
+            found.requests += len(requests)
+            seen.update(fresh)
+        progress.advance(file.size)
+    return found, subject
+
+
+def read_baselines(folder: str) -> Baselines:
+    """The baseline's files below a folder or prefix, as far as they are there.
+
+    Raises MisconfiguredError when none is, UnreadableError for one that is damaged.
+    """
+    readers: dict[str, tuple[str, Callable[[bytes, str], Document]]] = {
+        "data_quality_statistics": (baseline.DATA_STATISTICS, baseline.read_statistics),
+        "data_quality_constraints": (baseline.DATA_CONSTRAINTS, baseline.read_constraints),
+        "model_quality_constraints": (baseline.MODEL_CONSTRAINTS, baseline.read_model_constraints),
+        "model_bias_constraints": (baseline.BIAS_CONSTRAINTS, baseline.read_analysis),
+        "model_explainability_constraints": (baseline.EXPLAINABILITY_CONSTRAINTS, baseline.read_analysis),
+    }
+    found: dict[str, Any] = {}
+    for field, (path, read) in readers.items():
+        if file := file_of(beside(folder, path), "--baseline"):
+            found[field] = read(file.read(), file.name)
+    if not found:
+        paths = ", ".join(path for path, _ in readers.values())
+        raise MisconfiguredError("--baseline", folder, f"a folder with some of {paths} (`plumbline baseline` makes it)")
+    return Baselines(**found, source=folder)
+
+
+def named_columns(attributes: Attributes, constraints: Document | None, request: CapturedRequest) -> Attributes:
+    """The attributes with the names that the baseline has for CSV columns, where none are declared.
+
+    Model Monitor lays a record out as its outputs and then its inputs. A baseline of as many columns as an input has
+    names the inputs; one of as many as output and input have together names both.
+    """
+    names = [str(feature["name"]) for feature in (constraints or {}).get("features", [])]
+    width, answered = _width(request.input), _width(request.output)
+    if attributes.features or not names or width is None:
+        return attributes
+    outputs = len(names) - width
+    if answered is None or outputs != answered:
+        outputs = 0
+    return msgspec.structs.replace(
+        attributes,
+        features=tuple(names[outputs:]),
+        output_names=attributes.output_names or tuple(names[:outputs]),
+    )
+
+
+def _width(payload: Any) -> int | None:
+    """How many values a record of a payload has; None where they have names of their own, or cannot be read."""
+    try:
+        rows = rows_of(payload) if payload else []
+    except PayloadError:
+        return None
+    return len(rows[0]) if rows and isinstance(rows[0], list) else None
+
+
+def run(options: argparse.Namespace) -> tuple[str, int]:
+    """The command: its output and its exit status: 0 clean, 3 violations, 1 nothing could be evaluated."""
+    definition, given = definition_of(options), None
+    if definition is None:
+        given = attributes_of(options)
+    since = parse_time(options.start, "--start") if options.start else None
+    until = parse_time(options.end, "--end") if options.end else None
+    if since and until and since >= until:
+        raise MisconfiguredError("--end", options.end, f"a time after --start {options.start}")
+    baselines = read_baselines(options.baseline)
+    captures = files_of(options.captures, "--captures")
+    label_files = files_of(options.ground_truth, "--ground-truth") if options.ground_truth else []
+    wanted: Sequence[str] = ("DataQuality", *(["ModelQuality"] if given else []))
+    if definition:
+        wanted = definition.monitor_types
+
+    def subject_of(request: CapturedRequest) -> Subject:
+        attributes = definition.attributes if definition else given or Attributes()
+        return Subject(
+            attributes=named_columns(attributes, baselines.data_quality_constraints, request),
+            bias=definition.bias if definition else None,
+            attribution=definition.attribution if definition else None,
+        )
+
+    conflict = definition.labels.conflict if definition else "latest"
+    with Progress("reading", sum(file.size for file in (*captures, *label_files))) as progress:
+        labels, bad_labels = read_labels(label_files, conflict, progress)
+        captured, subject = read_all(captures, labels.by_id, subject_of, since, until, progress)
+    if subject is None or captured.first is None or captured.last is None:
+        return _nothing(options.captures, captured, since, until), 1
+    start = since or captured.first.replace(minute=0, second=0, microsecond=0)
+    end = until or captured.last.replace(minute=0, second=0, microsecond=0) + _HOUR
+    asked = Asked(
+        monitor_types=wanted,
+        subject=subject,
+        baselines=baselines,
+        end=end,
+        looked_for=f"captures in {options.captures}",
+        label_objects=len(label_files),
+    )
+    reports = report(captured.measured, asked)
+    endpoint, variant = _source(captures[0], definition)
+    scope = Scope(
+        monitor=definition.name if definition else endpoint or Path(options.captures).name,
+        endpoint=endpoint,
+        variant=variant,
+        start=_iso(start),
+        end=_iso(end),
+        baseline=options.baseline,
+    )
+    read = Read(
+        capture_files=len(captures),
+        requests=captured.requests,
+        label_objects=len(label_files),
+        labels_repeated=labels.repeated,
+        labels_conflicting=labels.conflicting,
+        labels_rejected=labels.rejected,
+        bad=[*captured.bad, *bad_labels],
+    )
+    documents = _documents(reports, scope, read, captured.measured, baselines, definition)
+    written = write_files(options.out, documents)
+    status = 3 if any(reports.violations.values()) else 0
+    if all(state == "NOT_EVALUATED" for state, _ in reports.states.values()):
+        status = 1
+    answer = _json if options.json else _text
+    return answer(scope, read, captured, reports, written), status
+
+
+def _documents(
+    reports: Reports,
+    scope: Scope,
+    read: Read,
+    measured: Measurement,
+    baselines: Baselines,
+    definition: Definition | None,
+) -> dict[str, bytes]:
+    """Every file by its path."""
+    policy = definition.policy if definition else Policy()
+    coverage = measured.labelled / measured.answered if measured.answered else 0.0
+    labelled = Labelled(
+        rows=measured.labelled,
+        coverage=coverage,
+        settled=measured.labelled >= policy.min_labelled_rows and coverage >= policy.min_label_coverage,
+        loss=_loss(reports),
+        segments=(),
+    )
+    broken = broken_parts(measured, baselines)
+    documents = {}
+    for monitor_type, (state, reason) in reports.states.items():
+        folder = FOLDERS[monitor_type]  # type: ignore[index]
+        for name, body in reports.documents[monitor_type].items():
+            documents[f"{folder}/{name}"] = body
+        own = own_findings(scope, read, measured, labelled, broken, monitor_type, state, reason)
+        documents[f"{folder}/evaluation.json"] = encode_json(own)
+    return documents
+
+
+def _loss(reports: Reports) -> float | None:
+    """The share of wrong answers, or a regression's mean absolute error, from the file that says it."""
+    body = reports.documents.get("ModelQuality", {}).get("statistics.json")
+    if body is None:
+        return None
+    [metrics] = [value for key, value in msgspec.json.decode(body).items() if key.endswith("_metrics")]
+    return metrics["mae"]["value"] if "mae" in metrics else 1.0 - metrics["accuracy"]["value"]
+
+
+def _source(file: File, definition: Definition | None) -> tuple[str, str]:
+    """Endpoint and variant, from the definition or from the layout of captures: …/{endpoint}/{variant}/YYYY/MM/DD/HH/."""
+    if definition:
+        return definition.endpoint, definition.variant
+    hourly = keys.parse_hourly(file.name.removeprefix("s3://").lstrip("/"))
+    parts = hourly.prefix.split("/") if hourly else []
+    return (parts[-2], parts[-1]) if len(parts) > 1 else ("", "")
+
+
+def _nothing(place: str, captured: Captured, since: datetime | None, until: datetime | None) -> str:
+    lines = [f"nothing to evaluate: no captured request in {place}"]
+    if captured.outside:
+        lines[0] += f" from {_iso(since) if since else 'the beginning'} to {_iso(until) if until else 'the end'}"
+        lines.append(f"{captured.outside:,} requests are outside of that time")
+    return "\n".join([*lines, *_bad(captured.bad)])
+
+
+def _bad(bad: Sequence[BadInput]) -> list[str]:
+    lines = [f"  {each.key}{f' line {each.line}' if each.line else ''}: {each.reason}" for each in bad[:5]]
+    return [f"{len(bad):,} lines or files cannot be read:", *lines, *(["  …"] if len(bad) > 5 else [])] if bad else []
+
+
+def _text(scope: Scope, read: Read, captured: Captured, reports: Reports, written: Sequence[str]) -> str:
+    measured = captured.measured
+    outside = f", {captured.outside:,} outside of the time asked for" if captured.outside else ""
+    share = measured.labelled / measured.answered if measured.answered else 0.0
+    lines = [
+        f"{scope.monitor}: {scope.start} to {scope.end}",
+        f"captures      {read.capture_files:,} files, {read.requests:,} requests, {measured.rows:,} rows{outside}",
+        f"ground truth  {read.label_objects:,} files, {measured.labelled:,} rows labelled ({share:.1%})",
+        *_bad(read.bad),
+    ]
+    lines += [f"{found.count:,} rows: {reason}" for reason, found in measured.bad_records.items()]
+    lines.append("")
+    rows = [("MONITOR", "STATUS", "VIOLATIONS", "WHY")]
+    for monitor_type, (state, reason) in reports.states.items():
+        count = str(len(reports.violations[monitor_type])) if state == "EVALUATED" else "-"
+        rows.append((FOLDERS[monitor_type], state.lower().replace("_", " "), count, reason))  # type: ignore[index]
+    lines += aligned(rows)
+    for monitor_type, names in reports.violations.items():
+        if names:
+            lines += ["", f"{FOLDERS[monitor_type]}:"]  # type: ignore[index]
+            lines += [f"  {name}" for name in names[:VIOLATIONS_SHOWN]]
+            if len(names) > VIOLATIONS_SHOWN:
+                lines.append(f"  … and {len(names) - VIOLATIONS_SHOWN} more in constraint_violations.json")
+    return "\n".join([*lines, "", *written])
+
+
+def _json(scope: Scope, read: Read, captured: Captured, reports: Reports, written: Sequence[str]) -> str:
+    document = {
+        "monitor": scope.monitor,
+        "window": {"start": scope.start, "end": scope.end},
+        "requests": read.requests,
+        "requests_outside": captured.outside,
+        "rows": captured.measured.rows,
+        "labelled_rows": captured.measured.labelled,
+        "unreadable": len(read.bad),
+        "monitors": {
+            FOLDERS[monitor_type]: {  # type: ignore[index]
+                "status": state,
+                "reason": reason,
+                "violations": reports.violations[monitor_type],
+            }
+            for monitor_type, (state, reason) in reports.states.items()
+        },
+        "files": list(written),
+    }
+    return json.dumps(document, indent=2)
+
+
+def _iso(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`plumbline evaluate` and its arguments."""
+    parser = commands.add_parser("evaluate", help="evaluate captures against a baseline, here and now")
+    parser.add_argument("--captures", required=True, metavar="PATH", help="a file, a folder or s3://…")
+    parser.add_argument("--ground-truth", metavar="PATH", help="label files: a file, a folder or s3://…")
+    parser.add_argument("--baseline", required=True, metavar="DIR", help="what `plumbline baseline` wrote, or s3://…")
+    parser.add_argument("--start", metavar="T", help="only requests at or after this; UTC unless it says else")
+    parser.add_argument("--end", metavar="T", help="and before this")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder that files are written to")
+    add_options(parser, "0-based CSV index or JMESPath")
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(run=run)
