@@ -44,6 +44,8 @@ FOLDERS: dict[MonitorType, str] = {
     "ModelExplainability": "model_explainability",
 }
 VIOLATIONS_SHOWN = 20
+# Characters of a description; the rest is in the file.
+TOLD = 160
 _HOUR = timedelta(hours=1)
 
 
@@ -102,11 +104,12 @@ def read_all(
         ]
         found.outside += len(content.requests) - len(inside)
         fresh = {one.event_id: one for one in inside if one.event_id not in seen}
+        found.measured += Measurement(repeated=len(inside) - len(fresh))
         if fresh:
             requests = list(fresh.values())
             subject = subject or subject_of(next((one for one in requests if one.input and one.output), requests[0]))
             table = to_table(requests, labels, subject.attributes)
-            found.measured += measure(table, subject, len(inside) - len(fresh))
+            found.measured += measure(table, subject)
             times = [one.inference_time for one in requests]
             found.first = min([*times, *([found.first] if found.first else [])])
             found.last = max([*times, *([found.last] if found.last else [])])
@@ -274,7 +277,7 @@ def _loss(reports: Reports) -> float | None:
 
 
 def _source(file: File, definition: Definition | None) -> tuple[str, str]:
-    """Endpoint and variant, from the definition or from the layout of captures: …/{endpoint}/{variant}/YYYY/MM/DD/HH/."""
+    """Endpoint and variant: of the definition, else as the capture's path has them (…/{endpoint}/{variant}/YYYY/…)."""
     if definition:
         return definition.endpoint, definition.variant
     hourly = keys.parse_hourly(file.name.removeprefix("s3://").lstrip("/"))
@@ -312,13 +315,23 @@ def _text(scope: Scope, read: Read, captured: Captured, reports: Reports, writte
         count = str(len(reports.violations[monitor_type])) if state == "EVALUATED" else "-"
         rows.append((FOLDERS[monitor_type], state.lower().replace("_", " "), count, reason))  # type: ignore[index]
     lines += aligned(rows)
-    for monitor_type, names in reports.violations.items():
-        if names:
-            lines += ["", f"{FOLDERS[monitor_type]}:"]  # type: ignore[index]
-            lines += [f"  {name}" for name in names[:VIOLATIONS_SHOWN]]
-            if len(names) > VIOLATIONS_SHOWN:
-                lines.append(f"  … and {len(names) - VIOLATIONS_SHOWN} more in constraint_violations.json")
+    for monitor_type, folder in FOLDERS.items():
+        if reports.violations.get(monitor_type):
+            lines += ["", f"{folder}:", *_violations(reports.documents[monitor_type]["constraint_violations.json"])]
     return "\n".join([*lines, "", *written])
+
+
+def _violations(body: bytes) -> list[str]:
+    """The first violations of a file, one line each: of what, which check, how far off."""
+    found = msgspec.json.decode(body)["violations"]
+    rows = []
+    for each in found[:VIOLATIONS_SHOWN]:
+        facet = f" of {each['facet']} in {each['facet_value']}" if "facet" in each else ""
+        name = f"{each.get('feature_name') or each.get('metric_name') or each.get('label')}{facet}"
+        told = str(each["description"]).strip()
+        rows.append((name, each["constraint_check_type"], told[:TOLD] + ("…" if len(told) > TOLD else "")))
+    more = len(found) - len(rows)
+    return [*aligned(rows, "  "), *([f"  … and {more:,} more in constraint_violations.json"] if more else [])]
 
 
 def _json(scope: Scope, read: Read, captured: Captured, reports: Reports, written: Sequence[str]) -> str:

@@ -1,0 +1,305 @@
+"""`plumbline baseline` and `plumbline evaluate`: a data set and captures in, SageMaker's files and a table out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chalicelib import wiring
+from cli.main import main
+from tests.fakes import memory_services
+
+CHURN = Path(__file__).parents[2] / "data" / "churn"
+START = datetime(2022, 4, 1, 10, tzinfo=UTC)
+BINARY = ("--problem-type", "BinaryClassification", "--probability-attribute")
+
+
+def line(number: int, asked: str, answered: str, minutes: float = 0.0, **metadata: str) -> str:
+    time = START + timedelta(minutes=minutes)
+    sides = {
+        "endpointInput": {"observedContentType": "text/csv", "mode": "INPUT", "data": asked, "encoding": "CSV"},
+        "endpointOutput": {"observedContentType": "text/csv", "mode": "OUTPUT", "data": answered, "encoding": "CSV"},
+    }
+    known = {"eventId": f"event-{number}", "inferenceTime": f"{time:%Y-%m-%dT%H:%M:%SZ}", **metadata}
+    return json.dumps({"captureData": sides, "eventMetadata": known, "eventVersion": "0"})
+
+
+def label(number: int, value: object) -> str:
+    data = {"data": str(value), "encoding": "CSV"}
+    return json.dumps({"groundTruthData": data, "eventMetadata": {"eventId": f"event-{number}"}, "eventVersion": "0"})
+
+
+def write(path: Path, lines: Sequence[str]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{each}\n" for each in lines))
+    return path
+
+
+def call(capsys: pytest.CaptureFixture[str], status: int, *arguments: object) -> tuple[str, str]:
+    assert main([str(each) for each in arguments]) == status
+    return capsys.readouterr()
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_bytes())
+
+
+# A table of two features, an answer and a label, of which one in four is wrong.
+ROWS = [(n % 7, n % 5 / 2, 0.9 if n % 2 else 0.2, n % 2 if n % 4 else 1 - n % 2) for n in range(400)]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    return write(tmp_path / "table.csv", ["a,b,p,y", *(",".join(map(str, row)) for row in ROWS)])
+
+
+@pytest.fixture
+def baseline(tmp_path: Path, table: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    call(capsys, 0, "baseline", table, *BINARY, "p", "--ground-truth-attribute", "y", "--out", tmp_path / "baseline")
+    return tmp_path / "baseline"
+
+
+@pytest.fixture
+def captures(tmp_path: Path) -> Path:
+    """The table's rows as captures of two hours, in an endpoint's folders."""
+    for hour in range(2):
+        lines = [
+            line(n, f"{row[0]},{row[1]}", str(row[2]), n % 60 + 60 * hour)
+            for n, row in enumerate(ROWS)
+            if n // 200 == hour
+        ]
+        write(tmp_path / f"captures/churn/AllTraffic/2022/04/01/{10 + hour}/00-00.jsonl", lines)
+    return tmp_path / "captures"
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    write(tmp_path / "labels/2022/04/01/12/a.jsonl", [label(n, row[3]) for n, row in enumerate(ROWS)])
+    return tmp_path / "labels"
+
+
+# Baselines ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_baseline_of_the_churn_table_has_sagemakers_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, _ = call(capsys, 0, "baseline", CHURN / "training-dataset-with-header.csv", "--out", tmp_path / "b")
+    assert out.startswith("2,333 rows, 70 features\n")
+    assert sorted(path.name for path in tmp_path.rglob("b/**/*.json")) == ["constraints.json", "statistics.json"]
+    constraints = read(tmp_path / "b/data_quality/constraints.json")
+    assert constraints["features"][0]["name"] == "Churn"
+    assert read(tmp_path / "b/data_quality/statistics.json")["dataset"]["item_count"] == 2333
+
+
+def test_a_baseline_of_predictions_alone_has_no_data_quality(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = ("--inference-attribute", "prediction", "--ground-truth-attribute", "label")
+    table = CHURN / "validation_with_predictions.csv"
+    out, _ = call(capsys, 0, "baseline", table, *BINARY, "probability", *columns, "--out", tmp_path / "b")
+    assert "not made: data quality: every column is an answer or a label" in out
+    found = read(tmp_path / "b/model_quality/statistics.json")["binary_classification_metrics"]
+    assert found["confusion_matrix"] == {"0": {"0": 173, "1": 0}, "1": {"0": 12, "1": 16}}
+    assert not (tmp_path / "b/data_quality").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "answers", "labels", "metric", "value"),
+    [
+        ("MulticlassClassification", ["cat", "dog", "owl"], ["cat", "dog", "dog"], "accuracy", 2 / 3),
+        ("Regression", ["1", "2", "4.5"], ["1", "2.5", "4"], "mae", 1 / 3),
+    ],
+)
+def test_other_problem_types_have_their_metrics(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    answers: list[str],
+    labels: list[str],
+    metric: str,
+    value: float,
+) -> None:
+    rows = [
+        json.dumps({"x": n, "said": said, "true": true})
+        for n, (said, true) in enumerate(zip(answers, labels, strict=True))
+    ]
+    table = write(tmp_path / "rows.jsonl", rows)
+    columns = ("--inference-attribute", "said", "--ground-truth-attribute", "true")
+    call(capsys, 0, "baseline", table, "--problem-type", kind, *columns, "--out", tmp_path / "b")
+    [found] = [v for k, v in read(tmp_path / "b/model_quality/statistics.json").items() if k.endswith("_metrics")]
+    assert found[metric]["value"] == pytest.approx(value, abs=1e-12)
+    [feature] = read(tmp_path / "b/data_quality/constraints.json")["features"]
+    assert feature["name"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("body", "options", "told"),
+    [
+        ("a,b\n1,2\n3\n", (), "line 3 has 1 values; expected 2"),
+        ('a,b\n1,"2\n', (), "is not CSV"),
+        ("a,a\n1,2\n", (), "columns 1 and 2 have the same name; if the first line is no header, say --no-header"),
+        ("secret-value,\n1,2\n", (), "column 2 of the header has no name"),
+        ("a,b\n", (), "expected a table with rows, got none"),
+        ("\xff", (), "expected UTF-8 text; byte 0 is none"),
+        ("a,b\n1,2\n", (*BINARY, "p"), "--probability-attribute: got 'p'; expected one of the columns a, b"),
+        ("a,b\n1,2\n", (*BINARY, "a"), "--ground-truth-attribute: got None; expected the column of the label: a, b"),
+        ("a,b\n1,x\n", (*BINARY, "a", "--ground-truth-attribute", "b"), "a column with labels that can be read"),
+        ("a\n1\n", ("--problem-type", "Regression"), "--inference-attribute: got None"),
+        ("a\n1\n", ("--ground-truth-attribute", "a"), "--problem-type beside it"),
+    ],
+)
+def test_a_wrong_table_or_option_is_told_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], body: str, options: tuple[str, ...], told: str
+) -> None:
+    table = tmp_path / "table.csv"
+    table.write_bytes(body.encode("latin-1"))
+    out, err = call(capsys, 2, "baseline", table, *options, "--out", tmp_path / "b")
+    assert told in err and not out and "secret" not in err
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_table_may_lie_in_several_files_and_without_a_header(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "t/one.csv", ["1,2", "3,4"])
+    write(tmp_path / "t/two.csv", ["5,6"])
+    out, _ = call(capsys, 0, "baseline", tmp_path / "t", "--no-header", "--out", tmp_path / "b", "--json")
+    assert json.loads(out)["rows"] == 3
+    assert [each["name"] for each in read(tmp_path / "b/data_quality/constraints.json")["features"]] == ["_c0", "_c1"]
+    write(tmp_path / "t/three.csv", ["5,6,7"])
+    _, err = call(capsys, 2, "baseline", tmp_path / "t", "--no-header", "--out", tmp_path / "c")
+    assert "two.csv: expected the 3 columns of the first file" in err or "others" in err
+
+
+# Evaluations ----------------------------------------------------------------------------------------------------------
+
+
+def test_captures_like_the_baseline_are_clean(
+    tmp_path: Path, baseline: Path, captures: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("--captures", captures, "--ground-truth", labels, "--baseline", baseline, *BINARY, "0")
+    out, _ = call(capsys, 0, "evaluate", *given, "--out", tmp_path / "out")
+    assert out.startswith("churn: 2022-04-01T10:00:00Z to 2022-04-01T12:00:00Z\n")
+    assert "400 requests, 400 rows" in out and "400 rows labelled (100.0%)" in out
+    mine = read(tmp_path / "out/model_quality/statistics.json")["binary_classification_metrics"]
+    theirs = read(baseline / "model_quality/statistics.json")["binary_classification_metrics"]
+    assert {name: each for name, each in mine.items()} == theirs
+    own = read(tmp_path / "out/model_quality/evaluation.json")
+    assert own["endpoint"] == "churn" and own["inputs"]["capture_files"] == 2
+    assert own["served_loss"] == pytest.approx(1 - mine["accuracy"]["value"])
+    assert read(tmp_path / "out/data_quality/constraint_violations.json") == {"violations": []}
+
+
+def test_the_published_run_has_its_sixty_violations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = (CHURN / "test-dataset-input-cols.csv").read_text().splitlines()
+    rows = [*source[:120], *(source[n % len(source)] for n in range(1857))]
+    captures = write(tmp_path / "captures.jsonl", [line(n, row, "0.02", n / 60) for n, row in enumerate(rows)])
+    call(capsys, 0, "baseline", CHURN / "training-dataset-with-header.csv", "--out", tmp_path / "b")
+    given = ("--captures", captures, "--baseline", tmp_path / "b", "--out", tmp_path / "out")
+    out, _ = call(capsys, 3, "evaluate", *given)
+    assert "data_quality  evaluated  60" in out
+    found = read(tmp_path / "out/data_quality/constraint_violations.json")["violations"]
+    assert {each["constraint_check_type"] for each in found} == {"data_type_check"} and len(found) == 60
+    # Outputs come first in the analysed row: the answer has the name of the baseline's first column.
+    assert found[0]["feature_name"] == "Churn" and "Only 0.0% of data is Integral" in found[0]["description"]
+    told, _ = call(capsys, 3, "evaluate", *given, "--json")
+    assert len(json.loads(told)["monitors"]["data_quality"]["violations"]) == 60
+
+
+def test_time_range_repeats_and_corrections_are_counted_as_the_functions_do(
+    tmp_path: Path, baseline: Path, captures: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = (captures / "churn/AllTraffic/2022/04/01/10/00-00.jsonl").read_text().splitlines()
+    write(captures / "churn/AllTraffic/2022/04/01/10/00-01.jsonl", [*again, "no json"])
+    write(labels / "2022/04/01/13/b.jsonl", [label(0, 1 - ROWS[0][3])])
+    # The later hour's label counts, whichever file was written last.
+    (labels / "2022/04/01/12/a.jsonl").touch()
+    given = ("--captures", captures, "--ground-truth", labels, "--baseline", baseline, *BINARY, "0")
+    given += ("--start", "2022-04-01T10:00Z", "--end", "2022-04-01T11:00Z")
+    out, _ = call(capsys, 0, "evaluate", *given, "--out", tmp_path / "out")
+    assert "200 requests, 200 rows, 200 outside of the time asked for" in out
+    own = read(tmp_path / "out/model_quality/evaluation.json")
+    assert own["inputs"]["repeated_requests"] == 200
+    assert own["inputs"]["labels_conflicting"] == 1
+    assert own["bad_lines"]["count"] == 1 and own["bad_lines"]["sample"][0]["line"] == 201
+    wrong = sum(n % 4 == 0 for n in range(200)) + (1 if ROWS[0][3] == 0 else -1)
+    assert own["served_loss"] == pytest.approx(wrong / 200)
+
+
+def test_without_labels_model_quality_says_so_and_data_quality_goes_on(
+    tmp_path: Path, baseline: Path, captures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("--captures", captures, "--baseline", baseline, *BINARY, "0", "--out", tmp_path / "out")
+    out, _ = call(capsys, 0, "evaluate", *given)
+    assert "no labels yet for 400 rows; looked in 0 label objects" in out
+    assert not (tmp_path / "out/model_quality/statistics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "told"),
+    [
+        ({"--captures": "nowhere"}, 2, "--captures: got"),
+        ({"--baseline": "nowhere"}, 2, "--baseline: got"),
+        ({"--start": "yesterday"}, 2, "--start: got 'yesterday'"),
+        ({"--start": "2022-04-02", "--end": "2022-04-01"}, 2, "--end: got '2022-04-01'"),
+        ({"--start": "2023-01-01"}, 1, "400 requests are outside of that time"),
+    ],
+)
+def test_bad_usage_is_told_and_nothing_to_evaluate_is_a_failure(
+    tmp_path: Path,
+    baseline: Path,
+    captures: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: dict[str, str],
+    status: int,
+    told: str,
+) -> None:
+    given = {"--captures": str(captures), "--baseline": str(baseline), "--out": str(tmp_path / "out"), **change}
+    out, err = call(capsys, status, "evaluate", *(each for pair in given.items() for each in pair))
+    assert told in out + err and not (tmp_path / "out").exists()
+
+
+def test_garbage_is_named_and_no_payload_is_shown(
+    tmp_path: Path, baseline: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "c/one.jsonl", ["secret-one", "secret-two"])
+    write(tmp_path / "c/.hidden.jsonl", ["secret-three"])
+    out, err = call(
+        capsys, 1, "evaluate", "--captures", tmp_path / "c", "--baseline", baseline, "--out", tmp_path / "out"
+    )
+    assert "1 lines or files cannot be read" in out and "one.jsonl" in out
+    assert "secret" not in out + err and "hidden" not in out + err
+
+
+@pytest.fixture
+def bucket(captures: Path, labels: Path, baseline: Path) -> Iterator[None]:
+    services = memory_services(lambda: START)
+    for folder in (captures, labels, baseline):
+        for path in folder.rglob("*.json*"):
+            key = f"{folder.name}/{path.relative_to(folder).as_posix()}"
+            services.objects.put("data", key, path.read_bytes())
+    services.objects.put("data", "captures-of-another/x.jsonl", b"no json\n")
+    wiring.use(services)
+    yield
+    wiring.use(None)
+
+
+@pytest.mark.usefixtures("bucket")
+def test_s3_prefixes_give_the_same_files_as_folders(
+    tmp_path: Path, baseline: Path, captures: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, places in {
+        "here": (captures, labels, baseline),
+        "s3": ("s3://data/captures", "s3://data/labels", "s3://data/baseline"),
+    }.items():
+        given = ("--captures", places[0], "--ground-truth", places[1], "--baseline", places[2], *BINARY, "0")
+        call(capsys, 0, "evaluate", *given, "--out", tmp_path / name)
+    names = sorted(path.relative_to(tmp_path / "here") for path in (tmp_path / "here").rglob("*.json"))
+    assert names == sorted(path.relative_to(tmp_path / "s3") for path in (tmp_path / "s3").rglob("*.json"))
+    for name in names:
+        if name.name != "evaluation.json":  # it says where the baseline lies
+            assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "s3" / name).read_bytes()
