@@ -27,7 +27,7 @@ from chalicelib.records.ground_truth import Resolved
 from chalicelib.records.merge import Merged, MergedRequest, merge
 from chalicelib.records.sample import loss_of, rows_by_event, sample_digest, sample_of
 from chalicelib.records.segment import Requests
-from chalicelib.records.table import Table, to_table
+from chalicelib.records.table import BadRecords, Table, to_table
 from chalicelib.records.window import Window
 from chalicelib.states.attributions import attributions_of_table
 from chalicelib.states.bias import bias_counts_of
@@ -265,7 +265,7 @@ def _names(violations: Sequence[Document]) -> list[str]:
 
 def _quality(task: Task, table: Table) -> _Quality:
     """Served loss over labelled rows, per model that answered; rows of a transition belong to nobody."""
-    answered = table.regular & ~np.isnan(table.predictions)
+    answered = table.whole & ~np.isnan(table.predictions)
     steady = answered & ~_transition_rows(table, task.deployments)
     known = steady & ~np.isnan(table.labels)
     segments = []
@@ -345,6 +345,7 @@ def _own_findings(
             "requests": len(requests.requests),
             "rows": len(table),
             "repeated_requests": requests.repeated,
+            "requests_elsewhere": requests.elsewhere,
             "label_objects": task.label_objects,
             "labelled_rows": quality.labelled,
             "label_coverage": quality.coverage,
@@ -352,15 +353,18 @@ def _own_findings(
             "labels_conflicting": labels.conflicting,
             "labels_rejected": labels.rejected,
         },
-        "bad_lines": {"count": len(requests.bad), "sample": bad},
-        "bad_records": {
-            why: {"count": found.count, "sample": list(found.sample)} for why, found in sorted(table.bad.items())
-        },
+        "bad_lines": {"count": len(requests.bad) + requests.more_bad, "sample": bad},
+        "bad_records": _counted(table.bad),
+        "noted_records": _counted(table.noted),
         "broken": list(broken),
         "settled": settled,
         "served_loss": quality.loss,
         "segments": quality.segments,
     }
+
+
+def _counted(found: Mapping[str, BadRecords]) -> dict[str, Any]:
+    return {why: {"count": each.count, "sample": list(each.sample)} for why, each in sorted(found.items())}
 
 
 def _by_hour(merged: Merged) -> dict[str, Merged]:
