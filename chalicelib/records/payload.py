@@ -77,7 +77,7 @@ def content_of(payload: Payload, header: Sequence[str] = ()) -> Content:
     begin = text.lstrip()[:1]
     if not begin:
         raise PayloadError("payload is empty")
-    if begin in "{[" or (declared == "JSON" and not _is_csv(text)):
+    if begin in "{[" or (declared == "JSON" and not _is_csv(text, header)):
         try:
             return _json_content(text, kind in _LINES, "declared as CSV, is JSON" if declared == "CSV" else "")
         except _NotJson:
@@ -101,13 +101,15 @@ def _from_base64(text: str) -> str:
         raise PayloadError("payload is not Base64") from None
 
 
-def _is_csv(text: str) -> bool:
+def _is_csv(text: str, header: Sequence[str]) -> bool:
     """Whether a text that was declared as JSON and begins with no bracket is plainly something else.
 
-    One JSON value is no CSV, and an error message with a comma in it is neither: a number stands in a row of data.
+    One JSON value is no CSV, and an error message with a comma in it is neither: a row of data has a number, a header
+    the names.
     """
-    line = text.strip().split("\n", 1)[0]
-    return "," in line and any((number := number_of(field)) == number for field in line.split(","))
+    fields = [field.strip(' "') for line in text.strip().split("\n", 2)[:2] for field in line.split(",")]
+    known = bool(header) and header[0] in fields
+    return "," in text and (known or any((number := number_of(field)) == number for field in fields))
 
 
 def _json_content(text: str, is_lines: bool, noted: str) -> Content:
