@@ -25,6 +25,7 @@ from chalicelib.monitors.model_explainability import AttributionSettings
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.ground_truth import Resolved
 from chalicelib.records.merge import Merged, MergedRequest, merge
+from chalicelib.records.preprocess import Preprocessor
 from chalicelib.records.sample import loss_of, rows_by_event, sample_digest, sample_of
 from chalicelib.records.segment import Requests
 from chalicelib.records.table import BadRecords, Table, to_table
@@ -66,7 +67,8 @@ class Baselines(msgspec.Struct, frozen=True, kw_only=True):
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """What to evaluate: one window of one monitor with all of its inputs.
 
-    `bias` and `attribution` are there when ModelBias and ModelExplainability are among the monitor types.
+    `bias` and `attribution` are there when ModelBias and ModelExplainability are among the monitor types. `preprocess`
+    is a user's own function between capture and table; the deployed functions have none.
     """
 
     monitor: str
@@ -86,6 +88,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     min_labelled_rows: int
     min_label_coverage: float
     sample_rows: int
+    preprocess: Preprocessor | None = None
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,7 +123,7 @@ class _Quality(msgspec.Struct, frozen=True):
 
 def evaluate(task: Task) -> Findings:
     """Evaluate a window. Raises MisconfiguredError when a baseline file cannot be understood."""
-    table = to_table(task.requests.requests, task.labels.by_id, task.attributes)
+    table = to_table(task.requests.requests, task.labels.by_id, task.attributes, task.preprocess)
     profile = profile_of(table)
     quality = _quality(task, table)
     broken = [*shape_reasons(table), *broken_columns(profile, task.baselines.data_quality_constraints)]
