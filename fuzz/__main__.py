@@ -19,7 +19,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).parent
-READERS = ("capture", "merged", "ground_truth", "definition", "state", "fact", "baseline", "event", "webhook")
+READERS = (
+    "capture",
+    "merged",
+    "transform",
+    "ground_truth",
+    "definition",
+    "state",
+    "fact",
+    "baseline",
+    "event",
+    "webhook",
+)
 
 # The payload limit of a real-time endpoint is 6 MB; what grows too fast shows at a hundredth of it.
 LONGEST_INPUT = 65536

@@ -35,7 +35,9 @@ from chalicelib.monitors.model_quality import check_constraints as check_model_c
 from chalicelib.monitors.model_quality import statistics as model_statistics
 from chalicelib.ports import Item
 from chalicelib.records.attributes import Attributes
+from chalicelib.records.batch import read_manifest, read_transform
 from chalicelib.records.capture import CapturedRequest, Payload, read_captures
+from chalicelib.records.files import kind_of
 from chalicelib.records.ground_truth import Conflict, Label, read_ground_truth, resolve, write_ground_truth
 from chalicelib.records.merge import Merged, merge, read_merged, write_merged
 from chalicelib.records.sample import questions
@@ -113,7 +115,7 @@ def capture(data: bytes) -> Reading:
     _merged_reads_back(merge(requests.requests, labels))
     attributes = _attributes_for(data)
     table = to_table(requests.requests, labels, attributes)
-    told += table.bad
+    told += [*table.bad, *table.noted]
     require(len(feature_rows(table)) == len(table), "a line of features for each record")
     found = _evaluated(requests, labels, attributes, window)
     told += found.broken
@@ -162,6 +164,31 @@ def merged(data: bytes) -> Reading:
     _merged_reads_back(found)
     told = tuple(bad.reason for bad in found.bad_lines)
     return Reading((write_merged(found), told), told)
+
+
+def transform(data: bytes) -> Reading:
+    """A batch transform's output, with and without captured input, and the same bytes as a manifest."""
+    kind = kind_of(data)
+    outcomes: list[object] = [kind]
+    told: list[str] = []
+    for asked, started in ((None, NOW), (data, NOW), (None, None)):
+        try:
+            file = read_transform(data, "output/file.out", asked, started)
+        except PlumblineError as error:
+            told.append(str(error))
+            continue
+        told += [bad.reason for bad in file.bad_lines]
+        labels = {each.join_id: Label(each.join_id, "1", "CSV", NOW) for each in file.requests}
+        _merged_reads_back(merge(file.requests, labels))
+        table = to_table(file.requests, labels, _attributes_for(data))
+        told += [*table.bad, *table.noted]
+        require(len(feature_rows(table)) == len(table), "a line of features for each record")
+        outcomes += [file.requests, table.scores.tobytes(), table.labels.tobytes()]
+    try:
+        outcomes += read_manifest(data, "manifest.json")
+    except PlumblineError as error:
+        told.append(str(error))
+    return Reading((outcomes, told), tuple(told))
 
 
 def ground_truth(data: bytes) -> Reading:
@@ -512,6 +539,7 @@ def webhook(data: bytes) -> Reading:
 READERS: dict[str, Reader] = {
     "capture": Reader(capture, "jsonl"),
     "merged": Reader(merged, "jsonl"),
+    "transform": Reader(transform, "jsonl"),
     "ground_truth": Reader(ground_truth, "jsonl"),
     "definition": Reader(definition, "json", shows=True),
     "state": Reader(state, "msgpack"),

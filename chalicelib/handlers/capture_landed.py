@@ -25,7 +25,7 @@ def handle(body: str, services: Services) -> None:
     if found is None:
         return
     try:
-        requests = read_captures(found.stored.body, found.event.key).requests
+        requests = read_captures(found.body(), found.event.key).requests
     except UnreadableError as error:
         for definition in found.definitions:
             quarantine(services, definition, found, error.reason)

@@ -23,7 +23,7 @@ def handle(body: str, services: Services) -> None:
         return
     event, stored = found.event, found.stored
     try:
-        read = read_ground_truth(stored.body, event.key, stored.last_modified).labels
+        read = read_ground_truth(found.body(), event.key, stored.last_modified).labels
     except UnreadableError as error:
         for definition in found.definitions:
             quarantine(services, definition, found, error.reason)

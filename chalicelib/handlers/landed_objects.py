@@ -10,7 +10,7 @@ import msgspec
 
 from chalicelib import keys
 from chalicelib.definition import Definition
-from chalicelib.errors import NotFoundError
+from chalicelib.errors import NotFoundError, UnreadableError
 from chalicelib.events import ObjectCreated, object_created
 from chalicelib.keys import HourlyKey
 from chalicelib.ports import StoredObject
@@ -19,14 +19,29 @@ from chalicelib.wiring import Services
 # A quarantine record shows enough to recognise a file, not to keep it.
 FIRST_BYTES = 256
 
+# More is not read: the functions' memory is a small multiple of it. Captures are flushed about once a minute.
+MOST_BYTES = 64_000_000
+
 
 class Landed(msgspec.Struct, frozen=True):
-    """An object, and the monitors that it is input of."""
+    """An object, and the monitors that it is input of; `refused` says why it was not read ("": it was)."""
 
     event: ObjectCreated
     hourly: HourlyKey
     stored: StoredObject
     definitions: list[Definition]
+    refused: str = ""
+
+    def body(self) -> bytes:
+        """Its bytes. Raises UnreadableError when they were not read."""
+        if self.refused:
+            raise UnreadableError(self.event.key, self.refused)
+        return self.stored.body
+
+
+def too_large(size: int) -> str:
+    """Why an object of this many bytes is not read; "" when it is."""
+    return f"{size} bytes; at most {MOST_BYTES} are read" if size > MOST_BYTES else ""
 
 
 def landed(body: str, services: Services, kind: str) -> Landed | None:
@@ -41,6 +56,8 @@ def landed(body: str, services: Services, kind: str) -> Landed | None:
     definitions = services.definitions.find(kind, f"{event.bucket}/{hourly.prefix}")
     if not definitions:
         return None
+    if refused := too_large(event.size):
+        return Landed(event, hourly, StoredObject(b"", event.etag, event.time), definitions, refused)
     try:
         return Landed(event, hourly, services.objects.get(event.bucket, event.key), definitions)
     except NotFoundError:
@@ -56,7 +73,7 @@ def quarantine(services: Services, definition: Definition, found: Landed, reason
         "first_bytes_hex": stored.body[:FIRST_BYTES].hex(),
         "key": event.key,
         "reason": reason,
-        "size": len(stored.body),
+        "size": event.size if found.refused else len(stored.body),
     }
     digest = hashlib.sha256(f"{event.bucket}/{event.key}/{stored.etag}".encode()).hexdigest()
     services.objects.put_if_absent(

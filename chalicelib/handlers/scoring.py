@@ -45,7 +45,7 @@ def score(services: Services, definition: Definition, endpoint: str, sample: Seq
 
     Raises UnreadableError when the model does not answer every row.
     """
-    asked = [question for question in questions(sample)]
+    asked = [question for question in questions(sample, definition.attributes.features)]
     tables = []
     for question in asked:
         accept = "text/csv" if question.content_type.startswith("text/csv") else "application/json"

@@ -16,6 +16,7 @@ from chalicelib.definition import LABELLED_TYPES, Definition, split_s3_uri
 from chalicelib.errors import ConflictError, NotFoundError, UnreadableError
 from chalicelib.events import object_created_body
 from chalicelib.facts import champions, deployments, labels
+from chalicelib.handlers.landed_objects import too_large
 from chalicelib.monitors import baseline
 from chalicelib.monitors.baseline import read_analysis, read_constraints, read_model_constraints, read_statistics
 from chalicelib.monitors.evaluation import Baselines, Document, Span, Task
@@ -78,7 +79,7 @@ def gather(
         files = [file for file in files if file.key in anew.named.captures]
     kms_key_id = kms_key_id or found_key
     grown = with_files(segment, files)
-    requests = requests_of(grown, window)
+    requests = requests_of(grown, window, definition.attributes)
     ids = {request.join_id for request in requests.requests}
     if files and ids:
         hashes = hash_ids(ids).tobytes()
@@ -149,6 +150,9 @@ def _new_captures(
     for hour in window.hours():
         for each in services.objects.list(bucket, f"{prefix}/{hour}/"):
             if manifest.get(each.key) == each.etag:
+                continue
+            if refused := too_large(each.size):
+                files.append(SegmentFile(each.key, each.etag, b"", refused))
                 continue
             try:
                 stored = services.objects.get(bucket, each.key)

@@ -11,7 +11,7 @@ from typing import Any
 
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.capture import CapturedRequest
-from chalicelib.records.table import to_table
+from chalicelib.records.table import is_about, to_table
 from chalicelib.states.profile import Column, Profile, profile_of
 
 BROKEN_SHARE = 0.05
@@ -19,29 +19,46 @@ BROKEN_SHARE = 0.05
 # A share says something about the columns of a single file from here on; of fewer rows the window will tell.
 FILE_ROWS = 20
 
+# Characters of input that are looked at when a file lands: as rows they take a hundred times as much memory.
+LOOKED_AT = 1_000_000
+
 
 def broken_rows(
     requests: Sequence[CapturedRequest], attributes: Attributes, constraints: Mapping[str, Any] | None
 ) -> list[str]:
     """Reasons why the rows of one file are broken, by shape or against the baseline's constraints; empty: they are not.
 
+    Of a large file only the beginning is looked at: the window's evaluation looks at all of it.
     Columns are looked at from FILE_ROWS rows on, and where there are constraints.
     """
-    table = to_table(requests, {}, attributes)
-    reasons = shape_reasons(len(table), int(table.regular.sum()), table.bad)
+    table = to_table(_first(requests, attributes), {}, attributes)
+    reasons = shape_reasons(len(table), int(table.whole.sum()), table.bad)
     if constraints and int(table.regular.sum()) >= FILE_ROWS:
         reasons += broken_columns(profile_of(table), constraints)
     return reasons
 
 
-def shape_reasons(rows: int, regular: int, bad: Mapping[str, object]) -> list[str]:
-    """Rows that cannot be laid out under the declared features: all but the `regular` ones of `rows`.
+def _first(requests: Sequence[CapturedRequest], attributes: Attributes) -> list[CapturedRequest]:
+    """The monitor's own requests with the first LOOKED_AT characters of input."""
+    found: list[CapturedRequest] = []
+    size = 0
+    for request in requests:
+        if size >= LOOKED_AT:
+            break
+        if is_about(request, attributes):
+            found.append(request)
+            size += len(request.input.data) if request.input else 0
+    return found
+
+
+def shape_reasons(rows: int, whole: int, bad: Mapping[str, object]) -> list[str]:
+    """Rows that cannot be laid out under the declared features: all but the `whole` ones of `rows`.
 
     `bad`: by reason, what was wrong with any of them.
     """
     if not rows:
         return ["no row could be read"] if bad else []
-    share = 1 - regular / rows
+    share = 1 - whole / rows
     if share <= BROKEN_SHARE:
         return []
     reasons = sorted(reason for reason in bad if reason.startswith(("expected", "input")))

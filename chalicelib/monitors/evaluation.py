@@ -26,6 +26,7 @@ from chalicelib.monitors.model_explainability import AttributionSettings
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.ground_truth import Resolved
 from chalicelib.records.merge import Merged, MergedRequest, merge
+from chalicelib.records.preprocess import Preprocessor
 from chalicelib.records.sample import loss_of, rows_by_event, sample_digest, sample_of
 from chalicelib.records.segment import Requests
 from chalicelib.records.table import Table, to_table
@@ -69,7 +70,8 @@ class Baselines(msgspec.Struct, frozen=True, kw_only=True):
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """What to evaluate: one window of one monitor with all of its inputs.
 
-    `bias` and `attribution` are there when ModelBias and ModelExplainability are among the monitor types.
+    `bias` and `attribution` are there when ModelBias and ModelExplainability are among the monitor types. `preprocess`
+    is a user's own function between capture and table; the deployed functions have none.
     """
 
     monitor: str
@@ -89,6 +91,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     min_labelled_rows: int
     min_label_coverage: float
     sample_rows: int
+    preprocess: Preprocessor | None = None
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,7 +147,7 @@ class _Quality(msgspec.Struct, frozen=True):
 def evaluate(task: Task) -> Findings:
     """Evaluate a window. Raises MisconfiguredError when a baseline file cannot be understood."""
     subject = Subject(attributes=task.attributes, bias=task.bias, attribution=task.attribution)
-    table = to_table(task.requests.requests, task.labels.by_id, task.attributes)
+    table = to_table(task.requests.requests, task.labels.by_id, task.attributes, task.preprocess)
     measured = measure(table, subject, task.requests.repeated)
     quality = _quality(task, table)
     broken = broken_parts(measured, task.baselines)
@@ -207,7 +210,7 @@ def evaluate(task: Task) -> Findings:
 
 def broken_parts(measured: Measurement, baselines: Baselines) -> list[str]:
     """Why the data itself is broken (`monitors.broken`); empty: it is not."""
-    shape = shape_reasons(measured.rows, measured.profile.rows, measured.bad_records)
+    shape = shape_reasons(measured.rows, measured.whole, measured.bad_records)
     return [*shape, *broken_columns(measured.profile, baselines.data_quality_constraints)]
 
 
@@ -231,6 +234,8 @@ def _read(task: Task) -> Read:
         labels_conflicting=task.labels.conflicting,
         labels_rejected=task.labels.rejected,
         bad=task.requests.bad,
+        more_bad=task.requests.more_bad,
+        elsewhere=task.requests.elsewhere,
     )
 
 
@@ -339,7 +344,7 @@ def _names(violations: Sequence[Document]) -> list[str]:
 
 def _quality(task: Task, table: Table) -> _Quality:
     """Served loss over labelled rows, per model that answered; rows of a transition belong to nobody."""
-    answered = table.regular & ~np.isnan(table.predictions)
+    answered = table.whole & ~np.isnan(table.predictions)
     steady = answered & ~_transition_rows(table, task.deployments)
     known = steady & ~np.isnan(table.labels)
     segments = []

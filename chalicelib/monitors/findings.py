@@ -14,6 +14,7 @@ import msgspec
 from chalicelib.monitors import model_quality
 from chalicelib.monitors.measurement import Measurement
 from chalicelib.records.segment import BadInput
+from chalicelib.records.table import BadRecords
 
 VERSION = 1
 
@@ -33,7 +34,11 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Read(msgspec.Struct, frozen=True, kw_only=True):
-    """What was read: files and requests, labels that came more than once, and what could not be read."""
+    """What was read: files and requests, labels that came more than once, and what could not be read.
+
+    `more_bad` counts the bad lines that are not in `bad`; `elsewhere` the requests that another model or inference
+    component than the monitor's answered.
+    """
 
     capture_files: int
     requests: int
@@ -42,6 +47,8 @@ class Read(msgspec.Struct, frozen=True, kw_only=True):
     labels_conflicting: int
     labels_rejected: int
     bad: Sequence[BadInput]
+    more_bad: int = 0
+    elsewhere: int = 0
 
 
 class Labelled(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +91,7 @@ def own_findings(
             "requests": read.requests,
             "rows": measured.rows,
             "repeated_requests": measured.repeated,
+            "requests_elsewhere": read.elsewhere,
             "label_objects": read.label_objects,
             "labelled_rows": labelled.rows,
             "label_coverage": labelled.coverage,
@@ -91,10 +99,9 @@ def own_findings(
             "labels_conflicting": read.labels_conflicting,
             "labels_rejected": read.labels_rejected,
         },
-        "bad_lines": {"count": len(read.bad), "sample": bad},
-        "bad_records": {
-            why: {"count": found.count, "sample": list(found.sample)} for why, found in measured.bad_records.items()
-        },
+        "bad_lines": {"count": len(read.bad) + read.more_bad, "sample": bad},
+        "bad_records": _counted(measured.bad_records),
+        "noted_records": _counted(measured.noted_records),
         "broken": list(broken),
         "settled": labelled.settled,
         "served_loss": labelled.loss,
@@ -103,3 +110,7 @@ def own_findings(
     if monitor_type == "ModelQuality" and measured.quality.rows:
         document["deviations"] = model_quality.deviations(measured.quality)
     return document
+
+
+def _counted(found: Mapping[str, BadRecords]) -> dict[str, Any]:
+    return {why: {"count": each.count, "sample": list(each.sample)} for why, each in found.items()}

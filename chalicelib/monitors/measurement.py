@@ -45,14 +45,20 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     attribution: AttributionSettings | None = None
 
 
+# A reason, how many records or requests met it, and the smallest of their ids.
+Reason = tuple[str, int, tuple[str, ...]]
+
+
 class Measurement(msgspec.Struct, frozen=True, array_like=True):
     """One part of a window, measured; `Measurement()` is the identity of `+`.
 
     rows          records, whatever is wrong with them
-    answered      of these, records with features that could be laid out and an answer that could be read
+    whole         of these, records as they should be (`Table.whole`)
+    answered      of these, records with an answer that could be read
     labelled      of these, records with a label
     repeated      events that came again and are counted nowhere else
     bad           (reason, count, the smallest ids) of records or requests that met a problem, in order of the reason
+    noted         the same for what is worth knowing of records that were read all the same (`Table.noted`)
     profile       data quality
     tally         model quality of a binary classifier
     matrix        model quality of a classifier of several classes
@@ -63,10 +69,12 @@ class Measurement(msgspec.Struct, frozen=True, array_like=True):
     """
 
     rows: int = 0
+    whole: int = 0
     answered: int = 0
     labelled: int = 0
     repeated: int = 0
-    bad: tuple[tuple[str, int, tuple[str, ...]], ...] = ()
+    bad: tuple[Reason, ...] = ()
+    noted: tuple[Reason, ...] = ()
     profile: Profile = Profile()
     tally: Tally = Tally()
     matrix: ClassMatrix = ClassMatrix()
@@ -76,26 +84,33 @@ class Measurement(msgspec.Struct, frozen=True, array_like=True):
     unmeasured: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        counts = (self.rows, self.answered, self.labelled, self.repeated, *(count for _, count, _ in self.bad))
+        reasons = (*self.bad, *self.noted)
+        counts = (
+            self.rows,
+            self.whole,
+            self.answered,
+            self.labelled,
+            self.repeated,
+            *(count for _, count, _ in reasons),
+        )
         if not 0 <= min(counts) <= max(counts) <= MOST_ROWS:
             raise ValueError(f"counts from 0 to {MOST_ROWS}")
-        for names in ([reason for reason, _, _ in self.bad], *(ids for _, _, ids in self.bad)):
+        each = [[reason for reason, _, _ in found] for found in (self.bad, self.noted)]
+        for names in (*each, *(ids for _, _, ids in reasons)):
             if any(one >= other for one, other in pairwise(names)):
                 raise ValueError("each once, in order")
         if any(one >= other for one, other in pairwise(self.unmeasured)):
             raise ValueError("each once, in order")
 
     def __add__(self, other: Measurement) -> Measurement:
-        bad = {reason: (count, ids) for reason, count, ids in self.bad}
-        for reason, count, ids in other.bad:
-            known_count, known_ids = bad.get(reason, (0, ()))
-            bad[reason] = (known_count + count, tuple(sorted({*known_ids, *ids})[:SAMPLES]))
         return Measurement(
             self.rows + other.rows,
+            self.whole + other.whole,
             self.answered + other.answered,
             self.labelled + other.labelled,
             self.repeated + other.repeated,
-            tuple((reason, *bad[reason]) for reason in sorted(bad)),
+            _added(self.bad, other.bad),
+            _added(self.noted, other.noted),
             self.profile + other.profile,
             self.tally + other.tally,
             self.matrix + other.matrix,
@@ -118,6 +133,11 @@ class Measurement(msgspec.Struct, frozen=True, array_like=True):
         return {reason: BadRecords(count, ids) for reason, count, ids in self.bad}
 
     @property
+    def noted_records(self) -> dict[str, BadRecords]:
+        """The same for what was noted."""
+        return {reason: BadRecords(count, ids) for reason, count, ids in self.noted}
+
+    @property
     def why_unmeasured(self) -> Mapping[str, str]:
         """Monitor type -> why it was not measured."""
         return dict(reversed(self.unmeasured))
@@ -131,12 +151,24 @@ class Measurement(msgspec.Struct, frozen=True, array_like=True):
         return unpack(body, "measurement", VERSION, cls)
 
 
+def _added(mine: tuple[Reason, ...], others: tuple[Reason, ...]) -> tuple[Reason, ...]:
+    found = {reason: (count, ids) for reason, count, ids in mine}
+    for reason, count, ids in others:
+        known_count, known_ids = found.get(reason, (0, ()))
+        found[reason] = (known_count + count, tuple(sorted({*known_ids, *ids})[:SAMPLES]))
+    return tuple((reason, *found[reason]) for reason in sorted(found))
+
+
+def _reasons(found: Mapping[str, BadRecords]) -> tuple[Reason, ...]:
+    return tuple((reason, each.count, tuple(sorted(each.sample))) for reason, each in sorted(found.items()))
+
+
 def measure(table: Table, subject: Subject, repeated: int = 0) -> Measurement:
     """Measure the rows of a table; `repeated` events were left out before it was laid out.
 
     Columns that `subject` names and the table does not have are no error: see `Measurement.unmeasured`.
     """
-    answered = table.regular & ~np.isnan(table.predictions)
+    answered = table.whole & ~np.isnan(table.predictions)
     unmeasured: list[tuple[str, str]] = []
     bias, attributions = BiasCounts(), Attributions()
     if subject.bias:
@@ -153,10 +185,12 @@ def measure(table: Table, subject: Subject, repeated: int = 0) -> Measurement:
             unmeasured.append(("ModelExplainability", f"attribution.{error}"))
     return Measurement(
         len(table),
+        int(table.whole.sum()),
         int(answered.sum()),
         int((answered & ~np.isnan(table.labels)).sum()),
         repeated,
-        tuple((reason, found.count, found.sample) for reason, found in sorted(table.bad.items())),
+        _reasons(table.bad),
+        _reasons(table.noted),
         profile_of(table),
         tally_of(table) if table.problem_type == "BinaryClassification" else Tally(),
         class_matrix_of(table) if table.problem_type == "MulticlassClassification" else ClassMatrix(),

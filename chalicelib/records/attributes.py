@@ -42,6 +42,9 @@ class Attributes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ground_truth_attribute: str | None = None
     # Names of the output columns that data quality describes beside the features. Empty: outputs are not described.
     output_names: tuple[str, ...] = ()
+    # Only requests that this model of a multi-model endpoint answered, or this inference component. None: all.
+    target_model: str | None = None
+    inference_component: str | None = None
 
 
 def check(attributes: Attributes) -> None:
@@ -55,6 +58,9 @@ def check(attributes: Attributes) -> None:
         if len(set(names)) != len(names):
             twice = sorted(name for name, count in Counter(names).items() if count > 1)
             raise MisconfiguredError(field, twice, "each name once")
+    for field in ("target_model", "inference_component"):
+        if getattr(attributes, field) == "":
+            raise MisconfiguredError(field, "", "a name, or nothing for all")
     shared = sorted(set(attributes.features) & set(attributes.output_names))
     if shared:
         raise MisconfiguredError("output_names", shared, "names that are not also features")

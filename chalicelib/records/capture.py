@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -29,6 +29,10 @@ class Payload(msgspec.Struct, frozen=True, gc=False, rename={"content_type": "ob
     mode: str | None = None
 
 
+# Bad lines that are named one by one; beyond them they are counted.
+MOST_BAD_LINES = 10_000
+
+
 class BadLine(msgspec.Struct, frozen=True, gc=False):
     """A line that could not be read: its 1-based number and why. Never its text."""
 
@@ -44,6 +48,13 @@ class CapturedRequest(msgspec.Struct, frozen=True, gc=False):
     inference_time: datetime
     input: Payload | None = None
     output: Payload | None = None
+    # The CustomAttributes header, as captured.
+    custom_attributes: tuple[str, ...] = ()
+    # Which model of a multi-model endpoint, or which inference component, answered; None where nothing tells.
+    target_model: str | None = None
+    inference_component: str | None = None
+    # A batch transform's record: what it was asked, where it is known, stands in the output beside the answer.
+    is_batch: bool = False
 
     @property
     def join_id(self) -> str:
@@ -57,17 +68,42 @@ class CapturedRequest(msgspec.Struct, frozen=True, gc=False):
 
 
 class CaptureFile(msgspec.Struct, frozen=True):
+    """`bad_lines` are the first ones; `more_bad_lines` counts those beyond MOST_BAD_LINES."""
+
     requests: list[CapturedRequest]
     bad_lines: list[BadLine]
+    more_bad_lines: int = 0
+
+
+class BadLines:
+    """Collects the lines of a file that could not be read."""
+
+    def __init__(self) -> None:
+        self.named: list[BadLine] = []
+        self.more = 0
+
+    def add(self, line: int, error: Exception) -> None:
+        """Note a line and why it was refused."""
+        if len(self.named) < MOST_BAD_LINES:
+            self.named.append(BadLine(line, reason_of(error)))
+        else:
+            self.more += 1
 
 
 class Metadata(msgspec.Struct, gc=False, rename="camel"):
-    """`eventMetadata` of a captured (or merged) request."""
+    """`eventMetadata` of a captured (or merged) request.
+
+    AWS's documents name `customAttributes` without showing it, and show no capture of a multi-model endpoint or of an
+    inference component: `targetModel` and `inferenceComponentName` are our reading of the request's headers.
+    """
 
     # SageMaker's are UUIDs. Each record is named by it, so that its length counts once per record.
     event_id: Annotated[str, msgspec.Meta(max_length=256)]
-    inference_time: Moment
+    inference_time: Moment | None = None
     inference_id: str | None = None
+    custom_attributes: Any = None
+    target_model: str | None = None
+    inference_component_name: str | None = None
 
 
 class Sides(msgspec.Struct, gc=False, rename="camel"):
@@ -75,12 +111,20 @@ class Sides(msgspec.Struct, gc=False, rename="camel"):
 
     endpoint_input: Payload | None = None
     endpoint_output: Payload | None = None
+    batch_transform_output: Payload | None = None
 
 
 class _Line(msgspec.Struct, gc=False, rename="camel"):
     capture_data: Sides
     event_metadata: Metadata
 
+
+class UntimedError(ValueError):
+    """A record has no time. Only a batch transform's may lack one, and then somebody must say it."""
+
+
+# Every way in which a line of a file can be none of ours.
+UNREADABLE = (*UNDECODABLE, OverflowError, UntimedError)
 
 _decoder = msgspec.json.Decoder(_Line)
 _LINE = re.compile(rb"[^\n]+")
@@ -94,14 +138,28 @@ def plausible(time: datetime) -> datetime:
     return moved
 
 
-def request_of(sides: Sides, metadata: Metadata) -> CapturedRequest:
-    """Put the parts of an envelope together, the time in UTC. Raises OverflowError for a time that no window has."""
+def request_of(sides: Sides, metadata: Metadata, time: datetime | None = None) -> CapturedRequest:
+    """Put the parts of an envelope together, the time in UTC; `time` counts where a batch transform's record has none.
+
+    Raises OverflowError for a time that no window has, UntimedError where there is none.
+    """
+    is_batch = sides.batch_transform_output is not None
+    moment = metadata.inference_time or (time if is_batch else None)
+    if moment is None:
+        raise UntimedError("Object missing required field `inferenceTime` - at `$.eventMetadata`")
+    attributes = metadata.custom_attributes
+    if isinstance(attributes, str):
+        attributes = [attributes]
     return CapturedRequest(
         metadata.event_id,
         metadata.inference_id,
-        plausible(metadata.inference_time),
+        plausible(moment),
         sides.endpoint_input,
-        sides.endpoint_output,
+        sides.batch_transform_output if is_batch else sides.endpoint_output,
+        tuple(each for each in attributes if isinstance(each, str)) if isinstance(attributes, list) else (),
+        metadata.target_model,
+        metadata.inference_component_name,
+        is_batch,
     )
 
 
@@ -124,11 +182,11 @@ def reason_of(error: Exception) -> str:
     return "not UTF-8 text" if isinstance(error, UnicodeError) else sys.intern(str(error))
 
 
-def refuse_if_hopeless(where: str, good: int, bad_lines: list[BadLine], expected: str) -> None:
+def refuse_if_hopeless(where: str, good: int, bad_lines: BadLines, expected: str) -> None:
     """Raise UnreadableError when a file has lines and none of them could be read."""
-    if bad_lines and not good:
-        first = bad_lines[0]
-        raise UnreadableError(where, f"none of {len(bad_lines)} lines is {expected}; line {first.line}: {first.reason}")
+    if bad_lines.named and not good:
+        first, count = bad_lines.named[0], len(bad_lines.named) + bad_lines.more
+        raise UnreadableError(where, f"none of {count} lines is {expected}; line {first.line}: {first.reason}")
 
 
 def read_captures(body: bytes, where: str) -> CaptureFile:
@@ -138,12 +196,12 @@ def read_captures(body: bytes, where: str) -> CaptureFile:
     that are not blank and none of them is a capture record. Layout: model-monitor formats, section 2.1.
     """
     requests: list[CapturedRequest] = []
-    bad_lines: list[BadLine] = []
+    bad_lines = BadLines()
     for number, line in lines_of(body):
         try:
             parsed = _decoder.decode(line)
             requests.append(request_of(parsed.capture_data, parsed.event_metadata))
-        except (*UNDECODABLE, OverflowError) as error:
-            bad_lines.append(BadLine(number, reason_of(error)))
+        except UNREADABLE as error:
+            bad_lines.add(number, error)
     refuse_if_hopeless(where, len(requests), bad_lines, "a capture record")
-    return CaptureFile(requests, bad_lines)
+    return CaptureFile(requests, bad_lines.named, bad_lines.more)

@@ -13,8 +13,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from chalicelib.errors import UNDECODABLE
-from chalicelib.records.capture import BadLine, lines_of, plausible, reason_of, refuse_if_hopeless
+from chalicelib.records.capture import UNREADABLE, BadLine, BadLines, lines_of, plausible, refuse_if_hopeless
 
 Conflict = Literal["latest", "first", "reject"]
 
@@ -42,8 +41,11 @@ class Label(msgspec.Struct, frozen=True, gc=False):
 
 
 class GroundTruthFile(msgspec.Struct, frozen=True):
+    """`bad_lines` are the first ones; `more_bad_lines` counts those beyond `capture.MOST_BAD_LINES`."""
+
     labels: list[Label]
     bad_lines: list[BadLine]
+    more_bad_lines: int = 0
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -88,7 +90,7 @@ def read_ground_truth(body: bytes, where: str, arrived: datetime) -> GroundTruth
     model-monitor formats, section 3.
     """
     labels: list[Label] = []
-    bad_lines: list[BadLine] = []
+    bad_lines = BadLines()
     for number, line in lines_of(body):
         try:
             parsed = _decoder.decode(line)
@@ -105,10 +107,10 @@ def read_ground_truth(body: bytes, where: str, arrived: datetime) -> GroundTruth
                     where,
                 )
             )
-        except (*UNDECODABLE, OverflowError) as error:
-            bad_lines.append(BadLine(number, reason_of(error)))
+        except UNREADABLE as error:
+            bad_lines.add(number, error)
     refuse_if_hopeless(where, len(labels), bad_lines, "a ground-truth record")
-    return GroundTruthFile(labels, bad_lines)
+    return GroundTruthFile(labels, bad_lines.named, bad_lines.more)
 
 
 def write_ground_truth(labels: Iterable[Label]) -> bytes:

@@ -7,19 +7,20 @@ of several labels counts (`ground_truth`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from chalicelib.errors import UNDECODABLE
 from chalicelib.records.capture import (
+    UNREADABLE,
     BadLine,
+    BadLines,
     CapturedRequest,
     Metadata,
     Payload,
     Sides,
     lines_of,
-    reason_of,
     refuse_if_hopeless,
     request_of,
 )
@@ -37,6 +38,7 @@ class Merged(msgspec.Struct, frozen=True):
     requests: list[MergedRequest]
     unlabelled: int
     bad_lines: list[BadLine] = []
+    more_bad_lines: int = 0
 
 
 class _GroundTruthData(msgspec.Struct, gc=False):
@@ -68,32 +70,40 @@ def write_merged(merged: Merged) -> bytes:
     return b"".join(msgspec.json.encode(_document(one)) + b"\n" for one in merged.requests)
 
 
-def read_merged(body: bytes, where: str) -> Merged:
+def read_merged(body: bytes, where: str, batch_time: datetime | None = None) -> Merged:
     """Read merged requests back, in the order of the file; the labels' times are not part of the layout.
 
-    Raises UnreadableError when there are lines and none is a merged record.
+    Neither is a time part of a batch transform's merged record: `batch_time` (the hour of its folder) stands for it,
+    and without one such lines are bad. Raises UnreadableError when there are lines and none is a merged record.
     """
     merged: list[MergedRequest] = []
-    bad_lines: list[BadLine] = []
+    bad_lines = BadLines()
     for number, line in lines_of(body):
         try:
             parsed = _decoder.decode(line)
-            request = request_of(parsed.capture_data, parsed.event_metadata)
+            request = request_of(parsed.capture_data, parsed.event_metadata, batch_time)
             label = Label(request.join_id, parsed.ground_truth_data.data, parsed.ground_truth_data.encoding)
             merged.append(MergedRequest(request, label))
-        except (*UNDECODABLE, OverflowError) as error:
-            bad_lines.append(BadLine(number, reason_of(error)))
+        except UNREADABLE as error:
+            bad_lines.add(number, error)
     refuse_if_hopeless(where, len(merged), bad_lines, "a merged record")
-    return Merged(merged, 0, bad_lines)
+    return Merged(merged, 0, bad_lines.named, bad_lines.more)
 
 
 def _document(one: MergedRequest) -> dict[str, Any]:
     request = one.request
-    sides = {"endpointInput": request.input, "endpointOutput": request.output}
+    output = "batchTransformOutput" if request.is_batch else "endpointOutput"
+    sides = {"endpointInput": request.input, output: request.output}
     metadata: dict[str, Any] = {"eventId": request.event_id}
     if request.inference_id is not None:
         metadata["inferenceId"] = request.inference_id
     metadata["inferenceTime"] = request.inference_time
+    if request.custom_attributes:
+        metadata["customAttributes"] = request.custom_attributes
+    if request.target_model is not None:
+        metadata["targetModel"] = request.target_model
+    if request.inference_component is not None:
+        metadata["inferenceComponentName"] = request.inference_component
     return {
         "eventVersion": "0",
         "groundTruthData": {"data": one.label.data, "encoding": one.label.encoding},

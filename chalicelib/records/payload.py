@@ -1,7 +1,8 @@
 """What is inside a payload: the rows of a CSV, JSON, JSON Lines or Base64 text.
 
 Knows the shapes that SageMaker's built-in containers, its sample notebooks and its serving stacks use; refuses to
-know which value is a feature, a probability or a label (`table`). Reasons name shapes and positions, never values.
+know which value is a feature, a probability or a label (`table`). The text decides what it is, not what was declared.
+Reasons name shapes and positions, never values.
 """
 
 from __future__ import annotations
@@ -15,9 +16,22 @@ from typing import Any
 import msgspec
 
 from chalicelib.records.capture import Payload
+from chalicelib.records.values import number_of
 
 # One record: its values in order, or by name.
 Row = list[Any] | dict[str, Any]
+
+# More records than this in one request are refused: each costs a hundred times its bytes. InvokeEndpoint takes 25 MB.
+MOST_RECORDS = 100_000
+# Brackets that a JSON record may need, before it is decoded.
+_BRACKETS = 10
+
+# Where serving stacks keep the records of a JSON document.
+_LISTS = ("instances", "predictions", "inputs", "outputs", "dataframe_records")
+_FRAMES = ("dataframe_split",)
+# Where a batch transform's record has the model's answer.
+ANSWER = "SageMakerOutput"
+_LINES = ("application/jsonlines", "application/x-jsonlines", "application/jsonl", "application/x-ndjson")
 
 
 class PayloadError(ValueError):
@@ -25,45 +39,57 @@ class PayloadError(ValueError):
 
 
 class Content(msgspec.Struct, frozen=True):
-    """A decoded payload: `documents` holds one JSON value per document (several for JSON Lines), or None for CSV."""
+    """A decoded payload: `documents` holds one JSON value per document (several for JSON Lines), or None for CSV.
+
+    `noted`: "declared as CSV, is JSON" where the declaration was wrong, else "".
+    """
 
     rows: list[Row]
     documents: list[Any] | None = None
     is_lines: bool = False
+    noted: str = ""
 
 
 def rows_of(payload: Payload, header: Sequence[str] = ()) -> list[Row]:
     """The records of a payload, in order: lists of values (text for CSV), or objects by name.
 
-    A first CSV row that equals `header` is dropped. `{"instances": [1.0, 2.0]}` is two records of one value;
-    `[1.0, 2.0]` alone is one record of two. Raises PayloadError. Shapes: model-monitor formats, section 2.1.
+    A first CSV row that equals `header` is dropped; one that holds all of its names in another order, or more names,
+    makes the rows objects by name. `{"instances": [1.0, 2.0]}` is two records of one value, `[1.0, 2.0]` alone is one
+    record of two, `{"a": [1, 2], "b": [3, 4]}` (lists of one length with nothing nested in them) two records by name.
+    Raises PayloadError. Shapes: model-monitor formats, section 2.1.
     """
     return content_of(payload, header).rows
 
 
 def content_of(payload: Payload, header: Sequence[str] = ()) -> Content:
     """Decode a payload: its rows, and its JSON documents where it is JSON. Arguments and errors as `rows_of`."""
-    encoding = payload.encoding.upper()
+    declared = payload.encoding.upper()
     kind = (payload.content_type or "").split(";", 1)[0].strip().lower()
     text = payload.data
-    if encoding == "BASE64":
+    if declared == "BASE64":
         text = _from_base64(text)
-        # The declared type is often wrong here (a wrong type is why it was stored as Base64): what the text shows wins.
-        if kind != "text/csv" and text.lstrip()[:1] in ("{", "["):
-            encoding = "JSON"
-        else:
-            encoding = "JSON" if "json" in kind else "CSV"
-    elif encoding not in ("CSV", "JSON"):
-        encoding = "JSON" if "json" in kind else "CSV"
-    if not text or text.isspace():
+        # Mostly because of a type that no list of the capture's configuration had: then nothing is declared.
+        declared = "CSV" if kind == "text/csv" else "JSON" if "json" in kind else ""
+    elif declared not in ("CSV", "JSON"):
+        declared = "JSON" if "json" in kind else "CSV" if kind == "text/csv" else ""
+    if text[:1] == "\ufeff":
+        text = text[1:]
+    begin = text.lstrip()[:1]
+    if not begin:
         raise PayloadError("payload is empty")
-    if encoding == "CSV":
-        return Content(_csv_rows(text, header))
-    if kind in ("application/jsonlines", "application/x-jsonlines", "application/jsonl", "application/x-ndjson"):
-        documents = [_from_json(line) for line in text.split("\n") if line and not line.isspace()]
-        return Content([row for document in documents for row in _json_rows(document)], documents, True)
-    document = _from_json(text)
-    return Content(_json_rows(document), [document])
+    if begin in "{[" or (declared == "JSON" and not _is_csv(text, header)):
+        try:
+            return _json_content(text, kind in _LINES, "declared as CSV, is JSON" if declared == "CSV" else "")
+        except _NotJson:
+            # A text such as "[1 2],3" is fine as CSV where nobody promised JSON.
+            if declared != "CSV":
+                raise PayloadError("payload is not JSON") from None
+    noted = "declared as JSON, is CSV" if declared == "JSON" else ""
+    return Content(_csv_rows(text, header), noted=noted)
+
+
+class _NotJson(ValueError):
+    pass
 
 
 def _from_base64(text: str) -> str:
@@ -75,39 +101,161 @@ def _from_base64(text: str) -> str:
         raise PayloadError("payload is not Base64") from None
 
 
+def _is_csv(text: str, header: Sequence[str]) -> bool:
+    """Whether a text that was declared as JSON and begins with no bracket is plainly something else.
+
+    One JSON value is no CSV, and an error message with a comma in it is neither: a row of data has a number, a header
+    the names.
+    """
+    fields = [field.strip(' "') for line in text.strip().split("\n", 2)[:2] for field in line.split(",")]
+    known = bool(header) and header[0] in fields
+    return "," in text and (known or any((number := number_of(field)) == number for field in fields))
+
+
+def _json_content(text: str, is_lines: bool, noted: str) -> Content:
+    if len(text) > MOST_RECORDS and text.count("[") + text.count("{") > _BRACKETS * MOST_RECORDS:
+        raise _too_many()
+    documents: list[Any] = []
+    if not is_lines:
+        try:
+            document = _from_json(text)
+            return Content(rows_in(document), [document], noted=noted)
+        except _NotJson:
+            if "\n" not in text.strip():
+                raise
+    if text.count("\n") > MOST_RECORDS:
+        raise _too_many()
+    documents = [_from_json(line) for line in text.split("\n") if line and not line.isspace()]
+    return Content([row for document in documents for row in rows_in(document)], documents, True, noted)
+
+
 def _from_json(text: str) -> Any:
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        raise PayloadError("payload is not JSON") from None
+        raise _NotJson from None
+
+
+def _too_many() -> PayloadError:
+    return PayloadError(f"more than {MOST_RECORDS} records in one request")
 
 
 def _csv_rows(text: str, header: Sequence[str]) -> list[Row]:
-    rows: list[Row]
+    if len(text) > MOST_RECORDS and text.count("\n") + text.count("\r") > 2 * MOST_RECORDS:
+        raise _too_many()
+    lists: list[list[str]]
     if '"' in text:
         try:
-            rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
-        except csv.Error:
-            raise PayloadError("payload is not CSV: a quoted field does not end") from None
+            lists = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
+        except csv.Error as error:
+            long = "field limit" in str(error)
+            reason = "a field is too long" if long else "a quoted field does not end"
+            raise PayloadError(f"payload is not CSV: {reason}") from None
     else:
-        rows = [line.split(",") for line in text.replace("\r", "").split("\n") if line]
-    if header and rows and isinstance(rows[0], list) and [name.strip() for name in rows[0]] == list(header):
-        del rows[0]
-    return rows
+        lists = [line.split(",") for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n") if line]
+    if len(lists) > MOST_RECORDS:
+        raise _too_many()
+    return _named(lists, header) if header and lists else [*lists]
 
 
-def _json_rows(document: Any) -> list[Row]:
+def _named(lists: list[list[str]], header: Sequence[str]) -> list[Row]:
+    """Without the header row, where the first one is one."""
+    first = [name.strip() for name in lists[0]]
+    if first == list(header):
+        return [*lists[1:]]
+    if header[0] in first and set(header) <= set(first) and len(set(first)) == len(first):
+        width = len(first)
+        return [dict(zip(first, row, strict=True)) if len(row) == width else row for row in lists[1:]]
+    return [*lists]
+
+
+def rows_in(document: Any) -> list[Row]:
+    """The records of a JSON value, as `rows_of` finds them. Raises PayloadError when there are too many."""
     if isinstance(document, dict):
-        for key in ("instances", "predictions"):
-            if isinstance(document.get(key), list):
-                return [_json_row(record) for record in document[key]]
-        features = document.get("features")
-        if isinstance(features, list) and features and all(isinstance(row, list) for row in features):
-            return list(features)
-        return [_json_row(document)]
+        return _rows_of_object(document)
     if isinstance(document, list) and document and isinstance(document[0], list | dict):
-        return [_json_row(record) for record in document]
+        return _listed(document)
     return [_json_row(document)]
+
+
+def _rows_of_object(document: dict[str, Any]) -> list[Row]:
+    for key in _LISTS:
+        found = document.get(key)
+        if isinstance(found, list):
+            tensors = _tensors(found)
+            return _listed(found) if tensors is None else tensors
+        if isinstance(found, dict) and (columns := columns_of(found)) is not None:
+            return columns
+    for key in _FRAMES:
+        if isinstance(document.get(key), dict) and (rows := _frame(document[key])) is not None:
+            return rows
+    if (rows := _frame(document)) is not None:
+        return rows
+    features = document.get("features")
+    if isinstance(features, list):
+        if features and all(isinstance(row, list) for row in features):
+            return _listed(features)
+        return [_json_row(document)]
+    columns = columns_of(document)
+    return [_json_row(document)] if columns is None else columns
+
+
+def _frame(document: dict[str, Any]) -> list[Row] | None:
+    """The rows of pandas' "split" form: names in `columns`, lists of values in `data`."""
+    names, data = document.get("columns"), document.get("data")
+    if not (isinstance(names, list) and isinstance(data, list) and all(isinstance(name, str) for name in names)):
+        return None
+    if len(set(names)) < len(names) or not all(isinstance(row, list) for row in data):
+        return None
+    rows = _listed(data)
+    return [dict(zip(names, row, strict=True)) if len(row) == len(names) else row for row in rows]
+
+
+def _tensors(found: list[Any]) -> list[Row] | None:
+    """The records of the open inference protocol (KServe's second): tensors with `name`, `shape` and flat `data`.
+
+    One tensor of several values per record gives lists, tensors of one value per record give objects by name; None
+    for anything else.
+    """
+    columns: dict[str, list[Any]] = {}
+    width = 1
+    for each in found:
+        if not isinstance(each, dict):
+            return None
+        name, shape, data = each.get("name"), each.get("shape"), each.get("data")
+        if not (isinstance(name, str) and isinstance(shape, list) and isinstance(data, list)):
+            return None
+        if not shape or type(shape[0]) is not int or shape[0] < 1 or len(data) % shape[0] or name in columns:
+            return None
+        if any(isinstance(value, list | dict) for value in data):
+            return None
+        width = len(data) // shape[0]
+        columns[name] = data
+    if len(columns) == 1 and width > 1:
+        (data,) = columns.values()
+        return _listed([data[start : start + width] for start in range(0, len(data), width)])
+    return columns_of(dict(columns))
+
+
+def columns_of(document: dict[str, Any]) -> list[Row] | None:
+    """The records of columnar JSON, by position; None for an object that is none: lists of one length, not nested."""
+    columns = list(document.values())
+    if not columns or not all(isinstance(column, list) for column in columns):
+        return None
+    count = len(columns[0])
+    if any(len(column) != count for column in columns):
+        return None
+    if any(isinstance(value, list | dict) for column in columns for value in column):
+        return None
+    if count > MOST_RECORDS:
+        raise _too_many()
+    return [dict(zip(document, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _listed(records: list[Any]) -> list[Row]:
+    if len(records) > MOST_RECORDS:
+        raise _too_many()
+    return [_json_row(record) for record in records]
 
 
 def _json_row(record: Any) -> Row:

@@ -60,8 +60,11 @@ def sample_digest(sample: Sequence[MergedRequest]) -> str:
     return hashlib.sha256(msgspec.json.encode(lines)).hexdigest()[:32]
 
 
-def questions(sample: Sequence[MergedRequest]) -> Iterator[Question]:
-    """What to send: CSV requests joined into batches, any other payload as it was sent by its caller."""
+def questions(sample: Sequence[MergedRequest], header: Sequence[str] = ()) -> Iterator[Question]:
+    """What to send: CSV requests joined into batches, any other payload as it was sent by its caller.
+
+    So is CSV with a row of names (`header`): it could stand at the beginning of a batch only.
+    """
     batch: list[CapturedRequest] = []
     lines: list[str] = []
     size = 0
@@ -71,7 +74,9 @@ def questions(sample: Sequence[MergedRequest]) -> Iterator[Question]:
             continue
         text = decoded(payload)
         media_type = (payload.content_type or "text/csv").partition(";")[0].strip().lower()
-        if media_type != "text/csv":
+        first = [field.strip(' "\r') for field in text.partition("\n")[0].split(",")] if header else []
+        named = bool(header) and header[0] in first
+        if media_type != "text/csv" or named or text.lstrip()[:1] in ("{", "["):
             yield Question(text.encode(), payload.content_type or "application/json", (one.request,))
             continue
         rows = text.rstrip("\r\n").split("\n")

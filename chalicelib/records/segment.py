@@ -14,19 +14,22 @@ import msgspec
 import numpy as np
 
 from chalicelib.errors import UNDECODABLE, UnreadableError
+from chalicelib.records.attributes import Attributes
 from chalicelib.records.capture import BadLine, CapturedRequest, read_captures
 from chalicelib.records.ground_truth import Label, read_ground_truth, write_ground_truth
+from chalicelib.records.table import is_about
 from chalicelib.records.window import Window
 
 VERSION = 1
 
 
-class SegmentFile(msgspec.Struct, frozen=True):
-    """One capture file: its key, its ETag, its bytes."""
+class SegmentFile(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One capture file: its key, its ETag, its bytes; `refused` says why it was not read, and then `body` is empty."""
 
     key: str
     etag: str
     body: bytes
+    refused: str = ""
 
 
 class Inputs(msgspec.Struct, frozen=True):
@@ -110,33 +113,48 @@ class BadInput(msgspec.Struct, frozen=True):
 
 
 class Requests(msgspec.Struct, frozen=True):
-    """The requests of a window in the order of their files, each event once."""
+    """The requests of a window in the order of their files, each event once.
+
+    `bad`: the first bad lines of each file, `more_bad` counts the others. `elsewhere`: requests of the window that
+    another model or inference component than the monitor's answered.
+    """
 
     requests: list[CapturedRequest]
     bad: list[BadInput]
     repeated: int
+    more_bad: int = 0
+    elsewhere: int = 0
 
 
-def requests_of(segment: Segment, window: Window) -> Requests:
-    """Decode the files and keep the requests of the window: an hour's folder may hold more than the window."""
+def requests_of(segment: Segment, window: Window, attributes: Attributes | None = None) -> Requests:
+    """Decode the files and keep the requests of the window: an hour's folder may hold more than the window.
+
+    With `attributes`, only those of the model and inference component that they name.
+    """
     found: dict[str, CapturedRequest] = {}
     bad: list[BadInput] = []
-    repeated = 0
+    repeated = more_bad = elsewhere = 0
     for file in segment.files:
+        if file.refused:
+            bad.append(BadInput(file.key, 0, file.refused))
+            continue
         try:
             content = read_captures(file.body, file.key)
         except UnreadableError as error:
             bad.append(BadInput(file.key, 0, error.reason))
             continue
         bad.extend(_bad_lines(file.key, content.bad_lines))
+        more_bad += content.more_bad_lines
         for request in content.requests:
             if not window.contains(request.inference_time):
                 continue
-            if request.identity in found:
+            if attributes is not None and not is_about(request, attributes):
+                elsewhere += 1
+            elif request.identity in found:
                 repeated += 1
             else:
                 found[request.identity] = request
-    return Requests(list(found.values()), bad, repeated)
+    return Requests(list(found.values()), bad, repeated, more_bad, elsewhere)
 
 
 def _bad_lines(key: str, lines: Iterable[BadLine]) -> list[BadInput]:

@@ -19,9 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.records.attributes import Attributes, ProblemType
-from chalicelib.records.capture import CapturedRequest, Payload
+from chalicelib.records.capture import CapturedRequest
 from chalicelib.records.ground_truth import Label
-from chalicelib.records.payload import Content, PayloadError, Row, content_of
+from chalicelib.records.payload import ANSWER, Content, PayloadError, Row, columns_of, content_of, rows_in
+from chalicelib.records.preprocess import PreprocessError, Preprocessor, records_of
 from chalicelib.records.values import NAN, binary_class, class_name, class_order, number_of, text_of
 
 Floats = npt.NDArray[np.float64]
@@ -64,6 +65,9 @@ class Table(msgspec.Struct, frozen=True, eq=False):
     problem_type  what predictions and labels are
     classes       for multiclass the names that occur among predictions and labels (`values.class_name`), numbers by
                   size before texts; () otherwise. Two tables have two lists: see `with_shared_classes`
+    noted         what is worth knowing of records that were read all the same (a payload was declared as another
+                  type than it has) or were left out on purpose, like `bad`
+    unasked       True where only the output was captured: such a record has an answer and no features
     """
 
     record_ids: list[str]
@@ -79,9 +83,16 @@ class Table(msgspec.Struct, frozen=True, eq=False):
     probabilities: bool
     problem_type: ProblemType = "BinaryClassification"
     classes: tuple[str, ...] = ()
+    noted: dict[str, BadRecords] = {}
+    unasked: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.record_ids)
+
+    @property
+    def whole(self) -> npt.NDArray[np.bool_]:
+        """Which records are as they should be: laid out by name, or of a request whose input was not captured."""
+        return self.regular if self.unasked is None else self.regular | self.unasked
 
     def answers_of(self, column: Floats) -> list[float] | list[str | None]:
         """Predictions or labels as values again: the names of classes (None where unknown), else the numbers."""
@@ -153,14 +164,28 @@ class _Problems:
         }
 
 
-def to_table(requests: Sequence[CapturedRequest], labels: Mapping[str, Label], attributes: Attributes) -> Table:
+def is_about(request: CapturedRequest, attributes: Attributes) -> bool:
+    """Whether the model and the inference component answered that the attributes name (none named: any)."""
+    model, component = attributes.target_model, attributes.inference_component
+    return (model is None or model == request.target_model) and (
+        component is None or component == request.inference_component
+    )
+
+
+def to_table(
+    requests: Sequence[CapturedRequest],
+    labels: Mapping[str, Label],
+    attributes: Attributes,
+    preprocess: Preprocessor | None = None,
+) -> Table:
     """Lay captured requests and the labels found for them out in columns.
 
     `labels` maps join ids to labels (`ground_truth.resolve`). The order of `requests` does not matter, and an event
     id that comes again is counted and left out (it is unique per invocation: the file was copied). Nothing is raised
-    for bad payloads or labels: see `Table.bad`.
+    for bad payloads or labels: see `Table.bad`. With `preprocess` the records of a request are what it makes of it,
+    objects by name, and attributes name their keys (`preprocess.records_of`).
     """
-    problems = _Problems()
+    problems, notes = _Problems(), _Problems()
     record_ids: list[str] = []
     times: list[float] = []
     rows: list[Row | None] = []
@@ -168,6 +193,7 @@ def to_table(requests: Sequence[CapturedRequest], labels: Mapping[str, Label], a
     predictions: list[float] = []
     truths: list[float] = []
     outputs: list[list[Any]] = [[] for _ in attributes.output_names]
+    unasked: list[bool] = []
     answers = _Answers(attributes.problem_type)
     reader = _OutputReader(attributes, answers, problems)
     label_values = _LabelReader(attributes.ground_truth_attribute, answers)
@@ -178,8 +204,17 @@ def to_table(requests: Sequence[CapturedRequest], labels: Mapping[str, Label], a
             problems.add("event id came before", event_id)
             continue
         previous = event_id
-        request_rows = _input_rows(request.input, attributes, problems, event_id)
-        content = _output_content(request.output, attributes, problems, event_id)
+        label = labels.get(request.join_id)
+        request_rows: list[Row] | None
+        content: Content | None
+        if preprocess is not None:
+            made = _preprocessed(preprocess, request, label, attributes, problems, notes)
+            if made is None:
+                continue
+            request_rows, content = made
+        else:
+            request_rows = _input_rows(request, attributes, problems, notes)
+            content = _output_content(request, attributes, problems, notes)
         count = len(request_rows) if request_rows is not None else len(content.rows) if content else 0
         if count == 0:
             problems.add("no record in the request", event_id)
@@ -188,8 +223,11 @@ def to_table(requests: Sequence[CapturedRequest], labels: Mapping[str, Label], a
         record_ids += ids
         times += [request.inference_time.timestamp()] * count
         rows += request_rows if request_rows is not None else [None] * count
+        only_output = request.input is None and request_rows is None and not request.is_batch
+        unasked += [only_output] * count
+        if only_output:
+            notes.add("input was not captured", event_id)
         reader.read(content, ids, scores, predictions, outputs)
-        label = labels.get(request.join_id)
         truths += [NAN] * count if label is None else label_values.read(label.data, ids, problems)
     names, columns, regular, irregular = _feature_columns(rows, record_ids, attributes.features, problems)
     classes, (served, known) = answers.laid_out(predictions, truths)
@@ -207,6 +245,8 @@ def to_table(requests: Sequence[CapturedRequest], labels: Mapping[str, Label], a
         attributes.probability_attribute is not None,
         attributes.problem_type,
         classes,
+        notes.result(),
+        np.array(unasked, dtype=np.bool_),
     )
 
 
@@ -260,41 +300,108 @@ def _order(request: CapturedRequest) -> tuple[Any, ...]:
 
 
 def _input_rows(
-    payload: Payload | None, attributes: Attributes, problems: _Problems, event_id: str
+    request: CapturedRequest, attributes: Attributes, problems: _Problems, notes: _Problems
 ) -> list[Row] | None:
+    payload, is_joined = request.input, False
+    if payload is None and request.is_batch:
+        payload, is_joined = request.output, True
     if payload is None:
         return None
     try:
         content = content_of(payload, attributes.features)
     except PayloadError as error:
-        problems.add(f"input: {error}", event_id)
+        problems.add(f"input: {error}", request.event_id)
         return None
+    if is_joined:
+        asked = _asked_of(content, attributes)
+        if asked is None:
+            return None
+        content = asked
+    elif content.noted:
+        notes.add(f"input: {content.noted}", request.event_id)
     if attributes.features_attribute is None or content.documents is None:
         return content.rows
     rows: list[Row] = []
     for document in content.documents:
         found = _search(attributes.features_attribute, document)
         if not isinstance(found, list | dict):
-            problems.add("input: nothing at features_attribute", event_id)
+            problems.add("input: nothing at features_attribute", request.event_id)
             return None
-        if isinstance(found, list) and found and all(isinstance(row, list | dict) for row in found):
-            rows += found
+        if isinstance(found, dict) or (found and all(isinstance(row, list | dict) for row in found)):
+            try:
+                rows += rows_in(found)
+            except PayloadError as error:
+                problems.add(f"input: {error}", request.event_id)
+                return None
         else:
             rows.append(found)
     return rows
 
 
+def _asked_of(content: Content, attributes: Attributes) -> Content | None:
+    """The input side of a batch transform's record, where the output was joined with it; None where it was not.
+
+    Of a joined CSV row the declared features are the first columns (all columns where none are declared), of a
+    document everything but what the model answered.
+    """
+    if content.documents is None:
+        width = len(attributes.features)
+        if any(len(row) < width for row in content.rows):
+            return None
+        return Content([row[:width] if width and isinstance(row, list) else row for row in content.rows])
+    documents = [
+        {key: value for key, value in document.items() if key != ANSWER} if isinstance(document, dict) else document
+        for document in content.documents
+    ]
+    if not all(documents):
+        return None
+    return Content([row for document in documents for row in rows_in(document)], documents, content.is_lines)
+
+
 def _output_content(
-    payload: Payload | None, attributes: Attributes, problems: _Problems, event_id: str
+    request: CapturedRequest, attributes: Attributes, problems: _Problems, notes: _Problems
 ) -> Content | None:
+    payload = request.output
     if payload is None:
-        problems.add("output was not captured", event_id)
+        problems.add("output was not captured", request.event_id)
         return None
     try:
-        return content_of(payload, attributes.output_names)
+        content = content_of(payload, attributes.output_names)
+        if request.is_batch and content.documents is not None:
+            answers = [
+                document[ANSWER] if isinstance(document, dict) and ANSWER in document else document
+                for document in content.documents
+            ]
+            rows = [row for answer in answers for row in rows_in(answer)]
+            content = Content(rows, content.documents, content.is_lines, content.noted)
     except PayloadError as error:
-        problems.add(f"output: {error}", event_id)
+        problems.add(f"output: {error}", request.event_id)
         return None
+    if content.noted:
+        notes.add(f"output: {content.noted}", request.event_id)
+    return content
+
+
+def _preprocessed(
+    preprocess: Preprocessor,
+    request: CapturedRequest,
+    label: Label | None,
+    attributes: Attributes,
+    problems: _Problems,
+    notes: _Problems,
+) -> tuple[list[Row], Content] | None:
+    """A request's records as the user's function makes them: features, and the same objects as the output."""
+    try:
+        made = records_of(preprocess, request, label)
+    except PreprocessError as error:
+        problems.add(str(error), request.event_id)
+        return None
+    if not made:
+        notes.add("preprocess_handler left the request out", request.event_id)
+        return None
+    answers = {*attributes.output_names, attributes.inference_attribute, attributes.probability_attribute}
+    rows: list[Row] = [{key: record[key] for key in sorted(record) if key not in answers} for record in made]
+    return rows, Content([*made])
 
 
 class _OutputReader:
@@ -338,6 +445,10 @@ class _OutputReader:
             column += [_item(row, name, position) for row in content.rows]
 
     def _aligned(self, content: Content, ids: list[str]) -> Content | None:
+        # {"probabilities": [0.1, 0.9]} is two records or one with two values: the input tells.
+        documents = content.documents or []
+        if len(documents) == len(ids) and all(isinstance(each, dict) and columns_of(each) for each in documents):
+            return Content([*documents], documents, content.is_lines)
         # One line "0.1,0.9,0.4" is how some containers answer three records.
         only = content.rows[0] if len(content.rows) == 1 else None
         if isinstance(only, list) and len(only) == len(ids):
@@ -372,7 +483,7 @@ class _OutputReader:
         documents = content.documents
         if documents is None:
             index = self._names.index(attribute) if attribute in self._names else -1
-            return [_item(row, attribute, index) if index >= 0 else None for row in rows]
+            return [_item(row, attribute, index) if index >= 0 or isinstance(row, dict) else None for row in rows]
         if content.is_lines and len(documents) == len(rows):
             return [_search(attribute, document) for document in documents]
         if len(documents) == 1:

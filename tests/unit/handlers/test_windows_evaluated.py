@@ -173,6 +173,42 @@ def test_a_file_that_is_no_json_is_quarantined_once_and_the_window_is_evaluated(
     assert world.permanent == world.failures == []
 
 
+def test_a_file_that_is_too_large_is_not_read_and_is_counted() -> None:
+    world = quiet()
+    world.capture(0, rows_of(0, 10))
+    key = world.put_capture(0, b"\n" * 64_000_001, "45")
+    labels_key = world.put_labels(b"\n" * 64_000_001, "large")
+    close(world, 0)
+
+    records = [
+        json.loads(world.services.objects.get(OWN, stored).body)
+        for stored in world.services.objects.keys(OWN, "plumbline/payload/churn/quarantine/")
+    ]
+    assert {record["key"] for record in records} == {key, labels_key}
+    for record in records:
+        assert (record["size"], record["first_bytes_hex"]) == (64_000_001, "")
+        assert record["reason"] == "64000001 bytes; at most 64000000 are read"
+    report = world.report(0, "data-quality")
+    assert (report["inputs"]["rows"], report["inputs"]["capture_files"]) == (10, 2)
+    assert report["bad_lines"] == {
+        "count": 1,
+        "sample": [{"key": key, "line": 0, "reason": "64000001 bytes; at most 64000000 are read"}],
+    }
+    assert world.permanent == world.failures == []
+
+
+def test_only_the_requests_of_the_monitors_model_count() -> None:
+    watched = {**msgspec.to_builtins(definition().attributes), "target_model": "a.tar.gz"}
+    world = quiet(attributes=watched)
+    rows = rows_of(0, 10)
+    lines = capture_lines(rows, TOYS["x"]).splitlines(keepends=True)
+    ours = b"".join(line.replace(b'"eventId"', b'"targetModel":"a.tar.gz","eventId"') for line in lines[:7])
+    world.put_capture(0, ours + b"".join(lines[7:]), "30")
+    close(world, 0)
+    inputs = world.report(0, "data-quality")["inputs"]
+    assert (inputs["requests"], inputs["requests_elsewhere"], inputs["rows"]) == (7, 3, 7)
+
+
 def test_a_quarantined_file_keeps_the_captures_encryption_key() -> None:
     world = quiet()
     key = f"captures/{ENDPOINT}/AllTraffic/2026/01/05/00/10-00-000-x.jsonl"

@@ -1,10 +1,14 @@
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from chalicelib.errors import UnreadableError
-from chalicelib.records.capture import read_captures
+from chalicelib.records.capture import MOST_BAD_LINES, read_captures
+from chalicelib.records.ground_truth import Label
+from chalicelib.records.merge import merge, read_merged, write_merged
+from chalicelib.records.segment import Segment, SegmentFile, requests_of, with_files
+from chalicelib.records.window import Window
 from tests.unit.records.building import DATA
 
 GOOD = (
@@ -48,6 +52,33 @@ def test_key_order_unknown_keys_blank_lines_and_windows_line_ends_do_not_matter(
     file = read_captures(body, "f")
     assert file.requests[0] == file.requests[1]
     assert file.bad_lines == []
+
+
+def test_what_else_the_metadata_may_hold():
+    metadata = {"customAttributes": ["tenant=blue", 7, "x"], "targetModel": "a.tar.gz", "inferenceComponentName": "one"}
+    raw = json.loads(GOOD)
+    raw["eventMetadata"] |= metadata
+    (request,) = read_captures(json.dumps(raw).encode(), "f").requests
+    assert request.custom_attributes == ("tenant=blue", "x")
+    assert (request.target_model, request.inference_component) == ("a.tar.gz", "one")
+    (merged,) = read_merged(write_merged(merge([request], {"57": Label("57", "1")})), "f").requests
+    assert merged.request == request
+    raw["eventMetadata"] |= {"customAttributes": "tenant=blue"}
+    assert read_captures(json.dumps(raw).encode(), "f").requests[0].custom_attributes == ("tenant=blue",)
+    raw["eventMetadata"] |= {"customAttributes": {"tenant": "blue"}, "targetModel": None}
+    (other,) = read_captures(json.dumps(raw).encode(), "f").requests
+    assert (other.custom_attributes, other.target_model) == ((), None)
+
+
+def test_bad_lines_are_named_up_to_a_limit_and_counted_beyond():
+    body = GOOD + b"\n" + b"x\n" * (MOST_BAD_LINES + 5)
+    file = read_captures(body, "f")
+    assert (len(file.requests), len(file.bad_lines), file.more_bad_lines) == (1, MOST_BAD_LINES, 5)
+    with pytest.raises(UnreadableError, match=f"none of {MOST_BAD_LINES + 5} lines is a capture record; line 1:"):
+        read_captures(body[len(GOOD) + 1 :], "f")
+    window = Window.of(file.requests[0].inference_time, timedelta(hours=1))
+    requests = requests_of(with_files(Segment(), [SegmentFile("f", "etag", body)]), window)
+    assert (len(requests.bad), requests.more_bad) == (MOST_BAD_LINES, 5)
 
 
 def test_bad_lines_are_named_by_number_and_reason_and_never_by_text():
