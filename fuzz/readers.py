@@ -31,7 +31,9 @@ from chalicelib.monitors.broken import broken_columns
 from chalicelib.monitors.data_quality import check_constraints as check_data_constraints
 from chalicelib.monitors.documents import encode_json
 from chalicelib.monitors.evaluation import Baselines, Findings, Task, evaluate
+from chalicelib.monitors.measurement import Measurement
 from chalicelib.monitors.model_quality import check_constraints as check_model_constraints
+from chalicelib.monitors.model_quality import deviations as model_deviations
 from chalicelib.monitors.model_quality import statistics as model_statistics
 from chalicelib.ports import Item
 from chalicelib.records.attributes import Attributes
@@ -57,10 +59,12 @@ from chalicelib.records.window import Window
 from chalicelib.states.attributions import Attributions, attributions_of
 from chalicelib.states.bias import BiasCounts, bias_counts_of
 from chalicelib.states.categories import Categories
+from chalicelib.states.class_matrix import ClassMatrix
 from chalicelib.states.facets import BiasSettings, Facet
 from chalicelib.states.moments import Moments
 from chalicelib.states.profile import Profile, profile_of
 from chalicelib.states.quantiles import Quantiles
+from chalicelib.states.residuals import Residuals
 from chalicelib.states.scores import Tally, tally
 from chalicelib.states.serialization import MOST_ROWS
 from chalicelib.webhooks import SignatureError, signed_headers, verify
@@ -276,9 +280,12 @@ _STATES: tuple[Callable[[bytes], Any], ...] = (
     Attributions.from_bytes,
     BiasCounts.from_bytes,
     Categories.from_bytes,
+    ClassMatrix.from_bytes,
+    Measurement.from_bytes,
     Moments.from_bytes,
     Profile.from_bytes,
     Quantiles.from_bytes,
+    Residuals.from_bytes,
     Tally.from_bytes,
 )
 
@@ -334,9 +341,10 @@ def _used(found: Any) -> None:
         encode_json(model_explainability.analysis({"label0": model_explainability.global_attributions(found)}))
     if isinstance(found, Categories):
         require(found.distinct >= 0.0, "different values are counted")
-    if isinstance(found, Tally):
+    if isinstance(found, Tally | ClassMatrix | Residuals):
         require(found.rows >= 0, "rows are counted")
-        model_statistics(found, NOW)
+        encode_json(model_statistics(found, NOW))
+        encode_json(model_deviations(found))
 
 
 class _OneItem:

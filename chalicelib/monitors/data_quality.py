@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.errors import MisconfiguredError
+from chalicelib.monitors import chi_squared
+from chalicelib.monitors.spelling import snake_case
 from chalicelib.states.categories import Categories, comparable
 from chalicelib.states.profile import Column, Profile
 from chalicelib.states.quantiles import K, weighted
@@ -46,6 +48,8 @@ class _Settings(msgspec.Struct, frozen=True):
     categorical_drift_method: str = "LInfinity"
 
 
+# The documentation's own misprint.
+_MISPRINTS = {"comparion_method": "comparison_method"}
 _METHODS = {"Robust": True, "linf_robust": True, "Simple": False, "linf_simple": False}
 
 
@@ -209,10 +213,11 @@ def _settings(field: str, raw: Any, defaults: _Settings) -> _Settings:
         return defaults
     if not isinstance(raw, Mapping):
         raise MisconfiguredError(field, type(raw).__name__, "an object")
+    raw = _spelt(raw)
     distribution = raw.get("distribution_constraints")
     if not isinstance(distribution, Mapping | None):
         raise MisconfiguredError(f"{field}.distribution_constraints", type(distribution).__name__, "an object")
-    flat = {**msgspec.structs.asdict(defaults), **dict(raw), **dict(distribution or {})}
+    flat = {**msgspec.structs.asdict(defaults), **raw, **_spelt(distribution or {})}
     try:
         settings = msgspec.convert(flat, _Settings)
     except msgspec.ValidationError as error:
@@ -222,10 +227,15 @@ def _settings(field: str, raw: Any, defaults: _Settings) -> _Settings:
             raise MisconfiguredError(f"{field}.{name}", getattr(settings, name), "Enabled or Disabled")
     if settings.comparison_method not in _METHODS:
         raise MisconfiguredError(f"{field}.comparison_method", settings.comparison_method, "Robust or Simple")
-    if settings.categorical_drift_method != "LInfinity":
-        # ChiSquared: which way Model Monitor compares its result is not known.
-        raise MisconfiguredError(f"{field}.categorical_drift_method", settings.categorical_drift_method, "LInfinity")
+    if settings.categorical_drift_method not in ("LInfinity", "ChiSquared"):
+        found = settings.categorical_drift_method
+        raise MisconfiguredError(f"{field}.categorical_drift_method", found, "LInfinity or ChiSquared")
     return settings
+
+
+def _spelt(raw: Mapping[Any, Any]) -> dict[str, Any]:
+    names = {name: snake_case(str(name)) for name in raw}
+    return {_MISPRINTS.get(names[name], names[name]): value for name, value in raw.items()}
 
 
 def _feature_settings(feature: Mapping[str, Any], general: _Settings) -> _Settings:
@@ -322,18 +332,27 @@ def _check_drift(
         now = column.quantiles.weighted()
         if before is None or not len(now[0]) or not _matching(column, str(feature.get("inferred_type"))):
             return []
-        distance = numeric_distance(before, now, robust)
-    else:
-        known = _baseline_categories(baseline.get("string_statistics") or {})
-        if not known.total or not column.categories.total:
-            return []
-        if settings.categorical_comparison_threshold is not None:
-            threshold = settings.categorical_comparison_threshold
-        distance = categorical_distance(known, column.categories, robust)
+        return _drifted(column.name, numeric_distance(before, now, robust), threshold)
+    known = _baseline_categories(baseline.get("string_statistics") or {})
+    if not known.total or not column.categories.total:
+        return []
+    if settings.categorical_comparison_threshold is not None:
+        threshold = settings.categorical_comparison_threshold
+    if settings.categorical_drift_method == "LInfinity":
+        return _drifted(column.name, categorical_distance(known, column.categories, robust), threshold)
+    # The threshold is a level of significance, and how far the counts are is 1 - p: what is printed still exceeds.
+    p = chi_squared.p_value(known, column.categories)
+    if p is None or p >= threshold:
+        return []
+    found = f"Baseline drift distance: {1.0 - p} exceeds threshold: {1.0 - threshold}"
+    return [_violation(column.name, "baseline_drift_check", f"{found}, ChiSquared p-value: {p} below {threshold}")]
+
+
+def _drifted(name: str, distance: float, threshold: float) -> list[dict[str, Any]]:
     if distance <= threshold:
         return []
     description = f"Baseline drift distance: {distance} exceeds threshold: {threshold}"
-    return [_violation(column.name, "baseline_drift_check", description)]
+    return [_violation(name, "baseline_drift_check", description)]
 
 
 def _baseline_sketch(statistics: Mapping[str, Any]) -> Sketch | None:

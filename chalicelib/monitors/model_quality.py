@@ -8,7 +8,6 @@ violates nothing, and `f0_5` is checked like the others. Refuses to know whether
 from __future__ import annotations
 
 import math
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ import numpy.typing as npt
 from chalicelib.errors import MisconfiguredError
 from chalicelib.monitors import quality_metrics
 from chalicelib.monitors.deviations import resampled, sampled
+from chalicelib.monitors.spelling import snake_case
 from chalicelib.records.table import Table
 from chalicelib.states.class_matrix import ClassMatrix, class_matrix_of
 from chalicelib.states.residuals import Residuals, residuals_of
@@ -163,12 +163,6 @@ def check_constraints(statistics: Mapping[str, Any], constraints: Mapping[str, A
             }
         )
     return violations
-
-
-def snake_case(name: str) -> str:
-    """A metric's name as statistics and constraints spell it: truePositiveRate and f0.5 become true_positive_rate and
-    f0_5."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().replace(".", "_")
 
 
 def _constraint(field: str, constraint: Any) -> tuple[float, str]:

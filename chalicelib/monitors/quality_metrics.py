@@ -127,7 +127,7 @@ def regression(state: Residuals) -> dict[str, float]:
     """All 4 metrics from exact sums; nan without rows, and for r2 where the labels have no variance in float64."""
     if not state.rows:
         return dict.fromkeys(REGRESSION, math.nan)
-    mse, variance = state.sizes.mean_square, state.labels.std_dev**2
+    mse, variance = state.sizes.mean_square, state.labels.std_dev * state.labels.std_dev
     unexplained = mse / variance if variance else math.nan
     return {
         "mae": state.sizes.mean,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from chalicelib.errors import MisconfiguredError
 from chalicelib.monitors import data_quality
@@ -32,13 +33,22 @@ def kinds(violations):
     return [(violation["feature_name"], violation["constraint_check_type"]) for violation in violations]
 
 
-def test_the_published_run_of_the_mangled_header():
-    """60 violations from 1977 requests, 7 of which carried the header row of the sample input."""
-    with (DATA / "churn/validation-dataset-with-header.csv").open() as file:
+def published_baseline():
+    with (DATA / "churn/training-dataset-with-header.csv").open() as file:
         names, *rows = csv.reader(file)
-    baseline = profile_of_columns(dict(zip(names, zip(*rows, strict=True), strict=True)), len(rows))
-    header, *lines = (DATA / "churn/test-dataset-input-cols.csv").read_text().splitlines()
-    sent = [header] * 7 + list(islice(cycle(lines), 1970))
+    return names, profile_of_columns(dict(zip(names, zip(*rows, strict=True), strict=True)), len(rows))
+
+
+def test_the_published_run_of_the_mangled_header():
+    """60 violations from 1977 requests: the sample input once up to row 119, then from row 0 again and again.
+
+    Its row 0 is a mangled header, which came seven times. `Churn` is compared in type alone: no probability is a whole
+    number, and what has another type has no drift.
+    """
+    names, baseline = published_baseline()
+    lines = (DATA / "churn/test-dataset-input-cols.csv").read_text().splitlines()
+    sent = lines[:120] + list(islice(cycle(lines), 1857))
+    assert (len(lines), len(sent), sent.count(lines[0])) == (334, 1977, 7)
     requests = [captured(f"e{index:04}", line, f"0.{index % 97 + 1:03}\n") for index, line in enumerate(sent)]
     attributes = Attributes(features=tuple(names[1:]), probability_attribute="0", output_names=("Churn",))
     current = profile_of(to_table(requests, {}, attributes))
@@ -48,6 +58,39 @@ def test_the_published_run_of_the_mangled_header():
     published = json.loads(path.read_text())["violations"]
     assert len(published) == 10
     assert all(violation in violations for violation in published)
+    assert "99.64592817400101%" in published[1]["description"]
+
+
+def test_the_published_baseline():
+    """What is known of the baseline of that run: every column is numeric, complete and not negative."""
+    _, baseline = published_baseline()
+    constraints = data_quality.suggest_constraints(baseline)["features"]
+    assert len(constraints) == 70
+    for feature in constraints:
+        assert feature["inferred_type"] in ("Integral", "Fractional")
+        assert (feature["completeness"], feature["num_constraints"]) == (1.0, {"is_non_negative": True})
+    statistics = data_quality.statistics(baseline)
+    assert statistics["dataset"] == {"item_count": 2333}
+    churn, length = (feature["numerical_statistics"] for feature in statistics["features"][:2])
+    assert (round(churn["mean"], 6), round(churn["std_dev"], 6)) == (0.139306, 0.346265)
+    first = length["distribution"]["kll"]["buckets"][0]
+    assert (length["min"], length["max"], first["lower_bound"], first["upper_bound"]) == (1.0, 243.0, 1.0, 25.2)
+
+
+def test_rows_that_were_chosen_to_drift():
+    """AWS's sample data for the drift check: with the default settings it fires."""
+    with (DATA / "data-quality-drift/baseline.csv").open() as file:
+        names, *rows = csv.reader(file)
+    baseline = profile_of_columns(dict(zip(names, zip(*rows, strict=True), strict=True)), len(rows))
+    with (DATA / "data-quality-drift/data_quality_drift.csv").open() as file:
+        rows = list(csv.reader(file))
+    current = profile_of_columns(dict(zip(names[1:], zip(*rows, strict=True), strict=True)), len(rows))
+    drifted = [name for name, kind in kinds(checked(current, baseline)) if kind == "baseline_drift_check"]
+    assert drifted
+    for name in drifted:
+        one, other = (np.array(profile.column(name).quantiles.weighted()[0]) for profile in (baseline, current))
+        distance = stats.ks_2samp(one, other).statistic
+        assert distance - 1.8 * (620 / 96_000) ** 0.5 > 0.1
 
 
 def test_the_published_statistics_of_text():
@@ -237,7 +280,7 @@ def test_settings():
     assert distances[1] == pytest.approx(0.5 - 1.8 * (1500 / 500_000) ** 0.5)
     for field, value in (
         ("comparison_method", "Median"),
-        ("categorical_drift_method", "ChiSquared"),
+        ("categorical_drift_method", "Chi"),
         ("comparison_threshold", "high"),
         ("perform_comparison", True),
     ):
@@ -247,13 +290,55 @@ def test_settings():
 
 @pytest.mark.parametrize("key", ["monitoringConfigOverrides", "monitoring_config_overrides"])
 @pytest.mark.parametrize("place", [None, "num_constraints"])
-def test_a_feature_may_have_its_own_settings(key, place):
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"distribution_constraints": {"comparison_threshold": 0.6}},
+        {"comparison_threshold": 0.6},
+        {"distributionConstraints": {"comparisonThreshold": 0.6}},
+        {"evaluate_constraints": "Disabled"},
+        {"distribution_constraints": {"perform_comparison": "Disabled"}},
+    ],
+)
+def test_a_feature_may_have_its_own_settings(key, place, overrides):
     constraints = data_quality.suggest_constraints(BASELINE)
     feature = constraints["features"][0]
-    (feature[place] if place else feature)[key] = {"distribution_constraints": {"comparison_threshold": 0.6}}
+    (feature[place] if place else feature)[key] = overrides
     statistics = data_quality.statistics(BASELINE)
     shifted = changed(n=[str(index % 50 // 2) for index in range(500)], s=["red"] * 500)
     assert kinds(data_quality.check_constraints(shifted, constraints, statistics)) == [("s", "baseline_drift_check")]
+
+
+def test_the_sdk_switches_a_text_column_off_where_it_writes_that():
+    constraints = data_quality.suggest_constraints(BASELINE)
+    constraints["features"][2]["string_constraints"]["monitoring_config_overrides"] = {
+        "evaluate_constraints": "Disabled"
+    }
+    statistics = data_quality.statistics(BASELINE)
+    assert data_quality.check_constraints(changed(s=["blue"] * 500), constraints, statistics) == []
+
+
+def test_the_misprint_of_the_documentation_is_read():
+    shifted = changed(n=[str(index % 50 // 2) for index in range(500)])
+    found = checked(shifted, BASELINE, distribution_constraints={"comparion_method": "Simple"})
+    assert found[0]["description"] == "Baseline drift distance: 0.5 exceeds threshold: 0.1"
+
+
+def test_chi_squared_violates_below_the_threshold_and_says_so_as_a_distance():
+    def with_threshold(current, threshold):
+        options = {"categorical_drift_method": "ChiSquared", "categorical_comparison_threshold": threshold}
+        return checked(changed(s=current), BASELINE, distribution_constraints=options)
+
+    shifted = ["red"] * 275 + ["green"] * 225
+    p = float(stats.chisquare([275, 225], [250, 250]).pvalue)
+    assert 0.02 < p < 0.03
+    assert with_threshold(["red", "green"] * 250, 0.1) == []
+    assert with_threshold(shifted, p * 0.999) == []
+    (violation,) = with_threshold(shifted, 0.1)
+    assert (violation["feature_name"], violation["constraint_check_type"]) == ("s", "baseline_drift_check")
+    pattern = r"Baseline drift distance: (.+) exceeds threshold: 0.9, ChiSquared p-value: (.+) below 0.1"
+    found = [float(number) for number in re.fullmatch(pattern, violation["description"]).groups()]
+    assert found == [pytest.approx(1 - p, rel=1e-12), pytest.approx(p, rel=1e-12)]
 
 
 @pytest.mark.parametrize("constraints", [{}, {"features": {}}, {"features": [{}]}, {"features": [1]}])

@@ -250,3 +250,17 @@ def test_a_metric_that_most_draws_leave_undefined_has_no_deviation():
     assert math.isnan(deviations.resampled(none).deviations["recall"])
     assert math.isnan(deviations.sampled(tally(np.zeros(300), np.zeros(300), labels)).deviations["recall"])
     assert set(deviations.resampled(often).deviations) == set(BINARY)
+
+
+def test_the_area_is_exact_for_a_million_distinct_scores():
+    generator = generated(8)
+    rows = 1_000_000
+    labels = (generator.random(rows) < 0.3).astype(np.int64)
+    order = np.argsort(generator.normal(labels * 0.7, 1.0))
+    ranked = labels[order]
+    # Whole numbers: how many labels 0 lie below each label 1.
+    right = int(np.cumsum(1 - ranked)[ranked == 1].sum())
+    ones = int(ranked.sum())
+    cells = np.zeros((rows, 2, 2), dtype=np.int64)
+    cells[np.arange(rows), 0, ranked] = 1
+    assert float(binary(cells)["auc"]) == pytest.approx(right / (ones * (rows - ones)), abs=1e-12)
