@@ -73,7 +73,7 @@ def histogram(label: str, baseline: Weighted | None, live: Weighted | None) -> M
     edges = low * (1 - part) + high * part
     shapes = [(side, _shares(side, edges)) for side in sides]
     top = max(float(shares.max()) for _, shares in shapes) or 1.0
-    plot_bottom, plot_height = _HEIGHT - 20, _HEIGHT - 20 - 14
+    plot_bottom, plot_height = _HEIGHT - 20, _HEIGHT - 20 - 18
     width = (_WIDTH - 2) / BINS
     drawn = []
     for side, shares in shapes:

@@ -13,6 +13,7 @@ from typing import Any
 
 # Longer names are cut: a page is read, and a category may be a whole document.
 LONGEST_NAME = 80
+LONGEST_SENTENCE = 500
 
 _VOID = {"meta", "line", "rect", "circle", "path", "col"}
 # HTML has no way to spell these, and UTF-8 none for half surrogate pairs.
@@ -63,12 +64,17 @@ def foreign(name: Any) -> Markup:
     return element("bdi", clipped(name))
 
 
-def clipped(name: Any) -> str:
-    """The same as plain text; what shows nothing is said in words."""
+def sentence(words: Any) -> Markup:
+    """The same for texts with such names in them."""
+    return element("bdi", clipped(words, LONGEST_SENTENCE))
+
+
+def clipped(name: Any, longest: int = LONGEST_NAME) -> str:
+    """A foreign text as plain text of at most `longest` characters; what shows nothing is said in words."""
     found = str(name)
     if not found.strip():
         return f"({'empty' if not found else 'blank'})"
-    return found if len(found) <= LONGEST_NAME else f"{found[: LONGEST_NAME - 1]}…"
+    return found if len(found) <= longest else f"{found[: longest - 1]}…"
 
 
 def figure(value: Any) -> str:

@@ -19,7 +19,18 @@ from chalicelib.monitors.baseline import (
     MODEL_STATISTICS,
 )
 from chalicelib.monitors.report.distributions import distributions
-from chalicelib.monitors.report.markup import Markup, count, element, figure, foreign, joined, plural, share, text
+from chalicelib.monitors.report.markup import (
+    Markup,
+    count,
+    element,
+    figure,
+    foreign,
+    joined,
+    plural,
+    sentence,
+    share,
+    text,
+)
 from chalicelib.monitors.report.quality import attribution, bias, metrics_of, model_quality, undefined_metrics
 from chalicelib.monitors.report.style import STYLE
 
@@ -126,20 +137,20 @@ def _verdict(documents: Documents, violations: Mapping[str, Sequence[Document]])
     found = {kind: len(violations[kind]) for kind in evaluated if violations[kind]}
     if found:
         parts = _listed([f"{count(number)} in {TITLES[kind].lower()}" for kind, number in found.items()])
-        sentence, look, mark = f"{plural(sum(found.values()), 'violation')}: {parts}.", "violated", "▲"
+        verdict, look, mark = f"{plural(sum(found.values()), 'violation')}: {parts}.", "violated", "▲"
     elif evaluated:
         named = _listed([TITLES[kind].lower() for kind in evaluated])
-        sentence, look, mark = f"No violations in {named}.", "clean", "✓"
+        verdict, look, mark = f"No violations in {named}.", "clean", "✓"
     else:
         reasons = list(dict.fromkeys(documents[kind]["evaluation.json"]["reason"] for kind in waiting))
-        sentence, look, mark = f"Not evaluated: {'; '.join(reasons)}.", "open", "○"
+        verdict, look, mark = f"Not evaluated: {'; '.join(reasons)}.", "open", "○"
     if evaluated and waiting:
         named = _listed([TITLES[kind].lower() for kind in waiting])
-        sentence += f" {named[:1].upper()}{named[1:]} {'was' if len(waiting) == 1 else 'were'} not evaluated."
+        verdict += f" {named[:1].upper()}{named[1:]} {'was' if len(waiting) == 1 else 'were'} not evaluated."
     return element(
         "p",
         element("span", mark, class_="mark", aria_hidden="true"),
-        element("span", sentence),
+        sentence(verdict),
         class_=f"verdict {look}",
     )
 
@@ -148,7 +159,7 @@ def _broken(own: Document) -> Markup:
     reasons = own.get("broken") or ()
     if not reasons:
         return joined()
-    listed = element("ul", [element("li", foreign(reason)) for reason in reasons])
+    listed = element("ul", [element("li", sentence(reason)) for reason in reasons])
     return joined(element("p", "▲ The data itself counts as broken:", class_="flag"), listed)
 
 
@@ -173,7 +184,7 @@ def _read(own: Document) -> Markup:
         facts.append(("Served loss", figure(own["served_loss"])))
     facts.append(("Labels suffice for a decision", "yes" if own.get("settled") else "no"))
     facts.append(("Baseline", str(own.get("baseline") or "none")))
-    rows = [element("tr", element("th", name, scope="row"), element("td", foreign(value))) for name, value in facts]
+    rows = [element("tr", element("th", name, scope="row"), element("td", sentence(value))) for name, value in facts]
     parts = [element("table", element("caption", "Inputs of this window"), element("tbody", rows), class_="facts")]
     parts.append(_segments(own.get("segments") or ()))
     parts += [_bad_lines(own.get("bad_lines") or {}), _bad_records(own.get("bad_records") or {})]
@@ -202,7 +213,7 @@ def _bad_lines(bad: Document) -> Markup:
         return element("p", "No line was unreadable.")
     sample = bad.get("sample", ())
     caption = f"{plural(total, 'unreadable line')}" + (f", the first {len(sample)}" if len(sample) < total else "")
-    rows = [[foreign(each["key"]), count(each["line"]) if each["line"] else "whole file", foreign(each["reason"])]
+    rows = [[sentence(each["key"]), count(each["line"]) if each["line"] else "whole file", sentence(each["reason"])]
             for each in sample]  # fmt: skip
     return _table(caption, ["File", "Line", "Reason"], rows, (1,), stacked=True)
 
@@ -211,7 +222,7 @@ def _bad_records(bad: Mapping[str, Document]) -> Markup:
     if not bad:
         return element("p", "No record was unusable.")
     rows = [
-        [foreign(reason), count(found["count"]), joined([element("div", foreign(each)) for each in found["sample"]])]
+        [sentence(reason), count(found["count"]), joined([element("div", foreign(each)) for each in found["sample"]])]
         for reason, found in bad.items()
     ]
     return _table("Records that could not be used", ["Reason", "Records", "For example"], rows, (1,), stacked=True)
@@ -220,7 +231,7 @@ def _bad_records(bad: Mapping[str, Document]) -> Markup:
 def _violation_table(violations: Mapping[str, Sequence[Document]]) -> Markup:
     rows = [
         [TITLES[kind], foreign(_subject_of(each)), foreign(each.get("constraint_check_type", "")),
-         element("span", str(each.get("description", "")), class_="description")]
+         sentence(each.get("description", ""))]
         for kind, found in violations.items()
         for each in found
     ]  # fmt: skip
@@ -281,7 +292,7 @@ def _not_evaluated(documents: Documents, baseline: Mapping[str, Document]) -> Ma
         files = documents[kind]
         own = files["evaluation.json"]
         if own["status"] != "EVALUATED":
-            said.append((title, foreign(own["reason"])))
+            said.append((title, sentence(own["reason"])))
         said += [(title, reason) for reason in _gaps(kind, files, baseline)]
     own = next(iter(documents.values()))["evaluation.json"]
     inputs = own["inputs"]
@@ -318,7 +329,7 @@ def _gaps(kind: str, files: Mapping[str, Document], baseline: Mapping[str, Docum
                 gaps.append(joined(f"{stage.replace('_', ' ')}: no row has a prediction"))
             for entries in files["analysis.json"].get(stage, {}).get("facets", {}).values():
                 errors.update(each["error"] for entry in entries for each in entry["metrics"] if "error" in each)
-        gaps += [joined(f"{plural(number, 'metric')}: ", foreign(reason)) for reason, number in sorted(errors.items())]
+        gaps += [joined(f"{plural(number, 'metric')}: ", sentence(reason)) for reason, number in sorted(errors.items())]
     return gaps
 
 

@@ -15,7 +15,7 @@ from chalicelib.errors import MisconfiguredError
 from chalicelib.monitors import model_explainability
 from chalicelib.monitors.report import charts
 from chalicelib.monitors.report.charts import Pair
-from chalicelib.monitors.report.markup import Markup, count, element, figure, foreign, joined, plural, share
+from chalicelib.monitors.report.markup import Markup, count, element, figure, foreign, joined, plural, sentence, share
 
 # Larger matrices and rankings are tables for machines.
 MOST_CLASSES = 40
@@ -83,15 +83,19 @@ def bias(analysis: Document, baseline: Document | None, violations: Sequence[Doc
         selection = entry["value_or_threshold"]
         hit = (name, selection, metric["name"]) in violated
         old = before.get((stage, name, selection, metric["name"]))
+        name_of = joined(foreign(metric.get("description") or metric["name"]))
+        if hit:
+            name_of = joined(name_of, element("div", "▲ Violation", class_="flag"))
+        elif metric.get("error"):
+            name_of = joined(name_of, element("div", sentence(metric["error"]), class_="quiet"))
         cells = [
-            element("th", metric.get("description") or metric["name"], scope="row"),
+            element("th", name_of, scope="row"),
             element("td", "pre-training" if stage.startswith("pre") else "post-training"),
             element("td", "-" if old is None else figure(old), class_="n"),
             element("td", figure(metric.get("value")), class_="n"),
-            element("td", element("span", "▲ Violation", class_="flag") if hit else metric.get("error") or ""),
         ]
         tables.setdefault((name, selection), []).append(element("tr", cells))
-    heads = ["Metric", "Of", "Baseline", "Live", ""]
+    heads = ["Metric", "Of", "Baseline", "Live"]
     parts: list[Markup] = []
     for (name, selection), rows in tables.items():
         title = joined("Facet ", foreign(name), " in ", foreign(selection))

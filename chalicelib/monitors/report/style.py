@@ -40,7 +40,7 @@ tbody th{font-weight:500}
 .n{text-align:right;white-space:nowrap}
 .wide{width:100%}
 .facts th{color:var(--quiet);font-weight:500;padding-right:1.5rem}
-.description{min-width:16rem}.stack td:first-child{white-space:nowrap}
+.stack td:first-child{min-width:7rem}.stack td:last-child{min-width:14rem}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,20rem),1fr));gap:1rem;margin:1rem 0}
 .card{background:var(--card);border:1px solid var(--line);border-radius:6px;padding:.8rem .9rem;min-width:0;margin:0;
 break-inside:avoid}
@@ -69,7 +69,7 @@ footer{margin-top:3rem;padding-top:.75rem;border-top:1px solid var(--line);color
 @media (max-width:30rem){body{padding:1rem .8rem 3rem;font-size:15px}.stack thead{position:absolute;width:1px;
 height:1px;overflow:hidden;clip-path:inset(50%)}.stack,.stack tbody,.stack tr,.stack td,.stack th{
 display:block;width:auto}.stack tr{padding:.5rem 0;border-bottom:1px solid var(--soft)}
-.stack td,.stack th{border:0;padding:.1rem 0}.description{min-width:0}
+.stack td,.stack th{border:0;padding:.1rem 0}.stack td:last-child{min-width:0}
 .stack caption{display:block}.stack td.n{text-align:left}.stack td:nth-child(2){font-weight:600}}
 @media print{:root{--page:#fff;--card:#fff;--line:#bbb;--soft:#ddd;--text:#000;--quiet:#444;--baseline:#0b63a5;
 --baseline-fill:#cfe2f2;--live:#b84a00;--bad:#a3121f;--bad-fill:#fff;--good:#1c6b3a;--good-fill:#fff;--open-fill:#fff;

@@ -157,8 +157,11 @@ def test_bias_and_attribution_are_compared_with_the_baseline(violated):
     [states] = [t for t in tables if t[0][:3] == ["Metric", "Of", "Baseline"] and len(t) == 22][1:]
     [entry] = documents["ModelBias"]["analysis.json"]["pre_training_bias_metrics"]["facets"]["State"]
     ci = next(metric for metric in entry["metrics"] if metric["name"] == "CI")
-    assert ["Class Imbalance (CI)", "pre-training"] in [row[:2] for row in states]
-    assert f"{ci['value']:.4g}" in next(row for row in states if row[0] == "Class Imbalance (CI)")
+    row = next(row for row in states if row[0].startswith("Class Imbalance (CI)"))
+    assert row[1] == "pre-training" and row[3] == f"{ci['value']:.4g}"
+    violations = documents["ModelBias"]["constraint_violations.json"]["violations"]
+    violated_here = {each["metric_name"] for each in violations if each["facet"] == "State"}
+    assert sum("▲ Violation" in row[0] for row in states) == len(violated_here)
     assert "no group_variable is set" in Page(body).text
     assert "The live ranking agrees with the baseline's at nDCG" in Page(body).text
     [ranking] = [table for table in tables if table[0][0] == "Feature"]
