@@ -1,7 +1,7 @@
 """Is a probability of 0.8 right in eight of ten rows? Reliability of scores, from the tally of a binary classifier.
 
-Knows equal-width bins and two figures; refuses to know whether a score is meant as a probability (a caller that has
-served classes alone does not ask).
+Knows equal-width bins and two figures; refuses to know where scores come from: whether they are probabilities is seen
+from their values.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ BINS = 10
 
 
 def calibration(tally: Tally) -> dict[str, Any] | None:
-    """Ten equal-width bins of scores with their rows, mean score and share of label 1; None where a score is no
-    probability (outside 0 to 1), or nothing was counted.
+    """Ten equal-width bins of scores with their rows, mean score and share of label 1; None where scores are no
+    probabilities (one is outside 0 to 1, or all are 0 or 1: classes), or nothing was counted.
 
     Lower bounds are inclusive and upper ones exclusive, but the last; bins without rows are left out. Beside them the
     Brier score (mean of (score - label)^2; Brier, 1950) and the expected calibration error (mean over rows of the
     bin's |mean score - share of label 1|; Naeini, Cooper and Hauskrecht, AAAI 2015). Exact for any split of the rows.
     """
     scores, by_label = tally.scores, tally.cells.sum(axis=1)
-    if not len(scores) or scores[0] < 0.0 or scores[-1] > 1.0:
+    if not bool(((scores > 0.0) & (scores < 1.0)).any()) or scores[0] < 0.0 or scores[-1] > 1.0:
         return None
     edges = np.array([place / BINS for place in range(BINS + 1)])
     places = np.searchsorted(edges[1:-1], scores, side="right")

@@ -6,7 +6,6 @@ network and no script: a content security policy in it forbids both, whatever ca
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from chalicelib.monitors.baseline import (
     MODEL_CONSTRAINTS,
     MODEL_STATISTICS,
 )
+from chalicelib.monitors.model_quality import snake_case
 from chalicelib.monitors.report.distributions import distributions
 from chalicelib.monitors.report.markup import (
     Markup,
@@ -263,7 +263,7 @@ def _section(
             baseline.get(MODEL_STATISTICS),
             baseline.get(MODEL_CONSTRAINTS),
             _checks(violations, "metric_name"),
-            files["evaluation.json"].get("calibration"),
+            files["evaluation.json"],
         )
     if kind == "ModelBias" and "analysis.json" in files:
         return bias(files["analysis.json"], baseline.get(BIAS_CONSTRAINTS), violations)
@@ -278,7 +278,7 @@ def _checks(violations: Sequence[Document], field: str) -> dict[str, list[str]]:
     for each in violations:
         name = str(each.get(field, ""))
         if field == "metric_name":
-            name = re.sub("([A-Z])", r"_\1", name).lower()
+            name = snake_case(name)
         found.setdefault(name, []).append(str(each.get("constraint_check_type", "")))
     return found
 

@@ -47,11 +47,12 @@ def model_quality(
     baseline: Document | None,
     constraints: Document | None,
     violated: Mapping[str, Sequence[str]],
-    calibration: Document | None,
+    own: Document,
 ) -> Markup:
     """Metrics against the baseline's thresholds, curves, matrix and calibration of one statistics.json.
 
-    `violated` maps metrics to their checks in snake_case; `calibration` is that of evaluation.json.
+    `violated` maps metrics to their checks in snake_case; `own` is evaluation.json, which has calibration and the
+    better deviations.
     """
     problem, found = metrics_of(live)
     before = metrics_of(baseline)[1]
@@ -59,10 +60,10 @@ def model_quality(
     rows = live["dataset"]["item_count"]
     parts = [
         element("p", f"{PROBLEMS[problem]}, {plural(rows, 'labelled row')}."),
-        _metric_table(found, before, limits, violated),
+        _metric_table(found, before, limits, violated, own.get("deviations") or {}),
     ]
     drawn = [_curve(found, before, name) for name in (_ROC, _PR)]
-    drawn.append(_reliability(calibration) if calibration else joined())
+    drawn.append(_reliability(own["calibration"]) if own.get("calibration") else joined())
     if any(drawn):
         parts += [element("h3", "Curves"), charts.key(bool(before), line=True)]
         parts.append(element("div", drawn, class_="two"))
@@ -132,32 +133,43 @@ def undefined_metrics(statistics: Document | None) -> list[str]:
     return [name for name, entry in found.items() if isinstance(entry, Mapping) and entry.get("value") == "NaN"]
 
 
-def _metric_table(found: Document, before: Document, limits: Document, violated: Mapping[str, Sequence[str]]) -> Markup:
+def _metric_table(
+    found: Document, before: Document, limits: Document, violated: Mapping[str, Sequence[str]], better: Document
+) -> Markup:
+    """`better`: the deviations of evaluation.json, beside Model Monitor's in the statistics."""
     rows = []
     names = [name for name, entry in found.items() if isinstance(entry, Mapping) and "value" in entry]
-    for name in [name for name in names if not name.endswith(_CONSTANT)]:
+    constants = [name for name in names if name.endswith(_CONSTANT)]
+    spread = better.get("standard_deviations") or {}
+    for name in names:
+        if name in constants:
+            continue
         limit, own, old = limits.get(name), found[name], before.get(name)
         wanted = "-"
         if isinstance(limit, Mapping):
             operator = _OPERATORS.get(str(limit.get("comparison_operator")), "")
             wanted = f"{operator} {figure(limit.get('threshold'))}"
         constant = found.get(f"{name}{_CONSTANT}")
-        cells = [
-            element("th", name.replace("f0_5", "f0.5").replace("_", " "), scope="row"),
-            element("td", figure(own["value"]), class_="n"),
-            element("td", _deviation(own.get("standard_deviation")), class_="n"),
-            element("td", figure(old["value"]) if isinstance(old, Mapping) else "-", class_="n"),
-            element("td", wanted, class_="n"),
-            element("td", figure(constant["value"]) if constant else "-", class_="n"),
-            element("td", element("span", "▲ Violation", class_="flag") if violated.get(name) else ""),
-        ]
-        rows.append(element("tr", cells))
-    heads = ["Metric", "Live", "± std dev", "Baseline", "Expected", "Constant answer", ""]
-    note = "Constant answer: the same metric of a classifier that always answers the most frequent class."
-    return joined(
-        _table("Metrics of the labelled rows", heads, rows, (1, 2, 3, 4, 5)),
-        element("p", note, class_="quiet") if any(name.endswith(_CONSTANT) for name in names) else joined(),
-    )
+        numbers = [figure(own["value"]), _deviation(spread.get(name)), _deviation(own.get("standard_deviation"))]
+        numbers += [figure(old["value"]) if isinstance(old, Mapping) else "-", wanted]
+        if constants:
+            numbers.append(figure(constant["value"]) if constant else "-")
+        flag = element("span", "▲ Violation", class_="flag") if violated.get(name) else ""
+        cells = [element("td", number, class_="n") for number in numbers]
+        heading = element("th", name.replace("f0_5", "f0.5").replace("_", " "), scope="row")
+        rows.append(element("tr", heading, cells, element("td", flag)))
+    heads = ["Metric", "Live", "± std dev", "± Model Monitor's", "Baseline", "Expected"]
+    notes = [
+        f"± std dev: of {plural(better['draws'], 'resample')} of all rows." if better else "",
+        "± Model Monitor's: of five samples of 80 % of the rows, from 200 rows on.",
+        "Constant answer: the same metric of a classifier that always answers the most frequent class."
+        if constants
+        else "",
+    ]
+    if constants:
+        heads.append("Constant answer")
+    table = _table("Metrics of the labelled rows", [*heads, ""], rows, tuple(range(1, len(heads))))
+    return joined(table, element("p", " ".join(note for note in notes if note), class_="quiet"))
 
 
 def _deviation(value: Any) -> str:

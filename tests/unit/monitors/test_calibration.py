@@ -40,7 +40,7 @@ def test_lower_edges_are_inclusive_and_the_last_bin_has_both():
     assert [(each["lower_bound"], each["rows"]) for each in found["bins"]] == [(0.0, 1), (0.1, 1), (0.3, 1), (0.9, 1)]
 
 
-@pytest.mark.parametrize("rows", [[(-0.1, 0), (0.5, 1)], [(0.2, 0), (1.5, 1)]])
+@pytest.mark.parametrize("rows", [[(-0.1, 0), (0.5, 1)], [(0.2, 0), (1.5, 1)], [(0.0, 0), (1.0, 1)]])
 def test_scores_that_are_no_probabilities_have_none(rows):
     assert calibration(tally_of(rows)) is None
 

@@ -129,9 +129,11 @@ def test_metrics_stand_beside_baseline_and_threshold(violated):
     before = decoded_baseline()[paths.MODEL_STATISTICS]["binary_classification_metrics"]
     [table] = [table for table in Page(body).tables if table[0][:3] == ["Metric", "Live", "± std dev"]]
     rows = {row[0]: row[1:] for row in table[1:]}
-    assert rows["auc"][0] == f"{own['auc']['value']:.4g}" and rows["auc"][2] == f"{before['auc']['value']:.4g}"
-    assert rows["auc"][3] == f"at least {before['auc']['value']:.4g}"
-    assert rows["false positive rate"][3].startswith("at most ")
+    assert rows["auc"][0] == f"{own['auc']['value']:.4g}" and rows["auc"][3] == f"{before['auc']['value']:.4g}"
+    assert rows["auc"][4] == f"at least {before['auc']['value']:.4g}"
+    assert rows["false positive rate"][4].startswith("at most ")
+    better = documents["ModelQuality"]["evaluation.json"]["deviations"]["standard_deviations"]
+    assert rows["auc"][1:3] == [f"{better['auc']:.4g}", f"{own['auc']['standard_deviation']:.4g}"]
     names = {each["metric_name"] for each in documents["ModelQuality"]["constraint_violations.json"]["violations"]}
     marked = {name for name, row in rows.items() if row[-1]}
     assert marked == {re.sub("([A-Z])", r" \1", name).lower().replace("f0_5", "f0.5") for name in names}
@@ -188,13 +190,10 @@ def test_a_regression_report_of_model_monitor_is_shown(violated):
     statistics = {"version": 0.0, "dataset": {"item_count": 627}, "regression_metrics": metrics}
     constraints = {"regression_constraints": {"mae": {"threshold": 1.2, "comparison_operator": "GreaterThanThreshold"}}}
     violations = {"violations": [{"metric_name": "mae", "constraint_check_type": "GreaterThanThreshold"}]}
-    files = {
-        **documents["ModelQuality"],
-        "statistics.json": statistics,
-        "constraint_violations.json": violations,
-    }
+    own = {**documents["ModelQuality"]["evaluation.json"], "deviations": None}
+    files = {"evaluation.json": own, "statistics.json": statistics, "constraint_violations.json": violations}
     page = Page(html_report({"ModelQuality": files}, {paths.MODEL_CONSTRAINTS: constraints}))
-    assert ["mae", "1.592", "0.01955", "-", "at most 1.2", "-", "▲ Violation"] in page.tables[-2]
+    assert ["mae", "1.592", "-", "0.01955", "-", "at most 1.2", "▲ Violation"] in page.tables[-2]
     assert "Regression, 627 labelled rows." in page.text and "ROC" not in page.text
 
 
