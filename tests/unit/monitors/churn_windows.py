@@ -54,11 +54,12 @@ def table_rows() -> list[dict[str, str]]:
 
 
 def request(number: int, row: dict[str, str]) -> CapturedRequest:
-    """The row asked and answered; what is no number moves nothing."""
+    """The row asked and answered; what is no number moves nothing, and nothing moves it far."""
     phi = []
     for name, weight in WEIGHTS.items():
         try:
-            phi.append(weight * (float(row[name]) - MEANS[name]) if weight else 0.0)
+            moved = weight * (float(row[name]) - MEANS[name]) if weight else 0.0
+            phi.append(min(100.0, max(-100.0, moved)) if moved == moved else 0.0)
         except ValueError:
             phi.append(0.0)
     probability = 1.0 / (1.0 + math.exp(2.0 - math.fsum(phi)))
