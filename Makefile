@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine that has Python 3.11 or newer and make: `make demo` and `make test`.
-.PHONY: setup demo test check simulate mutations kill pipeline pipeline-check package package-check bench-cold-start deploy package-test fuzz clean
+.PHONY: setup demo test check schemas simulate mutations kill pipeline pipeline-check package package-check bench-cold-start deploy package-test fuzz clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -29,6 +29,9 @@ check: setup  ## linter, formatter, types; the architecture test is part of `mak
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_architecture.py
+
+schemas: setup  ## schemas/*.schema.json anew from the types
+	$(BIN)/python -m schemas
 
 simulate: setup  ## hostile histories from fresh seeds; SEED=… replays, RUNS=… says how many (10,000 by default)
 	$(BIN)/python -m simulation $(if $(SEED),--seed $(SEED)) --runs $(or $(RUNS),$(if $(SEED),1,10000)) --coverage

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.monitors import model_quality
+from chalicelib.monitors.calibration import calibration
 from chalicelib.monitors.measurement import Measurement
 from chalicelib.records.segment import BadInput
 from chalicelib.records.table import BadRecords
@@ -109,6 +110,8 @@ def own_findings(
     }
     if monitor_type == "ModelQuality" and measured.quality.rows:
         document["deviations"] = model_quality.deviations(measured.quality)
+    if monitor_type == "ModelQuality" and measured.tally.rows:
+        document["calibration"] = calibration(measured.tally)
     return document
 
 

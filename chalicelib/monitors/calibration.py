@@ -1,0 +1,54 @@
+"""Is a probability of 0.8 right in eight of ten rows? Reliability of scores, from the tally of a binary classifier.
+
+Knows equal-width bins and two figures; refuses to know where scores come from: whether they are probabilities is seen
+from their values.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from chalicelib.states.scores import Tally
+
+BINS = 10
+
+
+def calibration(tally: Tally) -> dict[str, Any] | None:
+    """Ten equal-width bins of scores with their rows, mean score and share of label 1; None where scores are no
+    probabilities (one is outside 0 to 1, or all are 0 or 1: classes), or nothing was counted.
+
+    Lower bounds are inclusive and upper ones exclusive, but the last; bins without rows are left out. Beside them the
+    Brier score (mean of (score - label)^2; Brier, 1950) and the expected calibration error (mean over rows of the
+    bin's |mean score - share of label 1|; Naeini, Cooper and Hauskrecht, AAAI 2015). Exact for any split of the rows.
+    """
+    scores, by_label = tally.scores, tally.cells.sum(axis=1)
+    if not bool(((scores > 0.0) & (scores < 1.0)).any()) or scores[0] < 0.0 or scores[-1] > 1.0:
+        return None
+    edges = np.array([place / BINS for place in range(BINS + 1)])
+    places = np.searchsorted(edges[1:-1], scores, side="right")
+    weights = by_label.sum(axis=1)
+    bins = []
+    for place in range(BINS):
+        inside = places == place
+        rows, positives = int(weights[inside].sum()), int(by_label[inside, 1].sum())
+        if rows:
+            total = math.fsum((scores[inside] * weights[inside]).tolist())
+            bins.append(
+                {
+                    "lower_bound": float(edges[place]),
+                    "upper_bound": float(edges[place + 1]),
+                    "rows": rows,
+                    "mean_score": total / rows,
+                    "positive_share": positives / rows,
+                }
+            )
+    squares = by_label[:, 0] * scores**2 + by_label[:, 1] * (1.0 - scores) ** 2
+    gaps = [each["rows"] * abs(each["mean_score"] - each["positive_share"]) for each in bins]
+    return {
+        "bins": bins,
+        "brier_score": math.fsum(squares.tolist()) / tally.rows,
+        "expected_calibration_error": math.fsum(gaps) / tally.rows,
+    }
