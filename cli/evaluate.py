@@ -24,6 +24,7 @@ from chalicelib.monitors.documents import encode_json
 from chalicelib.monitors.evaluation import Asked, Baselines, Document, Reports, broken_parts, report
 from chalicelib.monitors.findings import Labelled, Read, Scope, own_findings
 from chalicelib.monitors.measurement import Measurement, Subject, measure
+from chalicelib.monitors.report.page import html_report
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.capture import CapturedRequest, read_captures
 from chalicelib.records.ground_truth import Label, Resolved, read_ground_truth, resolve
@@ -43,6 +44,7 @@ FOLDERS: dict[MonitorType, str] = {
     "ModelBias": "model_bias",
     "ModelExplainability": "model_explainability",
 }
+_TYPES = {folder: monitor_type for monitor_type, folder in FOLDERS.items()}
 VIOLATIONS_SHOWN = 20
 # Characters of a description; the rest is in the file.
 TOLD = 160
@@ -119,8 +121,8 @@ def read_all(
     return found, subject
 
 
-def read_baselines(folder: str) -> Baselines:
-    """The baseline's files below a folder or prefix, as far as they are there.
+def read_baselines(folder: str) -> tuple[Baselines, dict[str, Document]]:
+    """The baseline's files below a folder or prefix, as far as they are there, and the same by path.
 
     Raises MisconfiguredError when none is, UnreadableError for one that is damaged.
     """
@@ -132,13 +134,15 @@ def read_baselines(folder: str) -> Baselines:
         "model_explainability_constraints": (baseline.EXPLAINABILITY_CONSTRAINTS, baseline.read_analysis),
     }
     found: dict[str, Any] = {}
+    files: dict[str, Document] = {}
     for field, (path, read) in readers.items():
         if file := file_of(beside(folder, path), "--baseline"):
             found[field] = read(file.read(), file.name)
+            files[path] = found[field]
     if not found:
         paths = ", ".join(path for path, _ in readers.values())
         raise MisconfiguredError("--baseline", folder, f"a folder with some of {paths} (`plumbline baseline` makes it)")
-    return Baselines(**found, source=folder)
+    return Baselines(**found, source=folder), files
 
 
 def named_columns(attributes: Attributes, constraints: Document | None, request: CapturedRequest) -> Attributes:
@@ -179,7 +183,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     until = parse_time(options.end, "--end") if options.end else None
     if since and until and since >= until:
         raise MisconfiguredError("--end", options.end, f"a time after --start {options.start}")
-    baselines = read_baselines(options.baseline)
+    baselines, baseline_files = read_baselines(options.baseline)
     captures = files_of(options.captures, "--captures")
     label_files = files_of(options.ground_truth, "--ground-truth") if options.ground_truth else []
     wanted: Sequence[str] = ("DataQuality", *(["ModelQuality"] if given else []))
@@ -229,7 +233,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         labels_rejected=labels.rejected,
         bad=[*captured.bad, *bad_labels],
     )
-    documents = _documents(reports, scope, read, captured.measured, baselines, definition)
+    documents = _documents(reports, scope, read, captured.measured, baselines, baseline_files, definition)
     written = write_files(options.out, documents)
     status = 3 if any(reports.violations.values()) else 0
     if all(state == "NOT_EVALUATED" for state, _ in reports.states.values()):
@@ -244,6 +248,7 @@ def _documents(
     read: Read,
     measured: Measurement,
     baselines: Baselines,
+    baseline_files: Mapping[str, Document],
     definition: Definition | None,
 ) -> dict[str, bytes]:
     """Every file by its path."""
@@ -264,7 +269,17 @@ def _documents(
             documents[f"{folder}/{name}"] = body
         own = own_findings(scope, read, measured, labelled, broken, monitor_type, state, reason)
         documents[f"{folder}/evaluation.json"] = encode_json(own)
+    documents["report.html"] = _page(documents, baseline_files)
     return documents
+
+
+def _page(documents: Mapping[str, bytes], baseline_files: Mapping[str, Document]) -> bytes:
+    """What was written, for people."""
+    decoded: dict[str, dict[str, Document]] = {}
+    for path, body in documents.items():
+        folder, _, name = path.partition("/")
+        decoded.setdefault(_TYPES[folder], {})[name] = msgspec.json.decode(body)
+    return html_report(decoded, baseline_files)
 
 
 def _loss(reports: Reports) -> float | None:

@@ -395,6 +395,7 @@ class Inputs(Struct, forbid_unknown_fields=True):
     requests: Count
     rows: Count
     repeated_requests: Count
+    requests_elsewhere: Count
     label_objects: Count
     labelled_rows: Count
     label_coverage: Share
@@ -475,6 +476,7 @@ class Evaluation(Struct, forbid_unknown_fields=True, kw_only=True):
     inputs: Inputs
     bad_lines: BadLines
     bad_records: dict[str, BadRecords]
+    noted_records: dict[str, BadRecords]
     broken: list[str]
     settled: bool
     served_loss: float | None

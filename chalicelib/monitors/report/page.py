@@ -17,7 +17,6 @@ from chalicelib.monitors.baseline import (
     MODEL_CONSTRAINTS,
     MODEL_STATISTICS,
 )
-from chalicelib.monitors.model_quality import snake_case
 from chalicelib.monitors.report.distributions import distributions
 from chalicelib.monitors.report.markup import (
     Markup,
@@ -33,6 +32,7 @@ from chalicelib.monitors.report.markup import (
 )
 from chalicelib.monitors.report.quality import attribution, bias, metrics_of, model_quality, undefined_metrics
 from chalicelib.monitors.report.style import STYLE
+from chalicelib.monitors.spelling import snake_case
 
 TITLES = {
     "DataQuality": "Data quality",
