@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,15 +26,19 @@ from chalicelib.monitors.findings import Labelled, Read, Scope, own_findings
 from chalicelib.monitors.measurement import Measurement, Subject, measure
 from chalicelib.monitors.report.page import html_report
 from chalicelib.records.attributes import Attributes
-from chalicelib.records.capture import CapturedRequest, read_captures
+from chalicelib.records.capture import CapturedRequest
+from chalicelib.records.files import kind_of
 from chalicelib.records.ground_truth import Label, Resolved, read_ground_truth, resolve
 from chalicelib.records.payload import PayloadError, rows_of
+from chalicelib.records.preprocess import Preprocessor
 from chalicelib.records.segment import BadInput
-from chalicelib.records.table import to_table
+from chalicelib.records.table import is_about, to_table
 from cli.alignment import aligned
 from cli.attribute_options import add_options, attributes_of, definition_of
+from cli.captures import Requests, requests_of, transforms_of
 from cli.output import write_files
 from cli.places import File, beside, file_of, files_of
+from cli.preprocess import load_preprocessor
 from cli.progress import Progress
 from cli.rebuild import parse_time
 
@@ -57,9 +61,11 @@ class Captured(msgspec.Struct):
     measured: Measurement = Measurement()
     requests: int = 0
     outside: int = 0
+    elsewhere: int = 0
     first: datetime | None = None
     last: datetime | None = None
     bad: list[BadInput] = []
+    more_bad: int = 0
 
 
 def read_labels(files: Sequence[File], conflict: Any, progress: Progress) -> tuple[Resolved, list[BadInput]]:
@@ -82,6 +88,7 @@ def read_all(
     files: Sequence[File],
     labels: Mapping[str, Label],
     subject_of: Callable[[CapturedRequest], Subject],
+    preprocess: Preprocessor | None,
     since: datetime | None,
     until: datetime | None,
     progress: Progress,
@@ -89,36 +96,53 @@ def read_all(
     """Measure the requests of the files from `since` to `until`; an event that comes twice is counted once.
 
     `subject_of` is asked once, with the first request that both was asked and answered, or else with the first one.
+    Merged records bring their labels; one of `labels` comes before them.
     """
     found, seen, subject = Captured(), set[str](), None
-    for file in files:
-        try:
-            content = read_captures(file.read(), file.name)
-        except UnreadableError as error:
-            found.bad.append(BadInput(file.name, 0, error.reason))
-            progress.advance(file.size)
-            continue
-        found.bad += [BadInput(file.name, line.line, line.reason) for line in content.bad_lines]
+    for part in _parts(files, progress):
+        found.bad += part.bad
+        found.more_bad += part.more_bad
         inside = [
             one
-            for one in content.requests
+            for one in part.requests
             if (since is None or since <= one.inference_time) and (until is None or one.inference_time < until)
         ]
-        found.outside += len(content.requests) - len(inside)
-        fresh = {one.event_id: one for one in inside if one.event_id not in seen}
-        found.measured += Measurement(repeated=len(inside) - len(fresh))
-        if fresh:
-            requests = list(fresh.values())
-            subject = subject or subject_of(next((one for one in requests if one.input and one.output), requests[0]))
-            table = to_table(requests, labels, subject.attributes)
-            found.measured += measure(table, subject)
-            times = [one.inference_time for one in requests]
-            found.first = min([*times, *([found.first] if found.first else [])])
-            found.last = max([*times, *([found.last] if found.last else [])])
-            found.requests += len(requests)
-            seen.update(fresh)
-        progress.advance(file.size)
+        found.outside += len(part.requests) - len(inside)
+        if not inside:
+            continue
+        subject = subject or subject_of(next((one for one in inside if one.input and one.output), inside[0]))
+        ours = [one for one in inside if is_about(one, subject.attributes)]
+        found.elsewhere += len(inside) - len(ours)
+        fresh = {one.event_id: one for one in ours if one.event_id not in seen}
+        found.measured += Measurement(repeated=len(ours) - len(fresh))
+        if not fresh:
+            continue
+        requests = list(fresh.values())
+        known = {**{label.id: label for label in part.labels}, **labels} if part.labels else labels
+        found.measured += measure(to_table(requests, known, subject.attributes, preprocess), subject)
+        times = [one.inference_time for one in requests]
+        found.first = min([*times, *([found.first] if found.first else [])])
+        found.last = max([*times, *([found.last] if found.last else [])])
+        found.requests += len(requests)
+        seen.update(fresh)
     return found, subject
+
+
+def _parts(files: Sequence[File], progress: Progress) -> Iterator[Requests]:
+    """The requests of every file; what manifests name comes last."""
+    manifests: list[tuple[File, bytes]] = []
+    for file in files:
+        try:
+            body = file.read()
+        except UnreadableError as error:
+            yield Requests(bad=[BadInput(file.name, 0, error.reason)])
+            continue
+        if kind_of(body) == "manifest":
+            manifests.append((file, body))
+        else:
+            yield requests_of(file, body)
+        progress.advance(file.size)
+    yield from transforms_of(manifests)
 
 
 def read_baselines(folder: str) -> tuple[Baselines, dict[str, Document]]:
@@ -145,15 +169,21 @@ def read_baselines(folder: str) -> tuple[Baselines, dict[str, Document]]:
     return Baselines(**found, source=folder), files
 
 
-def named_columns(attributes: Attributes, constraints: Document | None, request: CapturedRequest) -> Attributes:
+def named_columns(
+    attributes: Attributes, constraints: Document | None, request: CapturedRequest, preprocessed: bool
+) -> Attributes:
     """The attributes with the names that the baseline has for CSV columns, where none are declared.
 
     Model Monitor lays a record out as its outputs and then its inputs. A baseline of as many columns as an input has
     names the inputs; one of as many as output and input have together names both.
     """
     names = [str(feature["name"]) for feature in (constraints or {}).get("features", [])]
+    if attributes.features or not names:
+        return attributes
+    if preprocessed:  # its records are objects: the baseline's names are their keys
+        return msgspec.structs.replace(attributes, features=tuple(names))
     width, answered = _width(request.input), _width(request.output)
-    if attributes.features or not names or width is None:
+    if width is None:
         return attributes
     outputs = len(names) - width
     if answered is None or outputs != answered:
@@ -183,6 +213,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     until = parse_time(options.end, "--end") if options.end else None
     if since and until and since >= until:
         raise MisconfiguredError("--end", options.end, f"a time after --start {options.start}")
+    preprocess = load_preprocessor(options.preprocess) if options.preprocess else None
     baselines, baseline_files = read_baselines(options.baseline)
     captures = files_of(options.captures, "--captures")
     label_files = files_of(options.ground_truth, "--ground-truth") if options.ground_truth else []
@@ -193,7 +224,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     def subject_of(request: CapturedRequest) -> Subject:
         attributes = definition.attributes if definition else given or Attributes()
         return Subject(
-            attributes=named_columns(attributes, baselines.data_quality_constraints, request),
+            attributes=named_columns(attributes, baselines.data_quality_constraints, request, preprocess is not None),
             bias=definition.bias if definition else None,
             attribution=definition.attribution if definition else None,
         )
@@ -201,7 +232,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     conflict = definition.labels.conflict if definition else "latest"
     with Progress("reading", sum(file.size for file in (*captures, *label_files))) as progress:
         labels, bad_labels = read_labels(label_files, conflict, progress)
-        captured, subject = read_all(captures, labels.by_id, subject_of, since, until, progress)
+        captured, subject = read_all(captures, labels.by_id, subject_of, preprocess, since, until, progress)
     if subject is None or captured.first is None or captured.last is None:
         return _nothing(options.captures, captured, since, until), 1
     start = since or captured.first.replace(minute=0, second=0, microsecond=0)
@@ -232,6 +263,8 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         labels_conflicting=labels.conflicting,
         labels_rejected=labels.rejected,
         bad=[*captured.bad, *bad_labels],
+        more_bad=captured.more_bad,
+        elsewhere=captured.elsewhere,
     )
     documents = _documents(reports, scope, read, captured.measured, baselines, baseline_files, definition)
     written = write_files(options.out, documents)
@@ -288,7 +321,7 @@ def _loss(reports: Reports) -> float | None:
     if body is None:
         return None
     [metrics] = [value for key, value in msgspec.json.decode(body).items() if key.endswith("_metrics")]
-    return metrics["mae"]["value"] if "mae" in metrics else 1.0 - metrics["accuracy"]["value"]
+    return float(metrics["mae"]["value"] if "mae" in metrics else 1.0 - metrics["accuracy"]["value"])
 
 
 def _source(file: File, definition: Definition | None) -> tuple[str, str]:
@@ -305,12 +338,14 @@ def _nothing(place: str, captured: Captured, since: datetime | None, until: date
     if captured.outside:
         lines[0] += f" from {_iso(since) if since else 'the beginning'} to {_iso(until) if until else 'the end'}"
         lines.append(f"{captured.outside:,} requests are outside of that time")
-    return "\n".join([*lines, *_bad(captured.bad)])
+    return "\n".join([*lines, *_bad(captured.bad, captured.more_bad)])
 
 
-def _bad(bad: Sequence[BadInput]) -> list[str]:
+def _bad(bad: Sequence[BadInput], more: int) -> list[str]:
+    if not bad:
+        return []
     lines = [f"  {each.key}{f' line {each.line}' if each.line else ''}: {each.reason}" for each in bad[:5]]
-    return [f"{len(bad):,} lines or files cannot be read:", *lines, *(["  …"] if len(bad) > 5 else [])] if bad else []
+    return [f"{len(bad) + more:,} lines or files cannot be read:", *lines, *(["  …"] if len(bad) > 5 else [])]
 
 
 def _text(scope: Scope, read: Read, captured: Captured, reports: Reports, written: Sequence[str]) -> str:
@@ -321,9 +356,12 @@ def _text(scope: Scope, read: Read, captured: Captured, reports: Reports, writte
         f"{scope.monitor}: {scope.start} to {scope.end}",
         f"captures      {read.capture_files:,} files, {read.requests:,} requests, {measured.rows:,} rows{outside}",
         f"ground truth  {read.label_objects:,} files, {measured.labelled:,} rows labelled ({share:.1%})",
-        *_bad(read.bad),
+        *_bad(read.bad, read.more_bad),
     ]
-    lines += [f"{found.count:,} rows: {reason}" for reason, found in measured.bad_records.items()]
+    if captured.elsewhere:
+        lines.append(f"{captured.elsewhere:,} requests were answered by another model or inference component")
+    for records in (measured.bad_records, measured.noted_records):
+        lines += [f"{found.count:,} rows: {reason}" for reason, found in records.items()]
     lines.append("")
     rows = [("MONITOR", "STATUS", "VIOLATIONS", "WHY")]
     for monitor_type, (state, reason) in reports.states.items():
@@ -357,7 +395,7 @@ def _json(scope: Scope, read: Read, captured: Captured, reports: Reports, writte
         "requests_outside": captured.outside,
         "rows": captured.measured.rows,
         "labelled_rows": captured.measured.labelled,
-        "unreadable": len(read.bad),
+        "unreadable": len(read.bad) + read.more_bad,
         "monitors": {
             FOLDERS[monitor_type]: {  # type: ignore[index]
                 "status": state,
@@ -381,6 +419,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--captures", required=True, metavar="PATH", help="a file, a folder or s3://…")
     parser.add_argument("--ground-truth", metavar="PATH", help="label files: a file, a folder or s3://…")
     parser.add_argument("--baseline", required=True, metavar="DIR", help="what `plumbline baseline` wrote, or s3://…")
+    parser.add_argument(
+        "--preprocess", type=Path, metavar="FILE.py", help="a script with Model Monitor's preprocess_handler"
+    )
     parser.add_argument("--start", metavar="T", help="only requests at or after this; UTC unless it says else")
     parser.add_argument("--end", metavar="T", help="and before this")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder that files are written to")

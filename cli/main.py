@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -141,5 +142,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def program() -> int:
+    """`plumbline` as a process of its own: it ends without words when the reader of its output goes away (`| head`)."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    return main()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())
