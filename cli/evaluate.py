@@ -26,15 +26,18 @@ from chalicelib.monitors.findings import Labelled, Read, Scope, own_findings
 from chalicelib.monitors.measurement import Measurement, Subject, measure
 from chalicelib.monitors.report.page import html_report
 from chalicelib.records.attributes import Attributes
-from chalicelib.records.capture import CapturedRequest, read_captures
+from chalicelib.records.capture import CapturedRequest
 from chalicelib.records.ground_truth import Label, Resolved, read_ground_truth, resolve
 from chalicelib.records.payload import PayloadError, rows_of
+from chalicelib.records.preprocess import Preprocessor
 from chalicelib.records.segment import BadInput
-from chalicelib.records.table import to_table
+from chalicelib.records.table import is_about, to_table
 from cli.alignment import aligned
 from cli.attribute_options import add_options, attributes_of, definition_of
+from cli.captured import read_requests
 from cli.output import write_files
 from cli.places import File, beside, file_of, files_of
+from cli.preprocess import load_preprocessor
 from cli.progress import Progress
 from cli.rebuild import parse_time
 
@@ -60,6 +63,8 @@ class Captured(msgspec.Struct):
     first: datetime | None = None
     last: datetime | None = None
     bad: list[BadInput] = []
+    more_bad: int = 0
+    elsewhere: int = 0
 
 
 def read_labels(files: Sequence[File], conflict: Any, progress: Progress) -> tuple[Resolved, list[BadInput]]:
@@ -85,32 +90,35 @@ def read_all(
     since: datetime | None,
     until: datetime | None,
     progress: Progress,
+    preprocess: Preprocessor | None = None,
 ) -> tuple[Captured, Subject | None]:
     """Measure the requests of the files from `since` to `until`; an event that comes twice is counted once.
 
     `subject_of` is asked once, with the first request that both was asked and answered, or else with the first one.
+    Labels of merged records count beside `labels`. `preprocess` stands between requests and their records.
     """
     found, seen, subject = Captured(), set[str](), None
     for file in files:
-        try:
-            content = read_captures(file.read(), file.name)
-        except UnreadableError as error:
-            found.bad.append(BadInput(file.name, 0, error.reason))
-            progress.advance(file.size)
-            continue
-        found.bad += [BadInput(file.name, line.line, line.reason) for line in content.bad_lines]
+        content = read_requests(file)
+        found.bad += content.bad
+        found.more_bad += content.more_bad
         inside = [
             one
             for one in content.requests
             if (since is None or since <= one.inference_time) and (until is None or one.inference_time < until)
         ]
         found.outside += len(content.requests) - len(inside)
+        if inside:
+            subject = subject or subject_of(next((one for one in inside if one.input and one.output), inside[0]))
+            ours = [one for one in inside if is_about(one, subject.attributes)]
+            found.elsewhere += len(inside) - len(ours)
+            inside = ours
         fresh = {one.event_id: one for one in inside if one.event_id not in seen}
         found.measured += Measurement(repeated=len(inside) - len(fresh))
-        if fresh:
+        if fresh and subject:
             requests = list(fresh.values())
-            subject = subject or subject_of(next((one for one in requests if one.input and one.output), requests[0]))
-            table = to_table(requests, labels, subject.attributes)
+            known = {**labels, **content.labels} if content.labels else labels
+            table = to_table(requests, known, subject.attributes, preprocess)
             found.measured += measure(table, subject)
             times = [one.inference_time for one in requests]
             found.first = min([*times, *([found.first] if found.first else [])])
@@ -190,10 +198,14 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     if definition:
         wanted = definition.monitor_types
 
+    preprocess = load_preprocessor(options.preprocess) if options.preprocess else None
+
     def subject_of(request: CapturedRequest) -> Subject:
         attributes = definition.attributes if definition else given or Attributes()
+        if preprocess is None:  # whose records have names of their own
+            attributes = named_columns(attributes, baselines.data_quality_constraints, request)
         return Subject(
-            attributes=named_columns(attributes, baselines.data_quality_constraints, request),
+            attributes=attributes,
             bias=definition.bias if definition else None,
             attribution=definition.attribution if definition else None,
         )
@@ -201,7 +213,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     conflict = definition.labels.conflict if definition else "latest"
     with Progress("reading", sum(file.size for file in (*captures, *label_files))) as progress:
         labels, bad_labels = read_labels(label_files, conflict, progress)
-        captured, subject = read_all(captures, labels.by_id, subject_of, since, until, progress)
+        captured, subject = read_all(captures, labels.by_id, subject_of, since, until, progress, preprocess)
     if subject is None or captured.first is None or captured.last is None:
         return _nothing(options.captures, captured, since, until), 1
     start = since or captured.first.replace(minute=0, second=0, microsecond=0)
@@ -232,6 +244,8 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         labels_conflicting=labels.conflicting,
         labels_rejected=labels.rejected,
         bad=[*captured.bad, *bad_labels],
+        more_bad=captured.more_bad,
+        elsewhere=captured.elsewhere,
     )
     documents = _documents(reports, scope, read, captured.measured, baselines, baseline_files, definition)
     written = write_files(options.out, documents)
@@ -385,5 +399,11 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--end", metavar="T", help="and before this")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder that files are written to")
     add_options(parser, "0-based CSV index or JMESPath")
+    parser.add_argument(
+        "--preprocess",
+        type=Path,
+        metavar="FILE.py",
+        help="a script with preprocess_handler(inference_record); it is run",
+    )
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(run=run)
