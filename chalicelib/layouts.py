@@ -64,6 +64,9 @@ class RequestMetadata(Struct, rename="camel"):
     event_id: str
     inference_id: str | UnsetType = UNSET
     inference_time: str | UnsetType = UNSET
+    custom_attributes: list[str] | UnsetType = UNSET
+    target_model: str | UnsetType = UNSET
+    inference_component_name: str | UnsetType = UNSET
 
 
 class MergedLine(Struct, rename="camel"):

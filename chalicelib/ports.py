@@ -195,6 +195,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     config_name: str
     status: str  # InService | Creating | Updating | Failed | ... (the API's spelling)
     last_modified: datetime
+    # How many of a hundred requests its data capture keeps; None where nothing is captured.
+    sampling_percentage: int | None = None
 
 
 class ProcessingJob(msgspec.Struct, frozen=True):

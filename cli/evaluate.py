@@ -175,7 +175,8 @@ def named_columns(
     """The attributes with the names that the baseline has for CSV columns, where none are declared.
 
     Model Monitor lays a record out as its outputs and then its inputs. A baseline of as many columns as an input has
-    names the inputs; one of as many as output and input have together names both.
+    names the inputs; one of as many as output and input have together names both. A transform's output that was
+    joined with its input has the input's columns first.
     """
     names = [str(feature["name"]) for feature in (constraints or {}).get("features", [])]
     if attributes.features or not names:
@@ -183,6 +184,9 @@ def named_columns(
     if preprocessed:  # its records are objects: the baseline's names are their keys
         return msgspec.structs.replace(attributes, features=tuple(names))
     width, answered = _width(request.input), _width(request.output)
+    joined = request.is_batch and request.input is None and request.output and request.output.encoding == "CSV"
+    if joined and answered:
+        width, answered = min(answered - 1, len(names)), 1
     if width is None:
         return attributes
     outputs = len(names) - width

@@ -123,12 +123,14 @@ class SageMakerApi:
         """DescribeEndpoint. Raises NotFoundError."""
         with _absent_as_not_found(f"endpoint {name}"):
             answer = self._client.describe_endpoint(EndpointName=name)
+        capture = answer.get("DataCaptureConfig", {})
         return Endpoint(
             name=answer["EndpointName"],
             # Absent while an endpoint that failed at creation waits to be deleted.
             config_name=answer.get("EndpointConfigName", ""),
             status=answer["EndpointStatus"],
             last_modified=answer["LastModifiedTime"].astimezone(UTC),
+            sampling_percentage=capture.get("CurrentSamplingPercentage") if capture.get("EnableCapture") else None,
         )
 
     def describe_endpoint_config(self, name: str) -> Mapping[str, Any]:

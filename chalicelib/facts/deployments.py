@@ -11,14 +11,18 @@ from datetime import UTC, datetime
 import msgspec
 
 from chalicelib.facts.document import load_all, put_if_absent
-from chalicelib.ports import Ledger
+from chalicelib.ports import Endpoint, Ledger
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """At `at` the endpoint began to change (`config_name` "": events name the old one), or came into service."""
+    """At `at` the endpoint began to change (`config_name` "": events name the old one), or came into service.
+
+    `sampling_percentage`: what its data capture kept of a hundred requests then, where that was known.
+    """
 
     at: datetime
     config_name: str = ""
+    sampling_percentage: int | None = None
 
 
 class Deployment(msgspec.Struct, frozen=True):
@@ -27,6 +31,7 @@ class Deployment(msgspec.Struct, frozen=True):
     config_name: str
     began: datetime
     ended: datetime | None
+    sampling_percentage: int | None = None
 
 
 def mark_updating(ledger: Ledger, endpoint: str, at: datetime) -> None:
@@ -34,9 +39,11 @@ def mark_updating(ledger: Ledger, endpoint: str, at: datetime) -> None:
     put_if_absent(ledger, f"ENDPOINT#{endpoint}", f"UPDATING#{_name(at)}", Mark(at))
 
 
-def mark_in_service(ledger: Ledger, endpoint: str, config_name: str, at: datetime) -> None:
-    """The endpoint is in service with a configuration since `at` (also after a failed update: with the old one)."""
-    put_if_absent(ledger, f"ENDPOINT#{endpoint}", f"IN_SERVICE#{_name(at)}#{config_name}", Mark(at, config_name))
+def mark_in_service(ledger: Ledger, endpoint: Endpoint) -> None:
+    """The endpoint is in service with its configuration (also after a failed update: with the old one)."""
+    at, config_name = endpoint.last_modified, endpoint.config_name
+    mark = Mark(at, config_name, endpoint.sampling_percentage)
+    put_if_absent(ledger, f"ENDPOINT#{endpoint.name}", f"IN_SERVICE#{_name(at)}#{config_name}", mark)
 
 
 def timeline(ledger: Ledger, endpoint: str) -> list[Deployment]:
@@ -48,7 +55,7 @@ def timeline(ledger: Ledger, endpoint: str) -> list[Deployment]:
         if not mark.config_name:
             began = began or mark.at
         else:
-            deployments.append(Deployment(mark.config_name, began or mark.at, mark.at))
+            deployments.append(Deployment(mark.config_name, began or mark.at, mark.at, mark.sampling_percentage))
             began = None
     if began is not None:
         deployments.append(Deployment("", began, None))

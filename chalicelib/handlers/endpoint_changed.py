@@ -34,7 +34,7 @@ def _record(services: Services, event: EndpointChanged) -> None:
     except NotFoundError:
         return
     if endpoint.status == "InService":
-        deployments.mark_in_service(services.ledger, event.name, endpoint.config_name, endpoint.last_modified)
+        deployments.mark_in_service(services.ledger, endpoint)
 
 
 def _restate_touched_windows(services: Services, monitor: str, event: EndpointChanged) -> None:

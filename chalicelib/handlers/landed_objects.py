@@ -20,7 +20,7 @@ from chalicelib.wiring import Services
 FIRST_BYTES = 256
 
 # More is not read: the functions' memory is a small multiple of it. Captures are flushed about once a minute.
-MOST_BYTES = 64_000_000
+MOST_BYTES = 50_000_000
 
 
 class Landed(msgspec.Struct, frozen=True):

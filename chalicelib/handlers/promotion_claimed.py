@@ -158,7 +158,7 @@ def _deploy(services: Services, definition: Definition, claim: PromotionClaim, c
     if endpoint.status in ("Creating", "Updating", "SystemUpdating", "RollingBack"):
         return
     if endpoint.status == "InService":
-        deployments.mark_in_service(services.ledger, definition.endpoint, endpoint.config_name, endpoint.last_modified)
+        deployments.mark_in_service(services.ledger, endpoint)
     if endpoint.config_name != claim.config_name or endpoint.status != "InService":
         reason = f"the endpoint is {endpoint.status} with {endpoint.config_name} instead of {claim.config_name}"
         _end(services, definition, claim, "FAILED", reason)

@@ -213,7 +213,11 @@ def _named_sources(named: Inputs) -> list[labels.Source]:
 def _spans(services: Services, definition: Definition, window: Window) -> Sequence[Span]:
     """The part of the endpoint's timeline that can matter to the window."""
     timeline = deployments.timeline(services.ledger, definition.endpoint)
-    return [Span(each.config_name, each.began, each.ended) for each in timeline if each.began < window.end]
+    return [
+        Span(each.config_name, each.began, each.ended, each.sampling_percentage)
+        for each in timeline
+        if each.began < window.end
+    ]
 
 
 def baselines(

@@ -48,12 +48,13 @@ _NEEDS_LABELS = ("ModelQuality", "ModelBias")
 class Span(msgspec.Struct, frozen=True):
     """A stretch of the deployment timeline: `config_name` answered from `since` on, after a transition from `began`.
 
-    `since` None: the transition still lasts.
+    `since` None: the transition still lasts. `sampling_percentage`: how many of a hundred requests were captured.
     """
 
     config_name: str
     began: datetime
     since: datetime | None
+    sampling_percentage: int | None = None
 
 
 class Baselines(msgspec.Struct, frozen=True, kw_only=True):
@@ -348,7 +349,7 @@ def _quality(task: Task, table: Table) -> _Quality:
     steady = answered & ~_transition_rows(table, task.deployments)
     known = steady & ~np.isnan(table.labels)
     segments = []
-    for name, began, rows in _segments(table, task):
+    for name, began, sampling, rows in _segments(table, task):
         labelled = rows & known
         if not (rows & steady).any():
             continue
@@ -359,6 +360,7 @@ def _quality(task: Task, table: Table) -> _Quality:
                 "rows": int((rows & steady).sum()),
                 "labelled": int(labelled.sum()),
                 "loss": _loss(table, labelled),
+                "sampling_percentage": sampling,
             }
         )
     labelled_rows, steady_rows = int(known.sum()), int(steady.sum())
@@ -370,18 +372,18 @@ def _loss(table: Table, rows: npt.NDArray[np.bool_]) -> float | None:
     return loss_of(table.predictions[rows], table.labels[rows], table.problem_type) if rows.any() else None
 
 
-def _segments(table: Table, task: Task) -> list[tuple[str, str, npt.NDArray[np.bool_]]]:
-    """(configuration, ISO time from which it answered within the window, its rows), oldest first."""
+def _segments(table: Table, task: Task) -> list[tuple[str, str, int | None, npt.NDArray[np.bool_]]]:
+    """(configuration, ISO time from which it answered within the window, sampling, its rows), oldest first."""
     ended = [span for span in task.deployments if span.since is not None and span.since < task.window.end]
-    edges = [("not known", task.window.start)]
+    edges: list[tuple[str, datetime, int | None]] = [("not known", task.window.start, None)]
     for span in sorted(ended, key=lambda span: span.began):
         assert span.since is not None
-        edges.append((span.config_name, max(span.since, task.window.start)))
+        edges.append((span.config_name, max(span.since, task.window.start), span.sampling_percentage))
     segments = []
-    for number, (name, began) in enumerate(edges):
+    for number, (name, began, sampling) in enumerate(edges):
         until = edges[number + 1][1] if number + 1 < len(edges) else task.window.end
         rows = (table.times >= began.timestamp()) & (table.times < until.timestamp())
-        segments.append((name, began.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), rows))
+        segments.append((name, began.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), sampling, rows))
     return segments
 
 

@@ -427,13 +427,15 @@ class BadRecords(Struct, forbid_unknown_fields=True):
 
 
 class Segment(Struct, forbid_unknown_fields=True):
-    """What one model answered: `from` when on, and what was lost (null without labels)."""
+    """What one model answered: `from` when on, what was lost (null without labels), and how many of a hundred requests
+    were captured (null where that is not known)."""
 
     config_name: str
     since: str = msgspec.field(name="from")
     rows: Count
     labelled: Count
     loss: float | None
+    sampling_percentage: Annotated[int, Meta(ge=0, le=100)] | None
 
 
 class Deviations(Struct, forbid_unknown_fields=True):

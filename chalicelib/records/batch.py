@@ -22,7 +22,6 @@ from chalicelib.records.capture import (
     UntimedError,
     lines_of,
     plausible,
-    refuse_if_hopeless,
 )
 
 ID, TIME = "SageMakerInferenceId", "SageMakerInferenceTime"
@@ -74,7 +73,7 @@ def read_transform(body: bytes, where: str, asked: bytes | None = None, started:
         if len(questions) != len(documents):
             raise UnreadableError(where, f"{len(documents)} lines of output for {len(questions)} lines of input")
     requests: list[CapturedRequest] = []
-    bad_lines = BadLines()
+    bad_lines = BadLines(where, "a record of a transform's output")
     for position, (number, line) in enumerate(documents):
         try:
             is_json = line.lstrip()[:1] == b"{"
@@ -91,8 +90,8 @@ def read_transform(body: bytes, where: str, asked: bytes | None = None, started:
                 )
             )
         except UNREADABLE as error:
-            bad_lines.add(number, error)
-    refuse_if_hopeless(where, len(requests), bad_lines, "a record of a transform's output")
+            bad_lines.add(number, error, len(requests))
+    bad_lines.refuse_if_hopeless(len(requests))
     return CaptureFile(requests, bad_lines.named, bad_lines.more)
 
 

@@ -31,6 +31,8 @@ class Payload(msgspec.Struct, frozen=True, gc=False, rename={"content_type": "ob
 
 # Bad lines that are named one by one; beyond them they are counted.
 MOST_BAD_LINES = 10_000
+# A file that begins with more of them than these and this many to each good line is garbage: reading on is slow.
+_BAD_TO_A_GOOD_ONE = 100
 
 
 class BadLine(msgspec.Struct, frozen=True, gc=False):
@@ -76,18 +78,41 @@ class CaptureFile(msgspec.Struct, frozen=True):
 
 
 class BadLines:
-    """Collects the lines of a file that could not be read."""
+    """Collects the lines of a file that could not be read.
 
-    def __init__(self) -> None:
+    `where` names the file, `expected` what its lines should be.
+    """
+
+    def __init__(self, where: str, expected: str) -> None:
         self.named: list[BadLine] = []
         self.more = 0
+        self._where = where
+        self._expected = expected
 
-    def add(self, line: int, error: Exception) -> None:
-        """Note a line and why it was refused."""
+    def add(self, line: int, error: Exception, good: int) -> None:
+        """Note a line and why it was refused. Raises UnreadableError for a file that is nearly nothing else.
+
+        `good` is how many lines before it could be read.
+        """
         if len(self.named) < MOST_BAD_LINES:
             self.named.append(BadLine(line, reason_of(error)))
-        else:
-            self.more += 1
+            return
+        self.more += 1
+        if self._count > MOST_BAD_LINES + _BAD_TO_A_GOOD_ONE * good:
+            raise self._unreadable(f"{good or 'none'} of the first {self._count + good} lines")
+
+    def refuse_if_hopeless(self, good: int) -> None:
+        """Raise UnreadableError when the file has lines and none of them could be read."""
+        if self.named and not good:
+            raise self._unreadable(f"none of {self._count} lines")
+
+    @property
+    def _count(self) -> int:
+        return len(self.named) + self.more
+
+    def _unreadable(self, share: str) -> UnreadableError:
+        first = self.named[0]
+        return UnreadableError(self._where, f"{share} is {self._expected}; line {first.line}: {first.reason}")
 
 
 class Metadata(msgspec.Struct, gc=False, rename="camel"):
@@ -182,26 +207,20 @@ def reason_of(error: Exception) -> str:
     return "not UTF-8 text" if isinstance(error, UnicodeError) else sys.intern(str(error))
 
 
-def refuse_if_hopeless(where: str, good: int, bad_lines: BadLines, expected: str) -> None:
-    """Raise UnreadableError when a file has lines and none of them could be read."""
-    if bad_lines.named and not good:
-        first, count = bad_lines.named[0], len(bad_lines.named) + bad_lines.more
-        raise UnreadableError(where, f"none of {count} lines is {expected}; line {first.line}: {first.reason}")
-
-
 def read_captures(body: bytes, where: str) -> CaptureFile:
     """Read a capture file; lines that cannot be read are counted and named, unknown keys are ignored.
 
     `where` names the file in errors. An empty body is an empty file. Raises UnreadableError when there are lines
-    that are not blank and none of them is a capture record. Layout: model-monitor formats, section 2.1.
+    that are not blank and none of them, or of the first 10,000 hardly one, is a capture record. Layout: model-monitor
+    formats, section 2.1.
     """
     requests: list[CapturedRequest] = []
-    bad_lines = BadLines()
+    bad_lines = BadLines(where, "a capture record")
     for number, line in lines_of(body):
         try:
             parsed = _decoder.decode(line)
             requests.append(request_of(parsed.capture_data, parsed.event_metadata))
         except UNREADABLE as error:
-            bad_lines.add(number, error)
-    refuse_if_hopeless(where, len(requests), bad_lines, "a capture record")
+            bad_lines.add(number, error, len(requests))
+    bad_lines.refuse_if_hopeless(len(requests))
     return CaptureFile(requests, bad_lines.named, bad_lines.more)

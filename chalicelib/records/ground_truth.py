@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from chalicelib.records.capture import UNREADABLE, BadLine, BadLines, lines_of, plausible, refuse_if_hopeless
+from chalicelib.records.capture import UNREADABLE, BadLine, BadLines, lines_of, plausible
 
 Conflict = Literal["latest", "first", "reject"]
 
@@ -90,7 +90,7 @@ def read_ground_truth(body: bytes, where: str, arrived: datetime) -> GroundTruth
     model-monitor formats, section 3.
     """
     labels: list[Label] = []
-    bad_lines = BadLines()
+    bad_lines = BadLines(where, "a ground-truth record")
     for number, line in lines_of(body):
         try:
             parsed = _decoder.decode(line)
@@ -108,8 +108,8 @@ def read_ground_truth(body: bytes, where: str, arrived: datetime) -> GroundTruth
                 )
             )
         except UNREADABLE as error:
-            bad_lines.add(number, error)
-    refuse_if_hopeless(where, len(labels), bad_lines, "a ground-truth record")
+            bad_lines.add(number, error, len(labels))
+    bad_lines.refuse_if_hopeless(len(labels))
     return GroundTruthFile(labels, bad_lines.named, bad_lines.more)
 
 

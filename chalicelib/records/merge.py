@@ -21,7 +21,6 @@ from chalicelib.records.capture import (
     Payload,
     Sides,
     lines_of,
-    refuse_if_hopeless,
     request_of,
 )
 from chalicelib.records.ground_truth import Label
@@ -77,7 +76,7 @@ def read_merged(body: bytes, where: str, batch_time: datetime | None = None) -> 
     and without one such lines are bad. Raises UnreadableError when there are lines and none is a merged record.
     """
     merged: list[MergedRequest] = []
-    bad_lines = BadLines()
+    bad_lines = BadLines(where, "a merged record")
     for number, line in lines_of(body):
         try:
             parsed = _decoder.decode(line)
@@ -85,8 +84,8 @@ def read_merged(body: bytes, where: str, batch_time: datetime | None = None) -> 
             label = Label(request.join_id, parsed.ground_truth_data.data, parsed.ground_truth_data.encoding)
             merged.append(MergedRequest(request, label))
         except UNREADABLE as error:
-            bad_lines.add(number, error)
-    refuse_if_hopeless(where, len(merged), bad_lines, "a merged record")
+            bad_lines.add(number, error, len(merged))
+    bad_lines.refuse_if_hopeless(len(merged))
     return Merged(merged, 0, bad_lines.named, bad_lines.more)
 
 

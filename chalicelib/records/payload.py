@@ -23,6 +23,8 @@ Row = list[Any] | dict[str, Any]
 
 # More records than this in one request are refused: each costs a hundred times its bytes. InvokeEndpoint takes 25 MB.
 MOST_RECORDS = 100_000
+# More values than this too: a CSV row of as many columns, or that many records with several.
+MOST_VALUES = 2_000_000
 # Brackets that a JSON record may need, before it is decoded.
 _BRACKETS = 10
 
@@ -115,6 +117,8 @@ def _is_csv(text: str, header: Sequence[str]) -> bool:
 def _json_content(text: str, is_lines: bool, noted: str) -> Content:
     if len(text) > MOST_RECORDS and text.count("[") + text.count("{") > _BRACKETS * MOST_RECORDS:
         raise _too_many()
+    if len(text) > MOST_VALUES and text.count(",") > MOST_VALUES:
+        raise _too_many("values", MOST_VALUES)
     documents: list[Any] = []
     if not is_lines:
         try:
@@ -136,11 +140,13 @@ def _from_json(text: str) -> Any:
         raise _NotJson from None
 
 
-def _too_many() -> PayloadError:
-    return PayloadError(f"more than {MOST_RECORDS} records in one request")
+def _too_many(things: str = "records", limit: int = MOST_RECORDS) -> PayloadError:
+    return PayloadError(f"more than {limit} {things} in one request")
 
 
 def _csv_rows(text: str, header: Sequence[str]) -> list[Row]:
+    if len(text) > MOST_VALUES and text.count(",") > MOST_VALUES:
+        raise _too_many("values", MOST_VALUES)
     if len(text) > MOST_RECORDS and text.count("\n") + text.count("\r") > 2 * MOST_RECORDS:
         raise _too_many()
     lists: list[list[str]]

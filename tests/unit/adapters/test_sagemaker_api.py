@@ -90,6 +90,31 @@ def test_absence_by_its_own_code(aws: Aws, method: str, describe: Callable[[Sage
 
 
 @pytest.mark.parametrize(
+    ("capture", "percentage"), [({}, None), ({"EnableCapture": False}, None), ({"EnableCapture": True}, 20)]
+)
+def test_how_much_an_endpoint_captures(aws: Aws, capture: dict[str, bool], percentage: int | None) -> None:
+    api, stubber = aws
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    described = {
+        "CaptureStatus": "Started",
+        "CurrentSamplingPercentage": 20,
+        "DestinationS3Uri": "s3://b/c",
+        "KmsKeyId": "k",
+    }
+    answer = {
+        "EndpointName": "e",
+        "EndpointArn": ARN + "endpoint/e",
+        "EndpointConfigName": "c",
+        "EndpointStatus": "InService",
+        "CreationTime": now,
+        "LastModifiedTime": now,
+        **({"DataCaptureConfig": {**described, **capture}} if capture else {}),
+    }
+    stubber.add_response("describe_endpoint", answer)
+    assert api.describe_endpoint("e").sampling_percentage == percentage
+
+
+@pytest.mark.parametrize(
     ("method", "ensure"),
     [
         ("create_model", lambda api: api.ensure_model({"ModelName": "m"})),

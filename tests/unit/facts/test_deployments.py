@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.facts.deployments import Deployment, mark_in_service, mark_updating, timeline
+from chalicelib.ports import Endpoint
 from tests.unit.facts.racing import NOW, memory_ledger
 
 # A mark as (minute, configuration); "" is the beginning of an update.
@@ -19,11 +20,15 @@ def at(minute: int) -> datetime:
     return NOW + timedelta(minutes=minute)
 
 
+def endpoint(config: str, since: datetime, sampling: int | None = None) -> Endpoint:
+    return Endpoint("churn", config, "InService", since, sampling)
+
+
 def timeline_of(marks: list[Mark]) -> list[tuple[str, int, int | None]]:
     ledger = memory_ledger()
     for minute, config in marks:
         if config:
-            mark_in_service(ledger, "churn", config, at(minute))
+            mark_in_service(ledger, endpoint(config, at(minute)))
         else:
             mark_updating(ledger, "churn", at(minute))
     mark_updating(ledger, "another", at(0))
@@ -78,6 +83,13 @@ def test_one_moment_in_two_zones_is_one_mark():
     east = timezone(timedelta(hours=10))
     for moment in (at(3), at(3).astimezone(east)):
         mark_updating(ledger, "churn", moment)
-        mark_in_service(ledger, "churn", "b", moment + timedelta(minutes=5))
+        mark_in_service(ledger, endpoint("b", moment + timedelta(minutes=5)))
     assert timeline(ledger, "churn") == [Deployment("b", at(3), at(8))]
     assert len(ledger.items) == 2
+
+
+def test_what_is_captured_of_a_hundred_requests_is_kept():
+    ledger = memory_ledger()
+    mark_in_service(ledger, endpoint("a", at(0), 20))
+    mark_in_service(ledger, endpoint("b", at(5)))
+    assert [each.sampling_percentage for each in timeline(ledger, "churn")] == [20, None]

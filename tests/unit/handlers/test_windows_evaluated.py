@@ -176,8 +176,8 @@ def test_a_file_that_is_no_json_is_quarantined_once_and_the_window_is_evaluated(
 def test_a_file_that_is_too_large_is_not_read_and_is_counted() -> None:
     world = quiet()
     world.capture(0, rows_of(0, 10))
-    key = world.put_capture(0, b"\n" * 64_000_001, "45")
-    labels_key = world.put_labels(b"\n" * 64_000_001, "large")
+    key = world.put_capture(0, b"\n" * 50_000_001, "45")
+    labels_key = world.put_labels(b"\n" * 50_000_001, "large")
     close(world, 0)
 
     records = [
@@ -186,13 +186,13 @@ def test_a_file_that_is_too_large_is_not_read_and_is_counted() -> None:
     ]
     assert {record["key"] for record in records} == {key, labels_key}
     for record in records:
-        assert (record["size"], record["first_bytes_hex"]) == (64_000_001, "")
-        assert record["reason"] == "64000001 bytes; at most 64000000 are read"
+        assert (record["size"], record["first_bytes_hex"]) == (50_000_001, "")
+        assert record["reason"] == "50000001 bytes; at most 50000000 are read"
     report = world.report(0, "data-quality")
     assert (report["inputs"]["rows"], report["inputs"]["capture_files"]) == (10, 2)
     assert report["bad_lines"] == {
         "count": 1,
-        "sample": [{"key": key, "line": 0, "reason": "64000001 bytes; at most 64000000 are read"}],
+        "sample": [{"key": key, "line": 0, "reason": "50000001 bytes; at most 50000000 are read"}],
     }
     assert world.permanent == world.failures == []
 

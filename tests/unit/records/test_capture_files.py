@@ -71,14 +71,22 @@ def test_what_else_the_metadata_may_hold():
 
 
 def test_bad_lines_are_named_up_to_a_limit_and_counted_beyond():
-    body = GOOD + b"\n" + b"x\n" * (MOST_BAD_LINES + 5)
+    body = GOOD + b"\n" + b"x\n" * (MOST_BAD_LINES + 5) + GOOD
     file = read_captures(body, "f")
-    assert (len(file.requests), len(file.bad_lines), file.more_bad_lines) == (1, MOST_BAD_LINES, 5)
-    with pytest.raises(UnreadableError, match=f"none of {MOST_BAD_LINES + 5} lines is a capture record; line 1:"):
-        read_captures(body[len(GOOD) + 1 :], "f")
+    assert (len(file.requests), len(file.bad_lines), file.more_bad_lines) == (2, MOST_BAD_LINES, 5)
     window = Window.of(file.requests[0].inference_time, timedelta(hours=1))
     requests = requests_of(with_files(Segment(), [SegmentFile("f", "etag", body)]), window)
     assert (len(requests.bad), requests.more_bad) == (MOST_BAD_LINES, 5)
+
+
+@pytest.mark.parametrize(
+    ("good", "reason"),
+    [(0, "none of the first 10001 lines is a capture record; line 1:"), (2, "2 of the first 10203 lines is a")],
+)
+def test_a_file_that_is_nearly_all_garbage_is_not_read_to_the_end(good, reason):
+    with pytest.raises(UnreadableError) as caught:
+        read_captures((GOOD + b"\n") * good + b"x\n" * (MOST_BAD_LINES + 10_000), "f")
+    assert caught.value.reason.startswith(reason)
 
 
 def test_bad_lines_are_named_by_number_and_reason_and_never_by_text():

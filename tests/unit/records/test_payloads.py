@@ -127,6 +127,12 @@ def test_too_many_records_are_refused(text):
         rows_of(Payload(text, "CSV" if text[0] in '1"' else "JSON"))
 
 
+@pytest.mark.parametrize("text", ["1," * 2_000_001, "[" + "0," * 2_000_001 + "0]"])
+def test_too_many_values_are_refused(text):
+    with pytest.raises(PayloadError, match="more than 2000000 values in one request"):
+        rows_of(Payload(text, "CSV" if text[0] == "1" else "JSON"))
+
+
 def test_as_many_as_are_allowed():
     assert len(rows_of(Payload("1\n" * 100_000, "CSV"))) == 100_000
     assert len(rows_of(Payload(json.dumps({"instances": [[1]] * 100_000}), "JSON"))) == 100_000
