@@ -73,9 +73,7 @@ def explainer_of(options: argparse.Namespace, definition: Definition | None) -> 
     if definition.attribution.columns:
         raise MisconfiguredError(_OPTION, endpoint, "nothing, as attribution.columns name what the model returns")
     if getattr(options, "preprocess", None):
-        raise MisconfiguredError(
-            _OPTION, endpoint, "no --preprocess beside it: a model is asked with what it was asked"
-        )
+        raise MisconfiguredError(_OPTION, endpoint, "no --preprocess beside it: models are asked as they were asked")
     if definition.attributes.problem_type == "MulticlassClassification":
         raise MisconfiguredError(_OPTION, endpoint, "a model that answers with a number, not with one of many classes")
     return Explainer(definition, endpoint, options.explain_calls)

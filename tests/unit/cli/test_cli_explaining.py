@@ -136,7 +136,18 @@ def test_what_cannot_be_explained_is_refused(
 ) -> None:
     _, err = call(capsys, 2, "baseline", table, "--explain-with", "quiet", "--out", tmp_path / "b")
     assert "--monitor FILE with ModelExplainability" in err
+    script = write(tmp_path / "script.py", ["def preprocess_handler(inference_record):", "    return {}"])
+    arguments = ("--baseline", tmp_path, "--monitor", monitor, "--preprocess", script, "--out", tmp_path / "o")
+    _, err = call(capsys, 2, "evaluate", "--captures", table, *arguments, "--explain-with", "quiet")
+    assert "no --preprocess beside it" in err
     document = json.loads(monitor.read_text())
+    document["attributes"]["problem_type"] = "MulticlassClassification"
+    monitor.write_text(json.dumps(document))
+    _, err = call(
+        capsys, 2, "baseline", table, "--monitor", monitor, "--out", tmp_path / "b", "--explain-with", "quiet"
+    )
+    assert "a model that answers with a number" in err
+    document["attributes"]["problem_type"] = "Regression"
     outputs = {"output_names": ["x", "y", "z"]}
     document["attributes"] |= outputs
     document["attribution"] = {"columns": outputs["output_names"]}
