@@ -255,6 +255,8 @@ def _check_attribution(attribution: AttributionSettings, attributes: Attributes)
     if not attribution.label:
         raise MisconfiguredError("label", "", "a name")
     columns, features = attribution.columns, attributes.features
+    if not columns and features and not attribution.expected_column:
+        return  # the model returns none
     if not features or len(columns) != len(features) or len(set(columns)) != len(columns):
         expected = (
             f"{len(features)} outputs, one for each of attributes.features" if features else "attributes.features"

@@ -155,6 +155,13 @@ def object_store() -> ObjectStore:
     return _services.objects if _services is not None else S3ObjectStore(client("s3"))
 
 
+def scorer() -> Scorer:
+    """Endpoints for commands that ask a model; the region is the AWS profile's own."""
+    from chalicelib.adapters.scorer import EndpointScorer
+
+    return _services.scorer if _services is not None else EndpointScorer(client("sagemaker-runtime"))
+
+
 def client(service: str, region: str | None = None) -> Any:
     """AWS's own client of a service: for the adapters, and for the commands that look at a whole account."""
     import boto3

@@ -20,6 +20,8 @@ from chalicelib.records.table import Table
 from chalicelib.states.profile import profile_of
 from cli.alignment import aligned
 from cli.attribute_options import add_options, attributes_of, definition_of
+from cli.explaining import add_options as add_explaining
+from cli.explaining import explainer_of
 from cli.output import write_files
 from cli.places import files_of
 from cli.tables import Columns, joined, read_table
@@ -89,6 +91,7 @@ def documents_of(
 def run(options: argparse.Namespace) -> tuple[str, int]:
     """The command: its output and its exit status."""
     definition = definition_of(options)
+    explainer = explainer_of(options, definition)
     if definition is None:
         attributes_of(options)  # what is wrong with them is told before a large table is read
     files = files_of(options.table, "TABLE")
@@ -100,6 +103,13 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
             "--ground-truth-attribute", roles.ground_truth, "a column with labels that can be read"
         )
     documents, missing = documents_of(table, definition, roles is not None, wiring.utc_now().isoformat())
+    told = ""
+    if explainer and definition and definition.attribution:
+        explainer.chosen.add(table)
+        statistics = baseline.read_statistics(documents[baseline.DATA_STATISTICS], baseline.DATA_STATISTICS)
+        found, told = explainer.explain(statistics)
+        documents[baseline.EXPLAINABILITY_CONSTRAINTS] = baseline.attribution_document(found, definition.attribution)
+        missing = [each for each in missing if not each.startswith("model explainability")]
     written = write_files(options.out, documents)
     bad = {reason: found.count for reason, found in table.bad.items()}
     if options.json:
@@ -114,6 +124,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     lines = [f"{len(table):,} rows, {len(table.features):,} features"]
     lines += [f"{count:,} of {len(table):,} rows left out of model quality: {reason}" for reason, count in bad.items()]
     lines += [f"not made: {each}" for each in missing]
+    lines += [told] if told else []
     lines += aligned([(path, f"{len(body):,} bytes") for path, body in zip(written, documents.values(), strict=True)])
     return "\n".join(lines), 0
 
@@ -130,5 +141,6 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder that files are written to")
     parser.add_argument("--no-header", action="store_true", help="a CSV without a header: columns _c0, _c1, …")
     add_options(parser, "a column's name")
+    add_explaining(parser)
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(run=run)

@@ -23,7 +23,7 @@ from chalicelib.monitors import baseline
 from chalicelib.monitors.documents import encode_json
 from chalicelib.monitors.evaluation import Asked, Baselines, Document, Reports, broken_parts, report
 from chalicelib.monitors.findings import Labelled, Read, Scope, own_findings
-from chalicelib.monitors.measurement import Measurement, Subject, measure
+from chalicelib.monitors.measurement import Measurement, Subject, measure, with_attributions
 from chalicelib.monitors.report.page import html_report
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.capture import CapturedRequest
@@ -36,6 +36,8 @@ from chalicelib.records.table import is_about, to_table
 from cli.alignment import aligned
 from cli.attribute_options import add_options, attributes_of, definition_of
 from cli.captures import Requests, requests_of, transforms_of
+from cli.explaining import Explainer, explainer_of
+from cli.explaining import add_options as add_explaining
 from cli.output import write_files
 from cli.places import File, beside, file_of, files_of
 from cli.preprocess import load_preprocessor
@@ -92,6 +94,7 @@ def read_all(
     since: datetime | None,
     until: datetime | None,
     progress: Progress,
+    explainer: Explainer | None = None,
 ) -> tuple[Captured, Subject | None]:
     """Measure the requests of the files from `since` to `until`; an event that comes twice is counted once.
 
@@ -119,7 +122,10 @@ def read_all(
             continue
         requests = list(fresh.values())
         known = {**{label.id: label for label in part.labels}, **labels} if part.labels else labels
-        found.measured += measure(to_table(requests, known, subject.attributes, preprocess), subject)
+        table = to_table(requests, known, subject.attributes, preprocess)
+        found.measured += measure(table, subject)
+        if explainer:
+            explainer.chosen.add(table)
         times = [one.inference_time for one in requests]
         found.first = min([*times, *([found.first] if found.first else [])])
         found.last = max([*times, *([found.last] if found.last else [])])
@@ -218,7 +224,10 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     if since and until and since >= until:
         raise MisconfiguredError("--end", options.end, f"a time after --start {options.start}")
     preprocess = load_preprocessor(options.preprocess) if options.preprocess else None
+    explainer = explainer_of(options, definition)
     baselines, baseline_files = read_baselines(options.baseline)
+    if explainer and baselines.data_quality_statistics is None:
+        raise MisconfiguredError("--baseline", options.baseline, f"{baseline.DATA_STATISTICS}, for --explain-with")
     captures = files_of(options.captures, "--captures")
     label_files = files_of(options.ground_truth, "--ground-truth") if options.ground_truth else []
     wanted: Sequence[str] = ("DataQuality", *(["ModelQuality"] if given else []))
@@ -236,9 +245,13 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     conflict = definition.labels.conflict if definition else "latest"
     with Progress("reading", sum(file.size for file in (*captures, *label_files))) as progress:
         labels, bad_labels = read_labels(label_files, conflict, progress)
-        captured, subject = read_all(captures, labels.by_id, subject_of, preprocess, since, until, progress)
+        captured, subject = read_all(captures, labels.by_id, subject_of, preprocess, since, until, progress, explainer)
     if subject is None or captured.first is None or captured.last is None:
         return _nothing(options.captures, captured, since, until), 1
+    told = ""
+    if explainer and baselines.data_quality_statistics:
+        explained, told = explainer.explain(baselines.data_quality_statistics)
+        captured.measured = with_attributions(captured.measured, explained)
     start = since or captured.first.replace(minute=0, second=0, microsecond=0)
     end = until or captured.last.replace(minute=0, second=0, microsecond=0) + _HOUR
     asked = Asked(
@@ -275,8 +288,10 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     status = 3 if any(reports.violations.values()) else 0
     if all(state == "NOT_EVALUATED" for state, _ in reports.states.values()):
         status = 1
-    answer = _json if options.json else _text
-    return answer(scope, read, captured, reports, written), status
+    if options.json:
+        return _json(scope, read, captured, reports, written), status
+    text = _text(scope, read, captured, reports, written)
+    return f"{told}\n{text}" if told else text, status
 
 
 def _documents(
@@ -430,5 +445,6 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--end", metavar="T", help="and before this")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder that files are written to")
     add_options(parser, "0-based CSV index or JMESPath")
+    add_explaining(parser)
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(run=run)

@@ -76,7 +76,8 @@ NOW = datetime(2026, 3, 1, 12, 59, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
-# What monitors say of their payloads: CSV by position, JSON by name, everything declared, nothing but classes.
+# What monitors say of their payloads: CSV by position, JSON by name, everything declared, nothing but classes, other
+# problem types.
 ATTRIBUTES = (
     Attributes(probability_attribute="0"),
     Attributes(
@@ -92,6 +93,8 @@ ATTRIBUTES = (
         inference_attribute="class",
     ),
     Attributes(inference_attribute="predicted_label", features_attribute="features"),
+    Attributes(problem_type="MulticlassClassification", inference_attribute="0"),
+    Attributes(problem_type="Regression", inference_attribute="0"),
 )
 
 
@@ -212,7 +215,11 @@ def ground_truth(data: bytes) -> Reading:
     requests = [CapturedRequest(identity, None, NOW, asked, Payload("0\n1", "CSV")) for identity in by_id]
     table = to_table(requests, by_id, _attributes_for(data))
     told += table.bad
-    require(set(table.labels[~np.isnan(table.labels)].tolist()) <= {0.0, 1.0}, "a label is 0 or 1")
+    known = set(table.labels[~np.isnan(table.labels)].tolist())
+    if table.problem_type == "BinaryClassification":
+        require(known <= {0.0, 1.0}, "a label is 0 or 1")
+    if table.problem_type == "MulticlassClassification":
+        require(known <= set(range(len(table.classes))), "a label is one of the classes")
     return Reading((write_ground_truth(file.labels), table.labels.tobytes(), told), tuple(told))
 
 

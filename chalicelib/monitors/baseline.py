@@ -19,7 +19,7 @@ from chalicelib.monitors import data_quality, model_bias, model_explainability, 
 from chalicelib.monitors.documents import encode_json
 from chalicelib.monitors.model_explainability import AttributionSettings
 from chalicelib.records.table import Table
-from chalicelib.states.attributions import attributions_of_table
+from chalicelib.states.attributions import Attributions, attributions_of_table
 from chalicelib.states.bias import bias_counts_of
 from chalicelib.states.facets import BiasSettings
 from chalicelib.states.profile import Profile, profile_of
@@ -201,6 +201,15 @@ def _bias_analysis(table: Table, settings: BiasSettings) -> dict[str, Any] | Non
         return model_bias.suggest_constraints(bias_counts_of(table, settings), settings)
     except MisconfiguredError:
         return None
+
+
+def attribution_document(found: Attributions, settings: AttributionSettings) -> bytes:
+    """The analysis that is the constraints of attributions that somebody asked a model for.
+
+    Raises MisconfiguredError where they say nothing: no row was explained, or no feature moves the answers.
+    """
+    explained = model_explainability.global_attributions(found, settings.agg_method)
+    return encode_json(model_explainability.suggest_constraints({settings.label: explained}))
 
 
 def _attribution_analysis(table: Table, settings: AttributionSettings) -> dict[str, Any] | None:

@@ -33,6 +33,8 @@ from chalicelib.states.serialization import MOST_ROWS, pack, unpack
 
 VERSION = 1
 
+NO_ATTRIBUTIONS = "the model returns no attributions (attribution.columns is empty), and was not asked for them"
+
 # Ids named for each reason.
 SAMPLES = 3
 
@@ -177,7 +179,9 @@ def measure(table: Table, subject: Subject, repeated: int = 0) -> Measurement:
         except MisconfiguredError as error:
             # The definition was checked as far as it names columns; the rest only the data knows.
             unmeasured.append(("ModelBias", f"bias.{error}"))
-    if subject.attribution:
+    if subject.attribution and not subject.attribution.columns:
+        unmeasured.append(("ModelExplainability", NO_ATTRIBUTIONS))
+    elif subject.attribution:
         asked = subject.attribution
         try:
             attributions = attributions_of_table(table, tuple(table.features), asked.columns, asked.expected_column)
@@ -199,6 +203,12 @@ def measure(table: Table, subject: Subject, repeated: int = 0) -> Measurement:
         attributions,
         tuple(sorted(unmeasured)),
     )
+
+
+def with_attributions(measured: Measurement, found: Attributions) -> Measurement:
+    """The measurement with attributions that somebody asked the model for."""
+    unmeasured = tuple(each for each in measured.unmeasured if each != ("ModelExplainability", NO_ATTRIBUTIONS))
+    return msgspec.structs.replace(measured, attributions=found, unmeasured=unmeasured)
 
 
 def with_found_features(subject: Subject, table: Table) -> Subject:

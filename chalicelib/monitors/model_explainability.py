@@ -31,11 +31,12 @@ Document = Mapping[str, Any]
 class AttributionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where a model that explains itself puts its attributions, and how they are compared.
 
-    `columns`: the named outputs that hold them, one per feature in the features' order; `expected_column`: the named
+    `columns`: the named outputs that hold them, one per feature in the features' order (none: the model returns no
+    attributions, and who wants them has to ask it); `expected_column`: the named
     output with the value from which they count. `label` names the model's label in the reports.
     """
 
-    columns: tuple[str, ...]
+    columns: tuple[str, ...] = ()
     expected_column: str = ""
     label: str = "label0"
     agg_method: AggregationMethod = "mean_abs"

@@ -81,7 +81,7 @@ def kernel_shap(
     if affordable < 1:
         needed = -(-(len(background) + cost) // rows_per_call)
         raise MisconfiguredError("max_calls", max_calls, f"at least {needed} for one row")
-    order = sorted(range(len(rows)), key=lambda place: (_drawn(record_ids[place], seed), place))
+    order = sorted(range(len(rows)), key=lambda place: (drawing(record_ids[place], seed), place))
     places = tuple(sorted(order[:affordable]))
     asked = len(background) + len(places) * cost
     answers = np.empty(asked)
@@ -176,7 +176,8 @@ def _wanted(width: int, coalitions: int | None) -> int:
     return min(every, coalitions)
 
 
-def _drawn(record_id: str, seed: int) -> bytes:
+def drawing(record_id: str, seed: int) -> bytes:
+    """What rows are ordered by: those of the smallest are explained first."""
     return blake2b(f"{seed}/{record_id}".encode(), digest_size=16).digest()
 
 
