@@ -136,6 +136,8 @@ def test_metrics_stand_beside_baseline_and_threshold(violated):
     assert rows["auc"][1:3] == [f"{better['auc']:.4g}", f"{own['auc']['standard_deviation']:.4g}"]
     names = {each["metric_name"] for each in documents["ModelQuality"]["constraint_violations.json"]["violations"]}
     marked = {name for name, row in rows.items() if row[-1]}
+    beyond = (before["auc"]["value"] - own["auc"]["value"]) / better["auc"]
+    assert rows["auc"][-1] == f"▲ Violation by {beyond:.1f} std dev"
     assert marked == {re.sub("([A-Z])", r" \1", name).lower().replace("f0_5", "f0.5") for name in names}
 
 
