@@ -1,7 +1,7 @@
 """`python -m tests.sdk PYTHON`: write the reports of the churn windows, let the SDK in the other environment read them.
 
 Two interpreters, because the SDK and our tests cannot share one: this one builds the files and holds moto, PYTHON has
-the SDK and runs `tests.sdk.readers` against it.
+the SDK and runs `readers.py` against it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ def main(python: str) -> int:
                 "SAGEMAKER_USER_CONFIG_OVERRIDE": str(ROOT / "pipelines/sdk-defaults.yaml"),
                 "SAGEMAKER_VALIDATE_ROLE": "false",
             }
-            return subprocess.run([python, "-m", "tests.sdk.readers", place], cwd=ROOT, env=environment).returncode
+            # By its path: packages of that environment have a `tests` of their own.
+            return subprocess.run([python, Path(__file__).with_name("readers.py"), place], env=environment).returncode
         finally:
             moto.stdin.close()
             moto.wait()

@@ -163,8 +163,8 @@ def _metric_table(
         rows.append(element("tr", heading, cells, element("td", flag)))
     heads = ["Metric", "Live", "± std dev", "± Model Monitor's", "Baseline", "Expected"]
     notes = [
-        f"± std dev: of {plural(better['draws'], 'resample')} of all rows. A threshold that is the baseline's own value "
-        "has no margin: a violation by less than 2 or 3 of them may be chance."
+        f"± std dev: of {plural(better['draws'], 'resample')} of all rows. A threshold that is the baseline's own "
+        "value has no margin: a violation by less than 2 or 3 of them may be chance."
         if better
         else "",
         "± Model Monitor's: of five samples of 80 % of the rows, from 200 rows on.",
