@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine that has Python 3.11 or newer and make: `make demo` and `make test`.
-.PHONY: setup demo test check schemas simulate mutations kill pipeline pipeline-check package package-check bench-cold-start deploy package-test fuzz clean
+.PHONY: setup demo test check schemas simulate mutations kill pipeline pipeline-check sdk-check package package-check bench-cold-start deploy package-test fuzz clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -58,6 +58,9 @@ pipeline: .venv-pipeline/done  ## rebuild the retraining pipeline's definition w
 
 pipeline-check: .venv-pipeline/done  ## is the committed definition what the SDK builds?
 	.venv-pipeline/bin/python -m pipelines.retraining --check
+
+sdk-check: setup .venv-pipeline/done  ## do the SageMaker SDK's readers take every file of a report?
+	$(BIN)/python -m tests.sdk .venv-pipeline/bin/python
 
 .venv-pipeline/done: pipelines/requirements.txt
 	$(PYTHON) -m venv .venv-pipeline

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,19 +20,13 @@ import yaml
 from chalicelib.decisions.alert import encode_alert, webhook_body
 from chalicelib.monitors import layouts as reports
 from chalicelib.monitors import quality_metrics
-from chalicelib.monitors.baseline import baseline_documents
-from chalicelib.monitors.evaluation import Baselines
-from chalicelib.records.attributes import Attributes
-from chalicelib.records.capture import CapturedRequest, Payload
-from chalicelib.records.ground_truth import Label, Resolved, write_ground_truth
-from chalicelib.records.segment import Requests
-from chalicelib.records.table import to_table
+from chalicelib.records.ground_truth import Label, write_ground_truth
 from schemas import SCHEMAS, path_of, schema
 from tests.unit.handlers.test_bias_and_attribution import BIAS, EXPLAINED, explain, world_with
 from tests.unit.handlers.test_promotions import PATIENT, promote
 from tests.unit.handlers.world import DATA as BUCKET
 from tests.unit.handlers.world import World, definition
-from tests.unit.monitors.churn_windows import ATTRIBUTES, baseline_files, hurt, table_rows, window
+from tests.unit.monitors.churn_windows import baseline_files, hurt, other_problems, table_rows, window
 from tests.unit.records.building import DATA, NOON
 
 ROOT = Path(__file__).parents[2]
@@ -179,35 +172,10 @@ def test_every_baseline_of_a_real_table_fits() -> None:
     hold_baseline(baseline_files())
 
 
-@pytest.mark.parametrize(
-    ("problem", "answer", "label"),
-    [("MulticlassClassification", "State", "State"), ("Regression", "Day Mins", "Account Length")],
-)
-def test_the_other_problem_types_fit(problem: Any, answer: str, label: str) -> None:
-    rows = table_rows()[:300]
-    attributes = Attributes(problem_type=problem, inference_attribute="0", features=("Day Mins",))
-    labels = {str(number): Label(str(number), row[label], "CSV") for number, row in enumerate(rows)}
-    requests = []
-    for number, row in enumerate(rows):
-        # Every third answer is somebody else's, so that there is an error to measure.
-        answered = rows[number - 1][answer] if number % 3 == 0 else row[answer]
-        sides = Payload(row["Day Mins"], "CSV", "text/csv"), Payload(answered, "CSV", "text/csv")
-        requests.append(CapturedRequest(str(number), None, NOON + timedelta(seconds=number), *sides))
-    table = to_table(requests, labels, attributes)
-    known = baseline_documents(table, table.predictions, table.scores, "2026-01-01T00:00:00+00:00")
-    hold_baseline(known)
-    stored = {path: strict(body) for path, body in known.items()}
-    findings = window(
-        requests=Requests(requests[:250], [], 0),
-        labels=Resolved(labels, 0, 0, 0),
-        attributes=attributes,
-        bias=None,
-        attribution=None,
-        monitor_types=("DataQuality", "ModelQuality"),
-        baselines=Baselines(model_quality_constraints=stored["model_quality/constraints.json"]),
-    )
-    assert "model-quality-violations" in hold_report(findings.documents)
-    hold_report(window([], attributes=ATTRIBUTES).documents)
+def test_the_other_problem_types_fit() -> None:
+    for known, findings in other_problems().values():
+        hold_baseline(known)
+        assert "model-quality-violations" in hold_report(findings.documents)
 
 
 def test_extreme_numbers_are_strict_json() -> None:

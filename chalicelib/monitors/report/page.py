@@ -173,6 +173,8 @@ def _read(own: Document) -> Markup:
     ]  # fmt: skip
     if inputs.get("repeated_requests"):
         facts.append(("Repeated requests", f"{count(inputs['repeated_requests'])}, counted once"))
+    if inputs.get("requests_elsewhere"):
+        facts.append(("Requests to others", f"{count(inputs['requests_elsewhere'])}, counted nowhere else"))
     for name, words in (
         ("labels_repeated", "came again with the same value"),
         ("labels_conflicting", "had different values"),
@@ -188,6 +190,8 @@ def _read(own: Document) -> Markup:
     parts = [element("table", element("caption", "Inputs of this window"), element("tbody", rows), class_="facts")]
     parts.append(_segments(own.get("segments") or ()))
     parts += [_bad_lines(own.get("bad_lines") or {}), _bad_records(own.get("bad_records") or {})]
+    if own.get("noted_records"):
+        parts.append(_record_table("Records that were used, and noted", own["noted_records"]))
     return joined(parts)
 
 
@@ -221,11 +225,15 @@ def _bad_lines(bad: Document) -> Markup:
 def _bad_records(bad: Mapping[str, Document]) -> Markup:
     if not bad:
         return element("p", "No record was unusable.")
+    return _record_table("Records that could not be used", bad)
+
+
+def _record_table(caption: str, reasons: Mapping[str, Document]) -> Markup:
     rows = [
         [sentence(reason), count(found["count"]), joined([element("div", foreign(each)) for each in found["sample"]])]
-        for reason, found in bad.items()
+        for reason, found in reasons.items()
     ]
-    return _table("Records that could not be used", ["Reason", "Records", "For example"], rows, (1,), stacked=True)
+    return _table(caption, ["Reason", "Records", "For example"], rows, (1,), stacked=True)
 
 
 def _violation_table(violations: Mapping[str, Sequence[Document]]) -> Markup:

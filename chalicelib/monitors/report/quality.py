@@ -154,13 +154,19 @@ def _metric_table(
         numbers += [figure(old["value"]) if isinstance(old, Mapping) else "-", wanted]
         if constants:
             numbers.append(figure(constant["value"]) if constant else "-")
-        flag = element("span", "▲ Violation", class_="flag") if violated.get(name) else ""
+        flag = joined()
+        if violated.get(name):
+            by = _beyond(own["value"], limit, spread.get(name))
+            flag = joined(element("span", "▲ Violation", class_="flag"), by)
         cells = [element("td", number, class_="n") for number in numbers]
         heading = element("th", name.replace("f0_5", "f0.5").replace("_", " "), scope="row")
         rows.append(element("tr", heading, cells, element("td", flag)))
     heads = ["Metric", "Live", "± std dev", "± Model Monitor's", "Baseline", "Expected"]
     notes = [
-        f"± std dev: of {plural(better['draws'], 'resample')} of all rows." if better else "",
+        f"± std dev: of {plural(better['draws'], 'resample')} of all rows. A threshold that is the baseline's own "
+        "value has no margin: a violation by less than 2 or 3 of them may be chance."
+        if better
+        else "",
         "± Model Monitor's: of five samples of 80 % of the rows, from 200 rows on.",
         "Constant answer: the same metric of a classifier that always answers the most frequent class."
         if constants
@@ -170,6 +176,14 @@ def _metric_table(
         heads.append("Constant answer")
     table = _table("Metrics of the labelled rows", [*heads, ""], rows, tuple(range(1, len(heads))))
     return joined(table, element("p", " ".join(note for note in notes if note), class_="quiet"))
+
+
+def _beyond(value: Any, limit: Any, spread: Any) -> str:
+    """How far beyond its threshold a metric is, in standard deviations: a baseline's own value has no margin."""
+    threshold = limit.get("threshold") if isinstance(limit, Mapping) else None
+    if not all(isinstance(number, int | float) for number in (value, threshold, spread)) or not spread:
+        return ""
+    return f" by {abs(value - threshold) / spread:.1f} std dev"
 
 
 def _deviation(value: Any) -> str:

@@ -40,7 +40,7 @@ tbody th{font-weight:500}
 .n{text-align:right;white-space:nowrap}
 .wide{width:100%}
 .facts th{color:var(--quiet);font-weight:500;padding-right:1.5rem}
-.stack td:first-child{min-width:7rem}.stack td:last-child{min-width:14rem}
+.stack td:first-child{min-width:8.5rem}.stack td:last-child{min-width:14rem}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,20rem),1fr));gap:1rem;margin:1rem 0}
 .card{background:var(--card);border:1px solid var(--line);border-radius:6px;padding:.8rem .9rem;min-width:0;margin:0;
 break-inside:avoid}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import itertools
 import json
 import math
 from datetime import timedelta
@@ -17,7 +18,7 @@ from chalicelib.monitors import baseline
 from chalicelib.monitors.baseline import baseline_documents
 from chalicelib.monitors.evaluation import Baselines, Findings, Task, evaluate
 from chalicelib.monitors.model_explainability import AttributionSettings
-from chalicelib.records.attributes import Attributes
+from chalicelib.records.attributes import Attributes, ProblemType
 from chalicelib.records.capture import CapturedRequest, Payload
 from chalicelib.records.ground_truth import Label, Resolved
 from chalicelib.records.segment import BadInput, Requests
@@ -41,9 +42,9 @@ SPLIT = 400
 
 @functools.cache
 def table_rows() -> list[dict[str, str]]:
-    """Five features and the label of all 666 rows, as the CSV has them."""
-    with (DATA / "churn/validation-dataset-with-header.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    """Five features and the label of the first 666 rows, as the CSV has them."""
+    with (DATA / "churn/training-dataset-with-header.csv").open() as file:
+        rows = list(itertools.islice(csv.DictReader(file), 666))
     found = []
     for row in rows:
         state = next(name.removeprefix("State_") for name in row if name.startswith("State_") and float(row[name]))
@@ -128,6 +129,37 @@ def hurt() -> list[dict[str, str]]:
             row["State"] = "XX"
     rows[3]["CustServ Calls"] = "many"
     return rows
+
+
+def other_problems() -> dict[str, tuple[dict[str, bytes], Findings]]:
+    """Problem type -> baseline and window of an answer that is wrong now and then, for several classes and a number."""
+    found = {}
+    rows = table_rows()[:300]
+    problems: dict[ProblemType, tuple[str, str]] = {
+        "MulticlassClassification": ("State", "State"),
+        "Regression": ("Day Mins", "Account Length"),
+    }
+    for problem, (answer, truth) in problems.items():
+        attributes = Attributes(problem_type=problem, inference_attribute="0", features=("Day Mins",))
+        labels = {str(number): Label(str(number), row[truth], "CSV") for number, row in enumerate(rows)}
+        requests = []
+        for number, row in enumerate(rows):
+            answered = rows[number - 1][answer] if number % 3 == 0 else row[answer]
+            sides = Payload(row["Day Mins"], "CSV", "text/csv"), Payload(answered, "CSV", "text/csv")
+            requests.append(CapturedRequest(str(number), None, NOON + timedelta(seconds=number), *sides))
+        table = to_table(requests, labels, attributes)
+        known = baseline_documents(table, table.predictions, table.scores, "2026-01-01T00:00:00+00:00")
+        findings = window(
+            requests=Requests(requests[:250], [], 0),
+            labels=Resolved(labels, 0, 0, 0),
+            attributes=attributes,
+            bias=None,
+            attribution=None,
+            monitor_types=("DataQuality", "ModelQuality"),
+            baselines=Baselines(model_quality_constraints=json.loads(known[baseline.MODEL_CONSTRAINTS])),
+        )
+        found[str(problem)] = known, findings
+    return found
 
 
 BAD_LINES = Requests(

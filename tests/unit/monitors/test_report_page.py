@@ -114,8 +114,13 @@ def test_labels_that_did_not_come_are_told():
 
 
 def test_inputs_bad_lines_and_bad_records_are_told():
-    findings = window(requests=BAD_LINES)
-    text = page_of(findings).text
+    documents = decoded(window(requests=BAD_LINES).documents)
+    for files in documents.values():
+        files["evaluation.json"]["noted_records"] = {"read as JSON": {"count": 3, "sample": ["event-1#0"]}}
+        files["evaluation.json"]["inputs"]["requests_elsewhere"] = 12
+    text = Page(html_report(documents, decoded_baseline())).text
+    assert "Records that were used, and noted" in text and "read as JSON3event-1#0" in text
+    assert "Requests to others12, counted nowhere else" in text
     assert "266 rows in 266 requests from 3 files" in text
     assert "266 rows labelled (100 %) from 1 file" in text
     assert "2 unreadable lines" in text and "captures/2026/01/01/12/a.jsonl7not JSON" in text
@@ -136,6 +141,8 @@ def test_metrics_stand_beside_baseline_and_threshold(violated):
     assert rows["auc"][1:3] == [f"{better['auc']:.4g}", f"{own['auc']['standard_deviation']:.4g}"]
     names = {each["metric_name"] for each in documents["ModelQuality"]["constraint_violations.json"]["violations"]}
     marked = {name for name, row in rows.items() if row[-1]}
+    beyond = (before["accuracy"]["value"] - own["accuracy"]["value"]) / better["accuracy"]
+    assert rows["accuracy"][-1] == f"▲ Violation by {beyond:.1f} std dev"
     assert marked == {re.sub("([A-Z])", r" \1", name).lower().replace("f0_5", "f0.5") for name in names}
 
 
