@@ -109,12 +109,12 @@ def class_matrix(classes: Sequence[str], predictions: Floats, labels: Floats) ->
     usable = np.isfinite(predictions) & np.isfinite(labels)
     if not usable.any():
         return ClassMatrix()
-    found, positions = np.unique(
-        np.concatenate([labels[usable], predictions[usable]]).astype(np.int64), return_inverse=True
-    )
-    half = len(positions) // 2
+    rows = labels[usable].astype(np.int64) * len(classes) + predictions[usable].astype(np.int64)
+    places, counts = np.unique(rows, return_counts=True)
+    # Only names that occur, in the order that they have.
+    found, positions = np.unique(np.concatenate([places // len(classes), places % len(classes)]), return_inverse=True)
     names = [classes[index] for index in found.tolist()]
-    return _matrix(names, positions[:half], positions[half:], np.ones(half, dtype=np.int64))
+    return _matrix(names, positions[: len(places)], positions[len(places) :], counts)
 
 
 def _matrix(classes: Sequence[str], labels: Counts, served: Counts, counts: Counts) -> ClassMatrix:
