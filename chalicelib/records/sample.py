@@ -92,7 +92,7 @@ def questions(sample: Sequence[MergedRequest], header: Sequence[str] = ()) -> It
 
 def decoded(payload: Payload) -> str:
     """A payload's text. Raises UnreadableError for Base64 that is not text."""
-    if payload.encoding != "BASE64":
+    if payload.encoding.upper() != "BASE64":
         return payload.data
     try:
         return base64.b64decode(payload.data, validate=True).decode()

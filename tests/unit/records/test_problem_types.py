@@ -104,3 +104,20 @@ def test_names_are_stable_and_have_an_order(values):
     names = [name for value in values if (name := class_name(value)) is not None]
     assert [class_name(name) for name in names] == names
     assert sorted(names, key=class_order) == sorted(reversed(names), key=class_order)
+
+
+@given(
+    st.lists(st.tuples(st.text(max_size=6), st.text(max_size=6)), max_size=6),
+    st.sampled_from([MULTICLASS, REGRESSION]),
+)
+def test_no_answer_and_no_label_makes_it_raise(texts, attributes):
+    requests = [captured(f"e{index}", "1", answer) for index, (answer, _) in enumerate(texts)]
+    labels = {f"e{index}": Label(f"e{index}", text) for index, (_, text) in enumerate(texts)}
+    table = to_table(requests, labels, attributes)
+    turned = to_table(requests[::-1], labels, attributes)
+    assert turned.classes == table.classes and turned.bad == table.bad
+    assert turned.predictions.tobytes() == table.predictions.tobytes()
+    assert turned.labels.tobytes() == table.labels.tobytes()
+    if attributes is MULTICLASS:
+        met = {*table.answers_of(table.predictions), *table.answers_of(table.labels)} - {None}
+        assert met == {*table.classes}

@@ -275,3 +275,20 @@ def test_a_label_by_threshold():
     assert (counts.rows, counts.unlabelled) == (3, 1)
     assert counts.facets[0].counts[1].tolist() == [[0, 1, 0], [0, 1, 0]]
     assert analysis(counts, chosen)["pre_training_bias_metrics"]["label_value_or_threshold"] == "(10.0, Infinity)"
+
+
+def test_positive_classes_of_other_problems_are_named_or_above_a_threshold():
+    rows = [("a", "gold", "gold"), ("a", "gold", "silver"), ("b", "1.0", "gold"), ("b", "silver", "1")]
+    requests = [captured(f"e{index}", facet, answer) for index, (facet, answer, _) in enumerate(rows)]
+    labels = {f"e{index}": Label(f"e{index}", label) for index, (_, _, label) in enumerate(rows)}
+    attributes = Attributes(problem_type="MulticlassClassification", features=("facet",), inference_attribute="0")
+    settings = BiasSettings(facets=(Facet(name="facet", values=("a",)),), label_values=("gold", 1))
+    counts = bias_counts_of(to_table(requests, labels, attributes), settings).facets[0].counts
+    # [member, label, prediction]: e0 is (1, 1, 1), e1 (1, 0, 1), e2 (0, 1, 1), e3 (0, 1, 0).
+    assert counts[:, :, :2].tolist() == [[[0, 0], [1, 1]], [[0, 1], [0, 1]]]
+    numbers = [captured(f"e{index}", "a", str(index)) for index in range(4)]
+    regression = Attributes(problem_type="Regression", features=("facet",), inference_attribute="0")
+    above = BiasSettings(facets=(Facet(name="facet", values=("a",)),), label_above=1.5)
+    known = {f"e{index}": Label(f"e{index}", "1.75") for index in range(4)}
+    found = bias_counts_of(to_table(numbers, known, regression), above).facets[0].counts
+    assert found[1, 1, :2].tolist() == [2, 2]
