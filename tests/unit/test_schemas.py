@@ -21,12 +21,21 @@ from chalicelib.decisions.alert import encode_alert, webhook_body
 from chalicelib.monitors import layouts as reports
 from chalicelib.monitors import quality_metrics
 from chalicelib.records.ground_truth import Label, write_ground_truth
+from cli.main import main
 from schemas import SCHEMAS, path_of, schema
 from tests.unit.handlers.test_bias_and_attribution import BIAS, EXPLAINED, explain, world_with
 from tests.unit.handlers.test_promotions import PATIENT, promote
 from tests.unit.handlers.world import DATA as BUCKET
 from tests.unit.handlers.world import World, definition
-from tests.unit.monitors.churn_windows import baseline_files, hurt, other_problems, table_rows, window
+from tests.unit.monitors.churn_windows import (
+    baseline_files,
+    hurt,
+    labels_of,
+    other_problems,
+    request,
+    table_rows,
+    window,
+)
 from tests.unit.records.building import DATA, NOON
 
 ROOT = Path(__file__).parents[2]
@@ -176,6 +185,41 @@ def test_the_other_problem_types_fit() -> None:
     for known, findings in other_problems().values():
         hold_baseline(known)
         assert "model-quality-violations" in hold_report(findings.documents)
+
+
+def test_what_the_commands_write_fits(tmp_path: Path) -> None:
+    table, captures = tmp_path / "table.csv", tmp_path / "captures/churn/AllTraffic/2026/01/01/12/a.jsonl"
+    columns = [name for name in table_rows()[0] if name != "label"]
+    lines = [",".join([*columns, "probability", "label"])]
+    records = []
+    for number, row in enumerate(table_rows()):
+        sent = request(number, row)
+        assert sent.input and sent.output
+        probability = sent.output.data.split(",")[0]
+        lines.append(",".join([*(row[name] for name in columns), probability, row["label"]]))
+        sides = {
+            "endpointInput": {"data": sent.input.data, "encoding": "CSV", "mode": "INPUT"},
+            "endpointOutput": {"data": probability, "encoding": "CSV", "mode": "OUTPUT"},
+        }
+        metadata = {"eventId": sent.event_id, "inferenceTime": sent.inference_time.isoformat()}
+        records.append(json.dumps({"captureData": sides, "eventMetadata": metadata, "eventVersion": "0"}))
+    captures.parent.mkdir(parents=True)
+    captures.write_text("\n".join([*records, "{no record"]))
+    table.write_text("\n".join(lines))
+    (tmp_path / "labels.jsonl").write_bytes(write_ground_truth(labels_of(table_rows()[:500]).values()))
+    model = ("--problem-type", "BinaryClassification", "--probability-attribute")
+    known, out = str(tmp_path / "baseline"), str(tmp_path / "out")
+    assert (
+        main(["baseline", str(table), *model, "probability", "--ground-truth-attribute", "label", "--out", known]) == 0
+    )
+    sources = ("--captures", str(tmp_path / "captures"), "--ground-truth", str(tmp_path / "labels.jsonl"))
+    assert main(["evaluate", *sources, "--baseline", known, *model, "0", "--out", out]) in (0, 3)
+    files = {path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in tmp_path.rglob("*.json")}
+    hold_baseline(files)
+    assert {Path(path).name for path in files} == {
+        *("statistics.json", "constraints.json", "constraint_violations.json", "evaluation.json"),
+    }
+    assert (tmp_path / "out/report.html").read_bytes().startswith(b"<!DOCTYPE html>")
 
 
 def test_extreme_numbers_are_strict_json() -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from chalicelib.monitors.data_quality import categorical_distance, numeric_distance
@@ -18,6 +19,7 @@ from chalicelib.monitors.report.charts import Pair, Weighted
 from chalicelib.monitors.report.markup import Markup, clipped, element, figure, foreign, joined, plural, share
 from chalicelib.states.categories import Categories
 from chalicelib.states.quantiles import weighted
+from chalicelib.states.serialization import MOST_ROWS
 
 # A page that is read: with 10,000 columns the first ones say enough.
 CHARTS = 100
@@ -27,12 +29,71 @@ MOST_BARS = 8
 Document = Mapping[str, Any]
 
 
+# More rows than anybody has: sums of them are whole numbers still.
+_Count = Annotated[float, msgspec.Meta(ge=0, le=MOST_ROWS)]
+
+
+class _Bucket(msgspec.Struct, frozen=True):
+    lower_bound: float
+    upper_bound: float
+    count: _Count
+
+
+class _Sketch(msgspec.Struct, frozen=True):
+    # An item of level i stands for 2^i rows.
+    data: Annotated[list[list[float]], msgspec.Meta(max_length=40)] | None = None
+
+
+class _Kll(msgspec.Struct, frozen=True):
+    buckets: list[_Bucket] = []
+    sketch: _Sketch = _Sketch()
+
+
+class _Category(msgspec.Struct, frozen=True):
+    value: str | int | float | bool | None
+    count: _Count
+
+
+class _Categorical(msgspec.Struct, frozen=True):
+    buckets: list[_Category] = []
+
+
+class _Distribution(msgspec.Struct, frozen=True):
+    kll: _Kll = _Kll()
+    categorical: _Categorical = _Categorical()
+
+
+class _Common(msgspec.Struct, frozen=True):
+    num_present: _Count = 0
+    num_missing: _Count = 0
+
+
+class _Described(msgspec.Struct, frozen=True):
+    """`numerical_statistics` or `string_statistics` of a feature, as far as it is drawn."""
+
+    common: _Common = _Common()
+    mean: float | None = None
+    std_dev: float | None = None
+    min: float | None = None
+    max: float | None = None
+    distinct_count: float | None = None
+    distribution: _Distribution = _Distribution()
+
+
+class _Statistics(msgspec.Struct, frozen=True):
+    """One feature of statistics.json; whoever wrote the file, what does not fit is not drawn."""
+
+    inferred_type: str = "Unknown"
+    numerical_statistics: _Described | None = None
+    string_statistics: _Described | None = None
+
+
 class _Side(NamedTuple):
     """One side of a feature: its statistics, and numbers or categories as far as they can be told."""
 
     kind: str
-    common: Document
-    described: Document
+    described: _Described
+    is_numeric: bool
     numbers: Weighted | None
     categories: Categories | None
     not_numbers: int
@@ -43,6 +104,7 @@ class _Feature(NamedTuple):
     live: _Side
     baseline: _Side | None
     distance: float | None
+    in_baseline: bool
 
 
 def distributions(live: Document, baseline: Document | None, violated: Mapping[str, Sequence[str]]) -> Markup:
@@ -50,7 +112,7 @@ def distributions(live: Document, baseline: Document | None, violated: Mapping[s
 
     `violated` maps features to their checks. At most `CHARTS` are drawn, and the page says how many are not.
     """
-    before = {feature["name"]: feature for feature in (baseline or {}).get("features", [])}
+    before = {feature["name"]: feature for feature in (baseline or {}).get("features") or []}
     features = [_feature(one, before.get(one["name"])) for one in live["features"]]
     order = sorted(
         range(len(features)),
@@ -59,7 +121,8 @@ def distributions(live: Document, baseline: Document | None, violated: Mapping[s
     shown = [features[place] for place in order[:CHARTS]]
     said = [f"{plural(len(features), 'feature')} of {plural(live['dataset']['item_count'], 'row')}"]
     if baseline:
-        said.append(f"against {plural(baseline.get('dataset', {}).get('item_count', 0), 'row')} of the baseline")
+        rows = _rows(baseline)
+        said.append(f"against {plural(rows, 'row')} of the baseline" if rows else "against the baseline")
         order_said = (
             "Violated features come first, then those that moved most. The gap is the greatest difference between both "
             "distribution functions of numbers, or both shares of a category, without a correction for small samples."
@@ -79,7 +142,7 @@ def distributions(live: Document, baseline: Document | None, violated: Mapping[s
 
 
 def _feature(live: Document, baseline: Document | None) -> _Feature:
-    now = _side(live)
+    now = _side(live) or _Side("Unknown", _Described(), False, None, None, 0)
     before = _side(baseline) if baseline else None
     if before and before.numbers is not None and now.numbers is None:
         # One value that is no number makes the whole column text: its numbers are still worth a look.
@@ -90,31 +153,32 @@ def _feature(live: Document, baseline: Document | None) -> _Feature:
         distance = numeric_distance(before.numbers, now.numbers, robust=False)
     elif before and before.categories and now.categories and before.categories.total and now.categories.total:
         distance = categorical_distance(before.categories, now.categories, robust=False)
-    return _Feature(live["name"], now, before, distance)
+    return _Feature(live["name"], now, before, distance, baseline is not None)
 
 
-def _side(feature: Document) -> _Side:
-    kind = str(feature.get("inferred_type", "Unknown"))
-    numerical = feature.get("numerical_statistics")
-    if isinstance(numerical, Mapping):
-        return _Side(kind, numerical.get("common", {}), numerical, _numbers(numerical), None, 0)
-    described = feature.get("string_statistics") or {}
-    common = described.get("common", {})
-    buckets = described.get("distribution", {}).get("categorical", {}).get("buckets", [])
-    counts = {str(bucket["value"]): int(bucket["count"]) for bucket in buckets if bucket["count"] >= 1}
-    more = max(0, int(common.get("num_present", 0)) - sum(counts.values())) if counts else 0
-    return _Side(kind, common, described, None, Categories(tuple(sorted(counts.items())), more), 0)
+def _side(feature: Document) -> _Side | None:
+    """One side of a feature; None where its statistics have another layout."""
+    try:
+        read = msgspec.convert(feature, _Statistics)
+    except (msgspec.ValidationError, OverflowError):
+        return None
+    if read.numerical_statistics is not None:
+        described = read.numerical_statistics
+        return _Side(read.inferred_type, described, True, _numbers(described.distribution.kll), None, 0)
+    described = read.string_statistics or _Described()
+    buckets = described.distribution.categorical.buckets
+    counts = {str(bucket.value): int(bucket.count) for bucket in buckets if bucket.count >= 1}
+    more = max(0, int(described.common.num_present) - sum(counts.values())) if counts else 0
+    return _Side(read.inferred_type, described, False, None, Categories(tuple(sorted(counts.items())), more), 0)
 
 
-def _numbers(numerical: Document) -> Weighted:
-    kll = numerical.get("distribution", {}).get("kll", {})
-    levels = kll.get("sketch", {}).get("data")
-    if levels:
-        return weighted([np.array(level, dtype=np.float64) for level in levels])
+def _numbers(kll: _Kll) -> Weighted:
+    if kll.sketch.data:
+        return weighted([np.array(level, dtype=np.float64) for level in kll.sketch.data])
     # A file without its sketch: each bucket stands at its middle.
-    buckets = [bucket for bucket in kll.get("buckets", []) if bucket["count"] >= 1]
-    middles = [bucket["lower_bound"] / 2 + bucket["upper_bound"] / 2 for bucket in buckets]
-    return np.array(middles, dtype=np.float64), np.array([bucket["count"] for bucket in buckets], dtype=np.int64)
+    buckets = sorted((bucket.lower_bound / 2 + bucket.upper_bound / 2, int(bucket.count)) for bucket in kll.buckets)
+    filled = [bucket for bucket in buckets if bucket[1]]
+    return np.array([middle for middle, _ in filled]), np.array([rows for _, rows in filled], dtype=np.int64)
 
 
 def _with_numbers(side: _Side) -> _Side:
@@ -145,7 +209,7 @@ def _card(one: _Feature, checks: Sequence[str]) -> Markup:
     if one.distance is not None:
         about.append(f"greatest gap {figure(one.distance)}")
     if one.baseline is None:
-        about.append("not in the baseline")
+        about.append("not drawable from the baseline" if one.in_baseline else "not in the baseline")
     about += _missing(one)
     parts = [element("h3", foreign(one.name)), element("p", " · ".join(about), class_="quiet")]
     if checks:
@@ -230,16 +294,16 @@ def _median(numbers: Weighted) -> float:
 
 
 def _summary(one: _Feature) -> Markup:
-    numeric = any("mean" in side.described for side in (one.baseline, one.live) if side)
+    numeric = any(side.is_numeric for side in (one.baseline, one.live) if side)
     heads = ["mean", "std dev", "min", "max"] if numeric else ["values", "distinct"]
     rows = []
     for title, side in (("baseline", one.baseline), ("live", one.live)):
         if side is None:
             continue
         if numeric:
-            cells = [_told(side.described.get(name)) for name in ("mean", "std_dev", "min", "max")]
+            cells = [_told(getattr(side.described, name)) for name in ("mean", "std_dev", "min", "max")]
         else:
-            cells = [_told(side.common.get("num_present")), _told(side.described.get("distinct_count"))]
+            cells = [_told(side.described.common.num_present), _told(side.described.distinct_count)]
         rows.append(
             element("tr", element("th", title, scope="row"), [element("td", each, class_="n") for each in cells])
         )
@@ -257,9 +321,15 @@ def _missing(one: _Feature) -> list[str]:
     parts = []
     for side in (one.baseline, one.live):
         if side is not None:
-            missing, present = (int(side.common.get(name, 0)) for name in ("num_missing", "num_present"))
-            parts.append(missing / (missing + present) if missing else 0.0)
+            common = side.described.common
+            parts.append(common.num_missing / (common.num_missing + common.num_present) if common.num_missing else 0.0)
     return [f"missing {' → '.join(map(share, parts))}"] if any(parts) else []
+
+
+def _rows(statistics: Document) -> int | None:
+    dataset = statistics.get("dataset")
+    count = dataset.get("item_count") if isinstance(dataset, Mapping) else None
+    return int(count) if isinstance(count, int | float) and 0 < count <= MOST_ROWS else None
 
 
 def _told(value: Any) -> str:

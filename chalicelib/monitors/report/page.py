@@ -318,7 +318,7 @@ def _gaps(kind: str, files: Mapping[str, Document], baseline: Mapping[str, Docum
     gaps: list[Markup] = []
     if kind == "DataQuality" and "statistics.json" in files and DATA_STATISTICS in baseline:
         live = [str(feature["name"]) for feature in files["statistics.json"]["features"]]
-        known = [str(feature["name"]) for feature in baseline[DATA_STATISTICS].get("features", [])]
+        known = [str(feature["name"]) for feature in baseline[DATA_STATISTICS].get("features") or []]
         gaps += _names("no drift: not in the baseline's statistics", set(live) - set(known))
         gaps += _names("in the baseline and not in this window", set(known) - set(live))
     if kind == "ModelQuality" and metrics_of(files.get("statistics.json"))[0]:

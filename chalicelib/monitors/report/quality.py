@@ -7,12 +7,14 @@ included; refuses to judge: what is violated comes from their violations.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 
 from chalicelib.errors import MisconfiguredError
 from chalicelib.monitors import model_explainability
+from chalicelib.monitors.model_bias import STAGES
 from chalicelib.monitors.report import charts
 from chalicelib.monitors.report.charts import Pair
 from chalicelib.monitors.report.markup import Markup, count, element, figure, foreign, joined, plural, sentence, share
@@ -31,6 +33,7 @@ _ROC, _PR = "receiver_operating_characteristic_curve", "precision_recall_curve"
 _OPERATORS = {"LessThanThreshold": "at least", "GreaterThanThreshold": "at most"}
 
 Document = Mapping[str, Any]
+_Rates = list[Annotated[float, msgspec.Meta(ge=0, le=1)]]
 
 
 def metrics_of(statistics: Document | None) -> tuple[str, Document]:
@@ -75,13 +78,11 @@ def model_quality(
 def bias(analysis: Document, baseline: Document | None, violations: Sequence[Document]) -> Markup:
     """Every bias metric of every facet of an analysis.json, beside the baseline's."""
     violated = {(each.get("facet"), each.get("facet_value"), each.get("metric_name")) for each in violations}
-    before = {
-        (stage, name, entry["value_or_threshold"], metric["name"]): metric.get("value")
-        for stage, name, entry, metric in _bias_metrics(baseline or {})
-    }
+    before: dict[tuple[Any, ...], Any] = {}
+    for stage, name, selection, metric in _bias_metrics(baseline or {}):
+        before[stage, name, selection, str(metric.get("name"))] = metric.get("value")
     tables: dict[tuple[str, str], list[Markup]] = {}
-    for stage, name, entry, metric in _bias_metrics(analysis):
-        selection = entry["value_or_threshold"]
+    for stage, name, selection, metric in _bias_metrics(analysis):
         hit = (name, selection, metric["name"]) in violated
         old = before.get((stage, name, selection, metric["name"]))
         name_of = joined(foreign(metric.get("description") or metric["name"]))
@@ -151,7 +152,7 @@ def _metric_table(
             wanted = f"{operator} {figure(limit.get('threshold'))}"
         constant = found.get(f"{name}{_CONSTANT}")
         numbers = [figure(own["value"]), _deviation(spread.get(name)), _deviation(own.get("standard_deviation"))]
-        numbers += [figure(old["value"]) if isinstance(old, Mapping) else "-", wanted]
+        numbers += [figure(old.get("value")) if isinstance(old, Mapping) else "-", wanted]
         if constants:
             numbers.append(figure(constant["value"]) if constant else "-")
         flag = joined()
@@ -206,7 +207,8 @@ def _curve(found: Document, before: Document, name: str) -> Markup:
     told = f"{words}, live{f': area {figure(area)}' if name == _ROC else ''}."
     old = _points(before.get(name), keys)
     if old is not None:
-        known = before.get("auc", {}).get("value")
+        auc = before.get("auc")
+        known = auc.get("value") if isinstance(auc, Mapping) else None
         told += f" The dashed curve is the baseline's{f': area {figure(known)}' if name == _ROC else ''}."
     drawn = charts.curves(f"{told}", *titles, live, old, "diagonal" if name == _ROC else "")
     return element("figure", drawn, element("figcaption", told), class_="card")
@@ -215,7 +217,10 @@ def _curve(found: Document, before: Document, name: str) -> Markup:
 def _points(curve: Any, names: tuple[str, str]) -> Any:
     if not isinstance(curve, Mapping):
         return None
-    xs, ys = (np.array(curve.get(name) or [], dtype=np.float64) for name in names)
+    try:
+        xs, ys = (np.array(msgspec.convert(curve.get(name), _Rates), dtype=np.float64) for name in names)
+    except msgspec.ValidationError:
+        return None
     return (xs, ys) if len(xs) == len(ys) and len(xs) > 1 else None
 
 
@@ -252,12 +257,18 @@ def _confusion(matrix: Document) -> Markup:
     )
 
 
-def _bias_metrics(document: Document) -> list[tuple[str, str, Document, Document]]:
-    """(stage, facet, entry, metric) of an analysis, post-training first."""
+def _bias_metrics(document: Document) -> list[tuple[str, str, str, Document]]:
+    """(stage, facet, selection, metric) of an analysis, post-training first; what has another shape is passed over."""
     found = []
-    for stage in ("post_training_bias_metrics", "pre_training_bias_metrics"):
-        for name, entries in (document.get(stage) or {}).get("facets", {}).items():
-            found += [(stage, name, entry, metric) for entry in entries for metric in entry["metrics"]]
+    for stage in STAGES:
+        part = document.get(stage)
+        facets = part.get("facets") if isinstance(part, Mapping) else None
+        for name, entries in (facets if isinstance(facets, Mapping) else {}).items():
+            for entry in entries if isinstance(entries, list) else [entries]:
+                metrics = entry.get("metrics") if isinstance(entry, Mapping) else None
+                if isinstance(metrics, list):
+                    selection = str(entry.get("value_or_threshold"))
+                    found += [(stage, name, selection, each) for each in metrics if isinstance(each, Mapping)]
     return found
 
 

@@ -3,12 +3,16 @@
 import json
 import re
 from collections import Counter
+from copy import deepcopy
 from html.parser import HTMLParser
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from chalicelib.errors import MisconfiguredError, UnreadableError
 from chalicelib.monitors import baseline as paths
 from chalicelib.monitors.calibration import calibration
 from chalicelib.monitors.report import charts, distributions, markup
@@ -363,6 +367,61 @@ def test_shares_are_not_rounded_to_nothing_or_all(value, said):
 )  # fmt: skip
 def test_figures(value, said):
     assert markup.figure(value) == said
+
+
+# Baselines of others --------------------------------------------------------------------------------------------------
+
+JUNK = (None, True, -1, 0, 2**62, 1e308, "x", "NaN", [], {}, [1.0], {"x": 1})
+
+
+def places(document, path=()):
+    """Every place in a document, as the keys that lead there."""
+    if isinstance(document, dict):
+        for key, value in document.items():
+            yield (*path, key)
+            yield from places(value, (*path, key))
+    elif isinstance(document, list):
+        for key, value in enumerate(document[:3]):
+            yield (*path, key)
+            yield from places(value, (*path, key))
+
+
+PLACES = [(path, place) for path, document in decoded_baseline().items() for place in places(document)]
+READERS = {
+    paths.DATA_STATISTICS: paths.read_statistics,
+    paths.DATA_CONSTRAINTS: paths.read_constraints,
+    paths.MODEL_CONSTRAINTS: paths.read_model_constraints,
+    paths.BIAS_CONSTRAINTS: paths.read_analysis,
+    paths.EXPLAINABILITY_CONSTRAINTS: paths.read_analysis,
+}
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(JUNK)), min_size=1, max_size=3))
+def test_a_baseline_of_any_shape_makes_a_page_or_a_named_error(violated, changes):
+    known = decoded_baseline()
+    for (path, (*way, last)), junk in changes:
+        node = known[path]
+        try:
+            for key in way:
+                node = node[key]
+            node[last] = deepcopy(junk)
+        except (KeyError, IndexError, TypeError):
+            pass  # an earlier change took the place away
+    try:
+        for path, read in READERS.items():
+            read(json.dumps(known[path]).encode(), path)
+        page = Page(html_report(violated[0], known))
+    except (UnreadableError, MisconfiguredError):
+        return
+    assert not page.unbalanced and not page.open
+
+
+def test_a_feature_that_the_baseline_tells_in_another_way_is_said(violated):
+    known = decoded_baseline()
+    feature = known[paths.DATA_STATISTICS]["features"][-1]
+    feature["numerical_statistics" if "numerical_statistics" in feature else "string_statistics"]["common"] = "many"
+    assert "not drawable from the baseline" in Page(html_report(violated[0], known)).text
 
 
 # Reading it -----------------------------------------------------------------------------------------------------------
