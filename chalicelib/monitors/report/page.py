@@ -196,7 +196,9 @@ def _read(own: Document) -> Markup:
 
 
 def _segments(segments: Sequence[Document]) -> Markup:
-    if len(segments) < 2:
+    """Which models answered, where that was more than one or not every request was captured."""
+    sampled = any(each.get("sampling_percentage") not in (None, 100) for each in segments)
+    if len(segments) < 2 and not sampled:
         return joined()
     rows = [
         [
@@ -205,10 +207,13 @@ def _segments(segments: Sequence[Document]) -> Markup:
             count(each["rows"]),
             count(each["labelled"]),
             figure(each["loss"]) if each["loss"] is not None else "-",
+            "-" if each.get("sampling_percentage") is None else f"{each['sampling_percentage']} %",
         ]
         for each in segments
     ]
-    return _table("Models that answered", ["Configuration", "From", "Rows", "Labelled", "Loss"], rows, (2, 3, 4))
+    return _table(
+        "Models that answered", ["Configuration", "From", "Rows", "Labelled", "Loss", "Captured"], rows, (2, 3, 4, 5)
+    )
 
 
 def _bad_lines(bad: Document) -> Markup:

@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from copy import deepcopy
+from datetime import timedelta
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -15,13 +16,16 @@ from hypothesis import strategies as st
 from chalicelib.errors import MisconfiguredError, UnreadableError
 from chalicelib.monitors import baseline as paths
 from chalicelib.monitors.calibration import calibration
+from chalicelib.monitors.evaluation import Span
 from chalicelib.monitors.report import charts, distributions, markup
 from chalicelib.monitors.report.page import html_report
 from chalicelib.monitors.report.style import STYLE
 from chalicelib.states.quantiles import quantiles_of
 from chalicelib.states.scores import tally
 from tests.unit.monitors.churn_windows import BAD_LINES, decoded, decoded_baseline, hurt, window
-from tests.unit.records.building import DATA
+from tests.unit.records.building import DATA, NOON
+
+HOUR = timedelta(hours=1)
 
 VOID = {"meta", "col"}
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)></style></svg>&lt;b&gt;\u202e\x00"
@@ -130,6 +134,21 @@ def test_inputs_bad_lines_and_bad_records_are_told():
     assert "2 unreadable lines" in text and "captures/2026/01/01/12/a.jsonl7not JSON" in text
     assert "b.jsonlwhole fileempty" in text
     assert "Repeated requests2, counted once" in text
+
+
+def test_models_that_answered_and_what_was_captured_are_told():
+    spans = [
+        Span("churn-1", NOON - 2 * HOUR, NOON - HOUR, 100),
+        Span("churn-2", NOON + HOUR / 30, NOON + HOUR / 20, 25),
+    ]
+    documents = decoded(window(deployments=spans).documents)
+    [table] = [t for t in Page(html_report(documents, decoded_baseline())).tables if t[0][0] == "Configuration"]
+    assert [(row[0], row[1], row[5]) for row in table[1:]] == [
+        ("churn-1", "2026-01-01 12:00:00", "100 %"),
+        ("churn-2", "2026-01-01 12:03:00", "25 %"),
+    ]
+    rows = [int(row[2]) for row in table[1:]]
+    assert rows == [each["rows"] for each in documents["ModelQuality"]["evaluation.json"]["segments"]]
 
 
 def test_metrics_stand_beside_baseline_and_threshold(violated):
