@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -137,13 +137,19 @@ def read_captures(body: bytes, where: str) -> CaptureFile:
     `where` names the file in errors. An empty body is an empty file. Raises UnreadableError when there are lines
     that are not blank and none of them is a capture record. Layout: model-monitor formats, section 2.1.
     """
+    content = read_capture_lines(lines_of(body))
+    refuse_if_hopeless(where, len(content.requests), content.bad_lines, "a capture record")
+    return content
+
+
+def read_capture_lines(lines: Iterable[tuple[int, bytes]]) -> CaptureFile:
+    """Read numbered lines of a capture file; those that cannot be read are counted and named, be it all of them."""
     requests: list[CapturedRequest] = []
     bad_lines: list[BadLine] = []
-    for number, line in lines_of(body):
+    for number, line in lines:
         try:
             parsed = _decoder.decode(line)
             requests.append(request_of(parsed.capture_data, parsed.event_metadata))
         except (*UNDECODABLE, OverflowError) as error:
             bad_lines.append(BadLine(number, reason_of(error)))
-    refuse_if_hopeless(where, len(requests), bad_lines, "a capture record")
     return CaptureFile(requests, bad_lines)

@@ -87,9 +87,16 @@ def read_ground_truth(body: bytes, where: str, arrived: datetime) -> GroundTruth
     errors and becomes the labels' source. Raises UnreadableError when there are lines and none is a label. Layout:
     model-monitor formats, section 3.
     """
+    content = read_label_lines(lines_of(body), where, arrived)
+    refuse_if_hopeless(where, len(content.labels), content.bad_lines, "a ground-truth record")
+    return content
+
+
+def read_label_lines(lines: Iterable[tuple[int, bytes]], where: str, arrived: datetime) -> GroundTruthFile:
+    """Read numbered lines of a ground-truth file; those that cannot be read are named, be it all of them."""
     labels: list[Label] = []
     bad_lines: list[BadLine] = []
-    for number, line in lines_of(body):
+    for number, line in lines:
         try:
             parsed = _decoder.decode(line)
             content, metadata = parsed.ground_truth_data, parsed.event_metadata
@@ -107,7 +114,6 @@ def read_ground_truth(body: bytes, where: str, arrived: datetime) -> GroundTruth
             )
         except (*UNDECODABLE, OverflowError) as error:
             bad_lines.append(BadLine(number, reason_of(error)))
-    refuse_if_hopeless(where, len(labels), bad_lines, "a ground-truth record")
     return GroundTruthFile(labels, bad_lines)
 
 
@@ -147,7 +153,7 @@ def resolve(labels: Iterable[Label], conflict: Conflict = "latest") -> Resolved:
             by_id[label.id] = label
     repeated = conflicting = rejected = 0
     for id, candidates in several.items():
-        values = {_value(label) for label in candidates}
+        values = {value_of(label.data) for label in candidates}
         repeated += len(candidates) - len(values)
         if len(values) > 1:
             conflicting += 1
@@ -163,11 +169,12 @@ def _precedence(label: Label) -> tuple[datetime, str, str, datetime]:
     return label.label_time or _LONG_AGO, label.digest, label.source, label.inference_time or _LONG_AGO
 
 
-def _value(label: Label) -> str | float:
+def value_of(data: str) -> str | float:
+    """What a label's text says, in the one form in which two labels of an id are compared."""
     try:
-        number = float(label.data)
+        number = float(data)
     except ValueError:
-        return label.data.strip()
+        return data.strip()
     return number if number == number else "nan"
 
 
