@@ -21,6 +21,7 @@ from chalicelib.decisions.alert import encode_alert, webhook_body
 from chalicelib.monitors import layouts as reports
 from chalicelib.monitors import quality_metrics
 from chalicelib.records.ground_truth import Label, write_ground_truth
+from chalicelib.records.merge import read_merged, write_merged
 from cli.main import main
 from schemas import SCHEMAS, path_of, schema
 from tests.unit.handlers.test_bias_and_attribution import BIAS, EXPLAINED, explain, world_with
@@ -284,6 +285,22 @@ def test_labels_that_were_posted_fit() -> None:
     for line in lines:
         hold("ground-truth-record", line)
     assert len(lines) == 2
+
+
+def test_merged_records_of_a_batch_transform_fit() -> None:
+    published = json.loads((PUBLISHED / "bias-drift-batch-json-2024-01/merged_record.json").read_bytes())
+    [line] = write_merged(read_merged(json.dumps(published).encode(), "merged.jsonl", NOON)).splitlines()
+    hold("merged-record", strict(line))
+    assert set(strict(line)["captureData"]) == {"batchTransformOutput"}
+
+
+def test_merged_records_of_a_multi_model_endpoint_fit() -> None:
+    document = json.loads((PUBLISHED / "bias-drift-endpoint-json-2024-01/merged_record.json").read_bytes())
+    known = {"customAttributes": ["a=1"], "targetModel": "model-1.tar.gz", "inferenceComponentName": "component-1"}
+    document["eventMetadata"] |= known
+    [line] = write_merged(read_merged(json.dumps(document).encode(), "merged.jsonl")).splitlines()
+    hold("merged-record", strict(line))
+    assert strict(line)["eventMetadata"].items() >= known.items()
 
 
 @pytest.mark.parametrize("name", ["monitor.yaml", "never-retrained.yaml"])

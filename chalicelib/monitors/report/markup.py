@@ -15,7 +15,7 @@ from typing import Any
 LONGEST_NAME = 80
 LONGEST_SENTENCE = 500
 
-_VOID = {"meta", "line", "rect", "circle", "path", "col"}
+_VOID = {"meta", "line", "rect", "circle", "path"}
 # HTML has no way to spell these, and UTF-8 none for half surrogate pairs.
 _UNSPEAKABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -42,7 +42,7 @@ def element(name: str, /, *children: str | Iterable[Markup], **attributes: str |
         if value is not None
     )
     if name in _VOID:
-        return Markup(f"<{name}{spelled}>" if name in ("meta", "col") else f"<{name}{spelled}/>")
+        return Markup(f"<{name}{spelled}>" if name == "meta" else f"<{name}{spelled}/>")
     return Markup(f"<{name}{spelled}>{joined(*children)}</{name}>")
 
 

@@ -155,13 +155,13 @@ def _metric_table(
         numbers += [figure(old.get("value")) if isinstance(old, Mapping) else "-", wanted]
         if constants:
             numbers.append(figure(constant["value"]) if constant else "-")
-        flag = joined()
+        heading = joined(name.replace("f0_5", "f0.5").replace("_", " "))
         if violated.get(name):
-            by = _beyond(own["value"], limit, spread.get(name))
-            flag = joined(element("span", "▲ Violation", class_="flag"), by)
+            # Below the name, because that is what a narrow screen shows without scrolling.
+            flag = f"▲ Violation{_beyond(own['value'], limit, spread.get(name))}"
+            heading = joined(heading, element("div", flag, class_="flag"))
         cells = [element("td", number, class_="n") for number in numbers]
-        heading = element("th", name.replace("f0_5", "f0.5").replace("_", " "), scope="row")
-        rows.append(element("tr", heading, cells, element("td", flag)))
+        rows.append(element("tr", element("th", heading, scope="row"), cells))
     heads = ["Metric", "Live", "± std dev", "± Model Monitor's", "Baseline", "Expected"]
     notes = [
         f"± std dev: of {plural(better['draws'], 'resample')} of all rows. A threshold that is the baseline's own "
@@ -175,7 +175,7 @@ def _metric_table(
     ]
     if constants:
         heads.append("Constant answer")
-    table = _table("Metrics of the labelled rows", [*heads, ""], rows, tuple(range(1, len(heads))))
+    table = _table("Metrics of the labelled rows", heads, rows, tuple(range(1, len(heads))))
     return joined(table, element("p", " ".join(note for note in notes if note), class_="quiet"))
 
 
@@ -283,8 +283,7 @@ def _agreement(live: Mapping[str, float], baseline: Mapping[str, float]) -> str:
 def _table(caption: str, heads: Sequence[str], rows: Sequence[Markup], numbers: tuple[int, ...]) -> Markup:
     """A table that scrolls by itself where the screen is narrow; `numbers` are the columns aligned to the right."""
     cells = [
-        element("th", head, scope="col", class_="n" if place in numbers else None) if head else element("td", "")
-        for place, head in enumerate(heads)
+        element("th", head, scope="col", class_="n" if place in numbers else None) for place, head in enumerate(heads)
     ]
     table = element(
         "table", element("caption", caption), element("thead", element("tr", cells)), element("tbody", rows)

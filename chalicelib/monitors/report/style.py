@@ -38,7 +38,6 @@ th,td{text-align:left;vertical-align:top;padding:.35rem .9rem .35rem 0;border-bo
 thead th{color:var(--quiet);font-weight:600;border-bottom:1px solid var(--line);vertical-align:bottom}
 tbody th{font-weight:500}
 .n{text-align:right;white-space:nowrap}
-.wide{width:100%}
 .facts th{color:var(--quiet);font-weight:500;padding-right:1.5rem}
 .stack td:first-child{min-width:8.5rem}.stack td:last-child{min-width:14rem}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,20rem),1fr));gap:1rem;margin:1rem 0}
