@@ -5,7 +5,7 @@ Knows which reader a file needs, and which file a manifest means; refuses to kno
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -85,18 +85,18 @@ def transforms_of(manifests: Sequence[tuple[File, bytes]]) -> Iterator[Requests]
 
 
 def _named_output(manifest: File, output: str, question: str) -> Requests:
-    body = _object(output)
-    asked = _object(question)() if question else None
-    found = File(output, 0, manifest.arrived, body)
-    return _transform(found, body(), asked)
+    answered, asked = _object(output), _object(question).read() if question else None
+    # Records without a time of their own get that of the job, which is the manifest's.
+    found = File(output, answered.size, manifest.arrived, answered.pieces)
+    return _transform(found, answered.read(), asked)
 
 
-def _object(uri: str) -> Callable[[], bytes]:
+def _object(uri: str) -> File:
     """What a manifest names. Raises UnreadableError when it is not there."""
     file = file_of(uri, "--captures")
     if file is None:
         raise UnreadableError(uri, "is named by a manifest and is not there")
-    return file.read
+    return file
 
 
 def _transform(file: File, body: bytes, asked: bytes | None) -> Requests:

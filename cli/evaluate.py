@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,21 +23,20 @@ from chalicelib.monitors import baseline
 from chalicelib.monitors.documents import encode_json
 from chalicelib.monitors.evaluation import Asked, Baselines, Document, Reports, broken_parts, report
 from chalicelib.monitors.findings import Labelled, Read, Scope, own_findings
-from chalicelib.monitors.measurement import Measurement, Subject, measure, with_attributions
+from chalicelib.monitors.folding import CaptureFold, Folded
+from chalicelib.monitors.measurement import Measurement, Subject, with_attributions
 from chalicelib.monitors.report.page import html_report
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.capture import CapturedRequest
 from chalicelib.records.files import kind_of
-from chalicelib.records.ground_truth import Label, Resolved, read_ground_truth, resolve
+from chalicelib.records.joins import Source, read_labels
 from chalicelib.records.payload import PayloadError, rows_of
-from chalicelib.records.preprocess import Preprocessor
 from chalicelib.records.segment import BadInput
-from chalicelib.records.table import is_about, to_table
 from cli.alignment import aligned
 from cli.attribute_options import add_options, attributes_of, definition_of
 from cli.captures import Requests, requests_of, transforms_of
-from cli.explaining import Explainer, explainer_of
 from cli.explaining import add_options as add_explaining
+from cli.explaining import explainer_of
 from cli.output import write_files
 from cli.places import File, beside, file_of, files_of
 from cli.preprocess import load_preprocessor
@@ -57,98 +56,37 @@ TOLD = 160
 _HOUR = timedelta(hours=1)
 
 
-class Captured(msgspec.Struct):
-    """What was read of the captures: measured, and what lay around it."""
-
-    measured: Measurement = Measurement()
-    requests: int = 0
-    outside: int = 0
-    elsewhere: int = 0
-    first: datetime | None = None
-    last: datetime | None = None
-    bad: list[BadInput] = []
-    more_bad: int = 0
-
-
-def read_labels(files: Sequence[File], conflict: Any, progress: Progress) -> tuple[Resolved, list[BadInput]]:
-    """All labels of the files, one for each id by the rule for conflicts; what cannot be read is named."""
-    labels: list[Label] = []
-    bad: list[BadInput] = []
-    for file in files:
-        try:
-            content = read_ground_truth(file.read(), file.name, file.arrived)
-        except UnreadableError as error:
-            bad.append(BadInput(file.name, 0, error.reason))
-        else:
-            labels += content.labels
-            bad += [BadInput(file.name, line.line, line.reason) for line in content.bad_lines]
-        progress.advance(file.size)
-    return resolve(labels, conflict), bad
-
-
-def read_all(
-    files: Sequence[File],
-    labels: Mapping[str, Label],
-    subject_of: Callable[[CapturedRequest], Subject],
-    preprocess: Preprocessor | None,
-    since: datetime | None,
-    until: datetime | None,
-    progress: Progress,
-    explainer: Explainer | None = None,
-) -> tuple[Captured, Subject | None]:
-    """Measure the requests of the files from `since` to `until`; an event that comes twice is counted once.
-
-    `subject_of` is asked once, with the first request that both was asked and answered, or else with the first one.
-    Merged records bring their labels; one of `labels` comes before them.
-    """
-    found, seen, subject = Captured(), set[str](), None
-    for part in _parts(files, progress):
-        found.bad += part.bad
-        found.more_bad += part.more_bad
-        inside = [
-            one
-            for one in part.requests
-            if (since is None or since <= one.inference_time) and (until is None or one.inference_time < until)
-        ]
-        found.outside += len(part.requests) - len(inside)
-        if not inside:
-            continue
-        subject = subject or subject_of(next((one for one in inside if one.input and one.output), inside[0]))
-        ours = [one for one in inside if is_about(one, subject.attributes)]
-        found.elsewhere += len(inside) - len(ours)
-        fresh = {one.event_id: one for one in ours if one.event_id not in seen}
-        found.measured += Measurement(repeated=len(ours) - len(fresh))
-        if not fresh:
-            continue
-        requests = list(fresh.values())
-        known = {**{label.id: label for label in part.labels}, **labels} if part.labels else labels
-        table = to_table(requests, known, subject.attributes, preprocess)
-        found.measured += measure(table, subject)
-        if explainer:
-            explainer.chosen.add(table)
-        times = [one.inference_time for one in requests]
-        found.first = min([*times, *([found.first] if found.first else [])])
-        found.last = max([*times, *([found.last] if found.last else [])])
-        found.requests += len(requests)
-        seen.update(fresh)
-    return found, subject
-
-
-def _parts(files: Sequence[File], progress: Progress) -> Iterator[Requests]:
-    """The requests of every file; what manifests name comes last."""
+def read_all(files: Sequence[File], fold: CaptureFold, progress: Progress) -> tuple[Folded, Subject | None]:
+    """Measure the requests of the files; merged records bring their labels, what manifests name comes last."""
+    others: list[Requests] = []
     manifests: list[tuple[File, bytes]] = []
     for file in files:
-        try:
-            body = file.read()
-        except UnreadableError as error:
-            yield Requests(bad=[BadInput(file.name, 0, error.reason)])
-            continue
-        if kind_of(body) == "manifest":
-            manifests.append((file, body))
+        kind = kind_of(file.beginning())
+        if kind in ("capture", "empty", "unknown"):
+            fold.read(Source(file.name, file.arrived, file.pieces))
         else:
-            yield requests_of(file, body)
+            try:
+                body = file.read()
+            except UnreadableError as error:
+                others.append(Requests(bad=[BadInput(file.name, 0, error.reason)]))
+                continue
+            if kind == "manifest":
+                manifests.append((file, body))
+            else:
+                _count(fold, requests_of(file, body), others)
         progress.advance(file.size)
-    yield from transforms_of(manifests)
+    for part in transforms_of(manifests):
+        _count(fold, part, others)
+    folded, subject = fold.result()
+    for part in others:
+        folded.bad += part.bad
+        folded.more_bad += part.more_bad
+    return folded, subject
+
+
+def _count(fold: CaptureFold, part: Requests, others: list[Requests]) -> None:
+    fold.count(part.requests, {label.id: label for label in part.labels})
+    others.append(Requests(bad=part.bad, more_bad=part.more_bad))
 
 
 def read_baselines(folder: str) -> tuple[Baselines, dict[str, Document]]:
@@ -244,8 +182,11 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
 
     conflict = definition.labels.conflict if definition else "latest"
     with Progress("reading", sum(file.size for file in (*captures, *label_files))) as progress:
-        labels, bad_labels = read_labels(label_files, conflict, progress)
-        captured, subject = read_all(captures, labels.by_id, subject_of, preprocess, since, until, progress, explainer)
+        labels = read_labels([Source(file.name, file.arrived, file.pieces) for file in label_files], conflict)
+        progress.advance(sum(file.size for file in label_files))
+        watch = explainer.chosen.add if explainer else None
+        fold = CaptureFold(labels, subject_of, since, until, preprocess, watch)
+        captured, subject = read_all(captures, fold, progress)
     if subject is None or captured.first is None or captured.last is None:
         return _nothing(options.captures, captured, since, until), 1
     told = ""
@@ -279,8 +220,8 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         labels_repeated=labels.repeated,
         labels_conflicting=labels.conflicting,
         labels_rejected=labels.rejected,
-        bad=[*captured.bad, *bad_labels],
-        more_bad=captured.more_bad,
+        bad=[*captured.bad, *(BadInput(name, line.line, line.reason) for name, line in labels.bad)],
+        more_bad=captured.more_bad + labels.more_bad,
         elsewhere=captured.elsewhere,
     )
     documents = _documents(reports, scope, read, captured.measured, baselines, baseline_files, definition)
@@ -352,7 +293,7 @@ def _source(file: File, definition: Definition | None) -> tuple[str, str]:
     return (parts[-2], parts[-1]) if len(parts) > 1 else ("", "")
 
 
-def _nothing(place: str, captured: Captured, since: datetime | None, until: datetime | None) -> str:
+def _nothing(place: str, captured: Folded, since: datetime | None, until: datetime | None) -> str:
     lines = [f"nothing to evaluate: no captured request in {place}"]
     if captured.outside:
         lines[0] += f" from {_iso(since) if since else 'the beginning'} to {_iso(until) if until else 'the end'}"
@@ -367,7 +308,7 @@ def _bad(bad: Sequence[BadInput], more: int) -> list[str]:
     return [f"{len(bad) + more:,} lines or files cannot be read:", *lines, *(["  …"] if len(bad) > 5 else [])]
 
 
-def _text(scope: Scope, read: Read, captured: Captured, reports: Reports, written: Sequence[str]) -> str:
+def _text(scope: Scope, read: Read, captured: Folded, reports: Reports, written: Sequence[str]) -> str:
     measured = captured.measured
     outside = f", {captured.outside:,} outside of the time asked for" if captured.outside else ""
     share = measured.labelled / measured.answered if measured.answered else 0.0
@@ -406,7 +347,7 @@ def _violations(body: bytes) -> list[str]:
     return [*aligned(rows, "  "), *([f"  … and {more:,} more in constraint_violations.json"] if more else [])]
 
 
-def _json(scope: Scope, read: Read, captured: Captured, reports: Reports, written: Sequence[str]) -> str:
+def _json(scope: Scope, read: Read, captured: Folded, reports: Reports, written: Sequence[str]) -> str:
     document = {
         "monitor": scope.monitor,
         "window": {"start": scope.start, "end": scope.end},

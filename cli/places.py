@@ -15,14 +15,31 @@ from chalicelib import keys, wiring
 from chalicelib.definition import split_s3_uri
 from chalicelib.errors import MisconfiguredError, NotFoundError, UnreadableError
 
+# Bytes of a local file that are read at once.
+PIECE = 4 << 20
+
 
 class File(msgspec.Struct, frozen=True):
-    """A file by its name for people (path or URI); `modified` is when it was written, in UTC."""
+    """A file by its name for people (path or URI); `modified` is when it was written, in UTC.
+
+    `pieces` gives its bytes, some megabytes at a time. Raises UnreadableError, as all that reads it.
+    """
 
     name: str
     size: int
     modified: datetime
-    read: Callable[[], bytes]
+    pieces: Callable[[], Iterator[bytes]]
+
+    def read(self) -> bytes:
+        """The whole file."""
+        return b"".join(self.pieces())
+
+    def beginning(self) -> bytes:
+        """Its first piece, where that can be read."""
+        try:
+            return next(self.pieces(), b"")
+        except UnreadableError:
+            return b""
 
     @property
     def arrived(self) -> datetime:
@@ -77,27 +94,29 @@ def _in_folder(place: str) -> Iterator[File]:
 def _file(path: Path) -> File:
     status = path.stat()
 
-    def read() -> bytes:
+    def pieces() -> Iterator[bytes]:
         try:
-            return path.read_bytes()
+            with path.open("rb") as stream:
+                while piece := stream.read(PIECE):
+                    yield piece
         except OSError as error:
             raise UnreadableError(str(path), error.strerror or "cannot be read") from None
 
-    return File(path.as_posix(), status.st_size, datetime.fromtimestamp(status.st_mtime, UTC), read)
+    return File(path.as_posix(), status.st_size, datetime.fromtimestamp(status.st_mtime, UTC), pieces)
 
 
 def _in_bucket(place: str, option: str) -> Iterator[File]:
     bucket, prefix = split_s3_uri(place, option)
     store = wiring.object_store()
 
-    def reader(key: str) -> Callable[[], bytes]:
-        def read() -> bytes:
+    def reader(key: str) -> Callable[[], Iterator[bytes]]:
+        def pieces() -> Iterator[bytes]:
             try:
-                return store.get(bucket, key).body
+                yield store.get(bucket, key).body
             except NotFoundError as error:
                 raise UnreadableError(keys.s3_uri(bucket, key), str(error)) from None
 
-        return read
+        return pieces
 
     for each in store.list(bucket, prefix):
         # "captures/churn" is a folder or an object, and not the beginning of captures/churn-2.

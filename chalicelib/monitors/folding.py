@@ -9,7 +9,7 @@ Memory is a block's and, for each event, the 8 bytes that tell whether it came b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -31,10 +31,11 @@ from chalicelib.records.cells import (
     text_at,
 )
 from chalicelib.records.envelopes import LONGEST_LINE, Lines, Match, Matcher, Said, TooLong, blocks_of
+from chalicelib.records.ground_truth import Label
 from chalicelib.records.joins import NONE, Events, Ids, Labels, Source, ids_at, ids_of
 from chalicelib.records.preprocess import Preprocessor
 from chalicelib.records.segment import BadInput
-from chalicelib.records.table import is_about, to_table
+from chalicelib.records.table import Table, is_about, to_table
 from chalicelib.records.values import NAN, binary_class, number_of
 from chalicelib.states.columns import ProfileFold
 from chalicelib.states.scores import TallyFold
@@ -43,7 +44,7 @@ from chalicelib.states.scores import TallyFold
 ROWS = 8192
 
 _EVENT, _INFERENCE, _TIME, _ASKED, _ANSWERED = range(5)
-_NOTHING = Payload("")
+_NO_BYTES = np.zeros(0, dtype=np.uint8)
 # Bytes of a cell that are compared with the names of a header.
 _LONGEST_NAME = 64
 
@@ -83,7 +84,7 @@ def fold_captures(
     the first block that has any. `told` hears of each file that was read. With `preprocess` the records of a request
     are what it makes of it. None for a subject: there was no request.
     """
-    fold = _Fold(labels, subject_of, since, until, preprocess)
+    fold = CaptureFold(labels, subject_of, since, until, preprocess)
     for source in sources:
         fold.read(source)
         if told:
@@ -91,15 +92,22 @@ def fold_captures(
     return fold.result()
 
 
-class _Fold:
+class CaptureFold:
+    """The way of `fold_captures`, file by file, for callers that have requests of other files too.
+
+    `watch` is shown every table that rows were laid out in; rows of a subject with bias or attribution all are.
+    """
+
     def __init__(
         self,
         labels: Labels,
         subject_of: Callable[[CapturedRequest], Subject],
-        since: datetime | None,
-        until: datetime | None,
-        preprocess: Preprocessor | None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        preprocess: Preprocessor | None = None,
+        watch: Callable[[Table], None] | None = None,
     ) -> None:
+        self._watch = watch
         self._labels, self._subject_of, self._preprocess = labels, subject_of, preprocess
         self._since, self._until = since, until
         self._subject: Subject | None = None
@@ -109,6 +117,7 @@ class _Fold:
         self._matcher = Matcher(_said, _ASKED)
 
     def result(self) -> tuple[Folded, Subject | None]:
+        """What was read and measured; None for a subject: there was no request."""
         if self._rows:
             self._folded.measured += self._rows.state
             self._rows = None
@@ -130,6 +139,11 @@ class _Fold:
         folded.bad += [BadInput(source.name, each.line, each.reason) for each in bad_lines.named]
         folded.more_bad += bad_lines.more
 
+    def count(self, requests: Sequence[CapturedRequest], own: Mapping[str, Label]) -> None:
+        """Count requests that were read elsewhere; `own` are labels that came with them, for ids that have no other."""
+        _, fresh = self._counted(_NO_BYTES, [], list(requests), np.arange(len(requests)))
+        self._measure(fresh, own)
+
     def _block(self, lines: Lines, bad_lines: BadLines, good: int) -> int:
         """Count one block; how many of its lines are requests."""
         matches, others = self._matcher.split(lines)
@@ -144,7 +158,7 @@ class _Fold:
         read = read_capture_lines(((lines.first + index, lines.line(index)) for index in others), bad_lines, good)
         places = np.array([index for index, one in zip(others, read, strict=True) if one], dtype=np.int64)
         decoded = [one for one in read if one]
-        fresh, requests = self._counted(lines, plain, decoded, places)
+        fresh, requests = self._counted(lines.buffer, plain, decoded, places)
         slow = requests
         for match in fresh:
             for start in range(0, len(match.rows), ROWS):
@@ -168,7 +182,7 @@ class _Fold:
         return self._subject
 
     def _counted(
-        self, lines: Lines, plain: list[Match], requests: list[CapturedRequest], places: Places
+        self, buffer: Bytes, plain: list[Match], requests: list[CapturedRequest], places: Places
     ) -> tuple[list[Match], list[CapturedRequest]]:
         """Those of a block's requests that are inside of the time and new, in the order of the lines."""
         folded = self._folded
@@ -178,8 +192,8 @@ class _Fold:
         keys = [ids_of([one.event_id for one in requests]).keys]
         order = [places]
         for match in plain:
-            times.append(_times(match, lines.buffer))
-            keys.append(ids_at(lines.buffer, *match.spans[_EVENT]).keys)
+            times.append(_times(match, buffer))
+            keys.append(ids_at(buffer, *match.spans[_EVENT]).keys)
             order.append(match.rows)
         all_times, all_keys = np.concatenate(times), np.concatenate(keys)
         inside = (all_times >= since) & (all_times < until)
@@ -211,12 +225,15 @@ class _Fold:
             matches.append(match if own.all() else _part(match, own))
         return matches, [one for one, is_fresh in zip(requests, chosen.tolist(), strict=False) if is_fresh]
 
-    def _measure(self, requests: list[CapturedRequest]) -> None:
+    def _measure(self, requests: list[CapturedRequest], own: Mapping[str, Label] | None = None) -> None:
         if not requests:
             return
         subject = self._settled(requests)
-        labels = self._labels.by_id([one.join_id for one in requests])
-        self._folded.measured += measure(to_table(requests, labels, subject.attributes, self._preprocess), subject)
+        labels = {**(own or {}), **self._labels.by_id([one.join_id for one in requests])}
+        table = to_table(requests, labels, subject.attributes, self._preprocess)
+        if self._watch:
+            self._watch(table)
+        self._folded.measured += measure(table, subject)
 
 
 class _PlainRows:
