@@ -22,7 +22,7 @@ CHANGED_COST = 0.25
 
 # Three histories in four have a scene: they are arranged so that something rare happens. The weights let each
 # of the calls that belong to a scene (hostile.FOCUS) come up about as often.
-SCENES = {"broken": 18, "jobs": 24, "approval": 76, "promotion": 96, "return": 32, "claims": 60, "anew": 24}
+SCENES = {"broken": 18, "jobs": 28, "approval": 92, "promotion": 106, "return": 32, "claims": 60, "anew": 24}
 
 # What answers: the probability of class 1 by the two features of a row.
 TOYS: dict[str, Any] = {

@@ -86,7 +86,7 @@ RARE = {
 
 # The rarest, which need to be aimed at more often.
 OFTEN = {
-    **{"ledger.get CLAIM#PROMOTION": 5, "ledger.put CLAIM#PROMOTION": 5, "ledger.put CLAIM#RETRAIN": 4},
+    **{"ledger.get CLAIM#PROMOTION": 6, "ledger.put CLAIM#PROMOTION": 5, "ledger.put CLAIM#RETRAIN": 4},
     **{"ledger.get CLAIM#RETRAIN": 2, "ledger.get DUE": 3, "ledger.put DUE": 2, "ledger.put OUTCOME": 3},
     **{"ledger.get TRIGGER": 3, "ledger.put TRIGGER": 5, "ledger.put INCIDENT": 3, "ledger.put EXECUTION": 2},
     **{
@@ -97,7 +97,7 @@ OFTEN = {
         "topic.publish": 3,
         "objects.get definitions": 4,
     },
-    **{"objects.get retraining": 4, "objects.put baselines": 6, "queues.send promotion-claims": 6},
+    **{"objects.get retraining": 5, "objects.put baselines": 6, "queues.send promotion-claims": 6},
     **{"queues.send retrain-claims": 6, "queues.send endpoints": 5, "queues.send model-packages": 3},
     **{"sagemaker.describe_endpoint_config": 2, "sagemaker.update_endpoint": 3, "sagemaker.describe_model_package": 2},
 }
@@ -172,7 +172,7 @@ FOCUS = {
         "anew": {
             "window_due": (
                 *("ledger.get REBUILD", "ledger.put REBUILD", "objects.put ids", "objects.put revisions"),
-                "objects.put segments",
+                *("objects.put segments", "objects.delete merge"),
             ),
         },
     }.items()
