@@ -8,15 +8,16 @@ values; relative error about 1 / sqrt(BOUND)). Refuses to know what a value mean
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from hashlib import blake2b
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 import msgspec
 
+from chalicelib.records.cells import hashes_of
 from chalicelib.states.serialization import MOST_ROWS, pack, unpack
 
-VERSION = 1
+# 2: another hash, which is computed for many values at once.
+VERSION = 2
 BOUND = 1000
 
 _HASHES = 1 << 64
@@ -53,7 +54,8 @@ class Categories(msgspec.Struct, frozen=True, array_like=True):
         if limits:
             # What one side kept and the other may have dropped is not exact any more: it joins the rest.
             limit = min(limits)
-            merged = {value: count for value, count in merged.items() if _hash(value) <= limit}
+            hashes = _hashes(merged)
+            merged = {value: count for value, count in merged.items() if hashes[value] <= limit}
         return _bounded(merged, self.total + other.total)
 
     @property
@@ -66,7 +68,7 @@ class Categories(msgspec.Struct, frozen=True, array_like=True):
         """The greatest hash up to which counts are exact: that of a listed value, or any when nothing is left out."""
         if not self.more:
             return _HASHES
-        return max(_hash(value) for value, _ in self.counts)
+        return max(_hashes(value for value, _ in self.counts).values())
 
     @property
     def distinct(self) -> float:
@@ -84,9 +86,12 @@ class Categories(msgspec.Struct, frozen=True, array_like=True):
         return unpack(body, "categories", VERSION, cls)
 
 
-def categories_of(counts: Mapping[str, int]) -> Categories:
-    """The state of these counts (value -> number of rows, at least 1)."""
-    return _bounded(counts, sum(counts.values()))
+def categories_of(counts: Mapping[str, int], total: int | None = None) -> Categories:
+    """The state of these counts (value -> number of rows, at least 1).
+
+    `total`: how many rows there are, where `counts` are only those of the smallest hashes, at least `BOUND` of them.
+    """
+    return _bounded(counts, sum(counts.values()) if total is None else total)
 
 
 def comparable(one: Categories, other: Categories) -> list[str]:
@@ -95,16 +100,19 @@ def comparable(one: Categories, other: Categories) -> list[str]:
     if not one.more and not other.more:
         return values
     limit = min(one.limit, other.limit)
-    return [value for value in values if _hash(value) <= limit]
+    hashes = _hashes(values)
+    return [value for value in values if hashes[value] <= limit]
 
 
 def _bounded(counts: Mapping[str, int], total: int) -> Categories:
     if len(counts) <= BOUND:
         kept = dict(counts)
     else:
-        kept = dict(sorted(counts.items(), key=lambda item: (_hash(item[0]), item[0]))[:BOUND])
+        hashes = _hashes(counts)
+        kept = dict(sorted(counts.items(), key=lambda item: (hashes[item[0]], item[0]))[:BOUND])
     return Categories(tuple(sorted(kept.items())), total - sum(kept.values()))
 
 
-def _hash(value: str) -> int:
-    return int.from_bytes(blake2b(value.encode(), digest_size=8).digest(), "big")
+def _hashes(values: Iterable[str]) -> dict[str, int]:
+    listed = list(values)
+    return dict(zip(listed, hashes_of(listed).tolist(), strict=True))

@@ -18,10 +18,17 @@ from chalicelib.states.serialization import pack, unpack
 
 VERSION = 1
 
+Floats = npt.NDArray[np.float64]
+
 # The smallest positive float64 is 2^-1074, and its 53-bit mantissa as frexp gives it is a multiple of 2^-1126.
 _SCALE = 1126
-# int64 sums of 27-bit halves in float64 stay exact up to 2^26 of them.
-_BLOCK = 1 << 20
+# So many numbers of 38 bits have a sum of 51; the temporary arrays of a block stay in the processor's cache.
+_BLOCK = 1 << 13
+_GRID = 38
+# The anchor of a larger number's grid would be no float64.
+_LARGEST = 1000
+# Below this the square of a whole number is exact.
+_WHOLE = 2.0**26
 # No sum of squares of float64s, however many there are, is longer.
 _LONGEST = 5000
 # Within these bounds the rounding error of x * x is itself a float64.
@@ -124,7 +131,7 @@ class Moments(msgspec.Struct, frozen=True, array_like=True):
         return unpack(body, "moments", VERSION, cls)
 
 
-def moments_of(values: npt.NDArray[np.float64]) -> Moments:
+def moments_of(values: Floats) -> Moments:
     """The moments of finite values of shape (n,), in the values' own unit."""
     if not len(values):
         return Moments()
@@ -143,8 +150,50 @@ def moments_of(values: npt.NDArray[np.float64]) -> Moments:
     )
 
 
-def _sum(values: npt.NDArray[np.float64]) -> int:
-    """The exact sum in units of 2^-1126: mantissas are added per exponent, in two halves that cannot overflow."""
+def moments_of_counts(values: Floats, counts: npt.NDArray[np.int64]) -> Moments:
+    """The moments of finite values, each of which occurs so many times (at least once), both of shape (n,)."""
+    count = total = squares = 0
+    # Each bit of the counts chooses some of the values, once.
+    for bit in range(int(counts.max(initial=0)).bit_length()):
+        found = moments_of(values[counts >> bit & 1 == 1])
+        count += found.count << bit
+        total += int(found.total) << bit
+        squares += int(found.squares) << bit
+    if not count:
+        return Moments()
+    return Moments(
+        count,
+        WholeNumber.of(total),
+        WholeNumber.of(squares),
+        float(values.min()) + 0.0,
+        float(values.max()) + 0.0,
+    )
+
+
+def _sum(values: Floats) -> int:
+    """The exact sum in units of 2^-1126.
+
+    All values are rounded to one grid so coarse that their sum fits in 53 bits, which makes it exact in any order; the
+    remainders, which are exact too, come next (after Demmel and Hida, 2003). Two or three rounds leave nothing.
+    """
+    total = 0
+    rest = values
+    while greatest := max(float(rest.max()), -float(rest.min())):
+        top = math.frexp(greatest)[1]
+        grid = max(top - _GRID, -1074)
+        if top > _LARGEST:
+            return total + _sum_by_exponent(rest)
+        # Added to this, a number keeps the bits from the grid on.
+        anchor = math.ldexp(1.5, 52 + grid)
+        rounded = rest + anchor
+        rounded -= anchor
+        total += int(math.ldexp(float(rounded.sum()), -grid)) << (grid + _SCALE)
+        rest = rest - rounded
+    return total
+
+
+def _sum_by_exponent(values: Floats) -> int:
+    """The same for numbers too large to be rounded so: mantissas are added per exponent, in two halves."""
     fractions, exponents = np.frexp(values)
     mantissas = np.ldexp(fractions, 53).astype(np.int64)
     lowest = int(exponents.min())
@@ -157,25 +206,35 @@ def _sum(values: npt.NDArray[np.float64]) -> int:
     return total
 
 
-def _sum_of_squares(values: npt.NDArray[np.float64]) -> int:
+def _sum_of_squares(values: Floats) -> int:
     """The exact sum of squares in units of 2^-2252.
 
     x * x is rounded, but its rounding error is a float64 too (Dekker, 1971): both are added exactly. Where that does
     not hold (tiny and huge values) the square is taken with whole numbers.
     """
     sizes = np.abs(values)
-    safe = ((sizes > _SQUARE_SAFE[0]) & (sizes < _SQUARE_SAFE[1])) | (values == 0.0)
+    greatest = float(sizes.max())
+    if greatest < _WHOLE and bool((np.rint(values) == values).all()):
+        return _sum(values * values) << _SCALE
     rest: list[float] = []
-    if not safe.all():
+    unsafe = sizes < _SQUARE_SAFE[0]
+    if greatest > _SQUARE_SAFE[1] or np.count_nonzero(unsafe) > len(values) - np.count_nonzero(values):
+        safe = ((sizes > _SQUARE_SAFE[0]) & (sizes < _SQUARE_SAFE[1])) | (values == 0.0)
         rest = values[~safe].tolist()
         values = values[safe]
     total = 0
     if len(values):
-        spread = 134217729.0 * values  # 2^27 + 1 splits 53 bits in two
-        high = spread - (spread - values)
+        high = 134217729.0 * values  # 2^27 + 1 splits 53 bits in two
+        high -= high - values
         low = values - high
         squares = values * values
-        errors = ((high * high - squares) + 2.0 * high * low) + low * low
+        errors = high * high
+        errors -= squares
+        high *= 2.0
+        high *= low
+        errors += high
+        low *= low
+        errors += low
         total = (_sum(squares) + _sum(errors)) << _SCALE
     for value in rest:
         numerator, denominator = value.as_integer_ratio()

@@ -1,9 +1,11 @@
 """Order statistics of a numeric column: levels of sorted values, an item of level i standing for 2^i values.
 
-The shape is that of a KLL sketch with k = 2048 (what Model Monitor prints), but nothing is random: when a level holds
-more than k items, every other one moves up, the odd ones and the even ones taking turns. Up to k values everything is
-exact and independent of order and split; above, the state carries a proven bound of its rank error, and its bytes
-depend on the order of folding (callers fold in the sorted order of their sources). Refuses to know names and types.
+The shape is that of a KLL sketch with k = 2048 (what Model Monitor prints), but nothing is random. Up to k values all
+are in level 0. Beyond, two equal items of a level become one of the next, which loses nothing; so with up to k distinct
+values everything is exact, however often each occurs, and the bytes do not depend on order and split. Where a level
+then still holds more than k items, every other one moves up, the odd ones and the even ones taking turns: the state
+carries a proven bound of its rank error, and its bytes depend on the order of folding (callers fold in the sorted
+order of their sources). Refuses to know names and types.
 
 Bound: moving every other one of sorted items of weight w changes the rank of any value by at most w, so the error is
 at most the sum of the weights of all moves; `rank_error` is that sum.
@@ -19,7 +21,7 @@ import numpy.typing as npt
 
 from chalicelib.states.serialization import MOST_ROWS, pack, unpack
 
-VERSION = 1
+VERSION = 2
 K = 2048
 
 Floats = npt.NDArray[np.float64]
@@ -52,10 +54,9 @@ class Quantiles(msgspec.Struct, frozen=True, array_like=True):
             return self
         if not self.packed:
             return other
-        height = max(len(self.packed), len(other.packed))
-        levels = [np.sort(np.concatenate([_level(self, index), _level(other, index)])) for index in range(height)]
-        moves = [_at(self.moves, index) + _at(other.moves, index) for index in range(height)]
-        return _compacted(levels, moves, self.rank_error + other.rank_error)
+        fold = QuantilesFold(self)
+        fold.add_state(other)
+        return fold.state
 
     @property
     def count(self) -> int:
@@ -85,12 +86,90 @@ class Quantiles(msgspec.Struct, frozen=True, array_like=True):
         return unpack(body, "quantiles", VERSION, cls)
 
 
+class QuantilesFold:
+    """Folds values and states into one sketch, in place."""
+
+    def __init__(self, state: Quantiles | None = None) -> None:
+        state = state or Quantiles()
+        self._levels, self._moves = state.levels, list(state.moves)
+        self._count, self._rank_error = state.count, state.rank_error
+
+    def add(self, values: Floats) -> None:
+        """Add finite values of shape (n,). Blocks of some thousand are sorted fastest."""
+        # + 0.0 makes -0.0 the same number as 0.0: their order in a sort is not defined, their bytes differ.
+        ordered = values + 0.0
+        ordered.sort()
+        self._put([ordered], len(ordered))
+
+    def add_counts(self, values: Floats, counts: npt.NDArray[np.int64]) -> None:
+        """Add different finite values, each of which occurs so many times (at least once), both of shape (n,)."""
+        total = int(counts.sum())
+        if total <= K:
+            self.add(np.repeat(values, counts))
+            return
+        order = np.argsort(values)
+        values, counts = values[order] + 0.0, counts[order]
+        self._put([values[counts >> bit & 1 == 1] for bit in range(int(counts.max()).bit_length())], total)
+
+    def add_state(self, state: Quantiles) -> None:
+        """Add what another sketch has."""
+        self._moves += [0] * (len(state.moves) - len(self._moves))
+        for index, count in enumerate(state.moves):
+            self._moves[index] += count
+        self._rank_error += state.rank_error
+        self._put(state.levels, state.count)
+
+    @property
+    def state(self) -> Quantiles:
+        packed = tuple(np.ascontiguousarray(level, dtype="<f8").tobytes() for level in self._levels)
+        return Quantiles(packed, tuple(self._moves[: len(packed)]), self._rank_error)
+
+    def _put(self, levels: list[Floats], count: int) -> None:
+        """Add sorted items of each level, then move up what is too much from the lowest level on."""
+        was_small = self._count <= K
+        self._count += count
+        moving = np.zeros(0)
+        # Small sketches have not looked for equal items yet.
+        height = max(len(levels), len(self._levels) if was_small else 0)
+        index = 0
+        while index < height or len(moving):
+            if index == len(self._levels):
+                self._levels.append(np.zeros(0))
+                self._moves += [0] * (index + 1 - len(self._moves))
+            level = _merged(self._levels[index], moving)
+            if index < len(levels):
+                level = _merged(level, levels[index])
+            if self._count > K:
+                level, moving = self._thinned(level, index)
+            self._levels[index] = level
+            index += 1
+
+    def _thinned(self, level: Floats, index: int) -> tuple[Floats, Floats]:
+        """What stays of sorted items in this level, and what moves to the next."""
+        new = np.empty(len(level), dtype=np.bool_)
+        new[:1] = True
+        np.not_equal(level[1:], level[:-1], out=new[1:])
+        moving = level[:0]
+        if (distinct := np.count_nonzero(new)) <= K and distinct < len(level):
+            starts = np.flatnonzero(new)
+            counts = np.diff(starts, append=len(level))
+            level, moving = level[starts[counts % 2 == 1]], np.repeat(level[starts], counts // 2)
+        if len(level) > K:
+            # An odd item out stays: the greatest, so that the others pair up from below.
+            paired = len(level) // 2 * 2
+            moving = level[self._moves[index] % 2 : paired : 2]
+            level = level[paired:]
+            self._moves[index] += 1
+            self._rank_error += 1 << index
+        return level, moving
+
+
 def quantiles_of(values: Floats) -> Quantiles:
     """The sketch of finite values of shape (n,)."""
-    if not len(values):
-        return Quantiles()
-    # + 0.0 makes -0.0 the same number as 0.0: their order in a sort is not defined, their bytes differ.
-    return _compacted([np.sort(values + 0.0)], [0], 0)
+    fold = QuantilesFold()
+    if len(values):
+        fold.add(values)
+    return fold.state
 
 
 def weighted(levels: Sequence[Floats]) -> tuple[Floats, npt.NDArray[np.int64]]:
@@ -103,30 +182,15 @@ def weighted(levels: Sequence[Floats]) -> tuple[Floats, npt.NDArray[np.int64]]:
     return items[order], weights[order]
 
 
-def _compacted(levels: list[Floats], moves: list[int], rank_error: int) -> Quantiles:
-    index = 0
-    while index < len(levels):
-        level = levels[index]
-        if len(level) > K:
-            if index + 1 == len(levels):
-                levels.append(np.zeros(0))
-                moves.append(0)
-            # An odd item out stays: the greatest, so that the others pair up from below.
-            paired = len(level) // 2 * 2
-            moving = level[moves[index] % 2 : paired : 2]
-            levels[index] = level[paired:]
-            levels[index + 1] = np.sort(np.concatenate([levels[index + 1], moving]))
-            moves[index] += 1
-            rank_error += 1 << index
-        index += 1
-    packed = tuple(np.ascontiguousarray(level, dtype="<f8").tobytes() for level in levels)
-    return Quantiles(packed, tuple(moves), rank_error)
+def _merged(one: Floats, other: Floats) -> Floats:
+    if not len(one) or not len(other):
+        return other if len(other) else one
+    both = np.concatenate([one, other])
+    # Two sorted runs: the stable sort merges them.
+    both.sort(kind="stable")
+    return both
 
 
 def _level(state: Quantiles, index: int) -> Floats:
     raw = state.packed[index] if index < len(state.packed) else b""
     return np.frombuffer(raw, dtype="<f8").astype(np.float64, copy=False)
-
-
-def _at(numbers: Sequence[int], index: int) -> int:
-    return numbers[index] if index < len(numbers) else 0
