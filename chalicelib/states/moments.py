@@ -131,23 +131,37 @@ class Moments(msgspec.Struct, frozen=True, array_like=True):
         return unpack(body, "moments", VERSION, cls)
 
 
+class MomentsFold:
+    """Folds values into moments, in place."""
+
+    def __init__(self) -> None:
+        self._count = self._total = self._squares = 0
+        self._least, self._greatest = math.inf, -math.inf
+
+    def add(self, values: Floats) -> None:
+        """Add finite values of shape (n,), in the values' own unit."""
+        for start in range(0, len(values), _BLOCK):
+            block = values[start : start + _BLOCK]
+            self._count += len(block)
+            self._least = min(self._least, float(block.min()))
+            self._greatest = max(self._greatest, float(block.max()))
+            self._total += _sum(block)
+            self._squares += _sum_of_squares(block)
+
+    @property
+    def state(self) -> Moments:
+        if not self._count:
+            return Moments()
+        sums = WholeNumber.of(self._total), WholeNumber.of(self._squares)
+        # + 0.0 makes -0.0 the same number as 0.0.
+        return Moments(self._count, *sums, self._least + 0.0, self._greatest + 0.0)
+
+
 def moments_of(values: Floats) -> Moments:
     """The moments of finite values of shape (n,), in the values' own unit."""
-    if not len(values):
-        return Moments()
-    total = squares = 0
-    for start in range(0, len(values), _BLOCK):
-        block = values[start : start + _BLOCK]
-        total += _sum(block)
-        squares += _sum_of_squares(block)
-    # + 0.0 makes -0.0 the same number as 0.0.
-    return Moments(
-        len(values),
-        WholeNumber.of(total),
-        WholeNumber.of(squares),
-        float(values.min()) + 0.0,
-        float(values.max()) + 0.0,
-    )
+    fold = MomentsFold()
+    fold.add(values)
+    return fold.state
 
 
 def moments_of_counts(values: Floats, counts: npt.NDArray[np.int64]) -> Moments:

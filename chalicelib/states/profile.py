@@ -18,11 +18,15 @@ import numpy.typing as npt
 from chalicelib.records.table import Table
 from chalicelib.records.values import text_of
 from chalicelib.states.categories import Categories, categories_of
-from chalicelib.states.moments import Moments, moments_of
-from chalicelib.states.quantiles import Quantiles, quantiles_of
+from chalicelib.states.moments import Moments, moments_of_counts
+from chalicelib.states.quantiles import Quantiles, QuantilesFold
 from chalicelib.states.serialization import MOST_ROWS, pack, unpack
 
-VERSION = 1
+# 2: its quantiles and categories are of other versions.
+VERSION = 2
+
+Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
 
 
 class Column(msgspec.Struct, frozen=True, array_like=True):
@@ -166,39 +170,52 @@ def column_of(name: str, position: int, values: Sequence[Any]) -> Column:
     else:
         texts = Counter(text_of(value) for value in values if not isinstance(value, list | dict))
     unknown = sum(isinstance(value, list | dict) for value in values)
+    return column_of_counts(name, position, texts, unknown)
+
+
+def column_of_counts(name: str, position: int, texts: Mapping[str, int], unknown: int = 0) -> Column:
+    """The profile of a column in which each text occurs so many times, and `unknown` values that are no text."""
     numbers, weights, fractional, others = _numbers(texts)
     boolean = string = 0
-    dropped = []
+    present = dict(texts)
     for text in others:
         word = text.strip().lower()
         if word in ("", "nan"):
-            dropped.append(text)
+            del present[text]
         elif word in ("true", "false"):
             boolean += texts[text]
         elif word in ("inf", "-inf", "+inf", "infinity", "-infinity", "+infinity"):
             unknown += texts[text]
         else:
             string += texts[text]
-    for text in dropped:
-        del texts[text]
-    repeated = np.repeat(numbers, weights)
+    quantiles = QuantilesFold()
+    if len(numbers):
+        quantiles.add_counts(*_distinct(numbers, weights))
     return Column(
         name,
         position,
-        len(repeated) - fractional,
+        int(weights.sum()) - fractional,
         fractional,
         boolean,
         string,
         unknown,
-        moments_of(repeated),
-        quantiles_of(repeated),
-        categories_of(texts),
+        moments_of_counts(numbers, weights),
+        quantiles.state,
+        categories_of(present),
     )
 
 
+def _distinct(numbers: Floats, weights: Counts) -> tuple[Floats, Counts]:
+    """Each number once: 1, 1.0 and 01 are three texts."""
+    distinct, places = np.unique(numbers + 0.0, return_inverse=True)
+    totals = np.zeros(len(distinct), dtype=np.int64)
+    np.add.at(totals, places, weights)
+    return distinct, totals
+
+
 def _numbers(
-    texts: Counter[str],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], int, list[str]]:
+    texts: Mapping[str, int],
+) -> tuple[Floats, Counts, int, list[str]]:
     """Distinct finite numbers, their counts, how many rows are fractional, and the texts that are no finite number."""
     others: list[str] = []
     numeric: Mapping[str, int] = texts

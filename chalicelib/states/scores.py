@@ -1,8 +1,11 @@
 """The tally of a binary classifier: how many rows per distinct score, served class and label.
 
 Everything that model quality says comes from these counts by one cumulative sum: confusion matrices at any cut,
-ROC and precision-recall curves, the area under the curve. Exact; its size grows with the number of distinct scores
-(40 bytes each). Refuses to know thresholds of alarm and names of metrics (`monitors.model_quality`).
+ROC and precision-recall curves, the area under the curve. Exact up to `SCORES` distinct scores (40 bytes each). Beyond,
+scores lose so many of their lowest bits, all the same number, that no more than that are distinct: neighbours become
+one score, always towards zero. How many bits depends on the set of scores alone, so any split of the rows gives the
+same bytes; `area_error` says by how much the area may be off. Refuses to know thresholds of alarm and names of metrics
+(`monitors.model_quality`).
 """
 
 from __future__ import annotations
@@ -16,7 +19,11 @@ import numpy.typing as npt
 from chalicelib.records.table import Table
 from chalicelib.states.serialization import MOST_ROWS, pack, unpack
 
-VERSION = 1
+VERSION = 2
+SCORES = 1_000_000
+
+# Rows that are counted together: their sort stays in the processor's cache.
+_PENDING = 1 << 16
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -36,16 +43,22 @@ class Tally(msgspec.Struct, frozen=True, array_like=True):
     """Counts per distinct score; `Tally()` is the identity of `+`.
 
     `packed_scores`: distinct scores, ascending, little-endian float64. `packed_cells`: little-endian int64 of shape
-    (scores, 2, 2), indexed [score, served class, label].
+    (scores, 2, 2), indexed [score, served class, label]. `dropped_bits`: how many of the lowest of a score's 52 bits
+    are zero, because there were more than `SCORES` otherwise.
     """
 
     packed_scores: bytes = b""
     packed_cells: bytes = b""
+    dropped_bits: int = 0
 
     def __post_init__(self) -> None:
         if len(self.packed_scores) % 8 or len(self.packed_cells) != 4 * len(self.packed_scores):
             raise ValueError("four counts for each score")
         scores, cells = self.scores, self.cells
+        if not 0 <= self.dropped_bits <= 52 or len(scores) > SCORES:
+            raise ValueError(f"at most {SCORES} scores without 0 to 52 bits")
+        if self.dropped_bits and bool((_truncated(scores, self.dropped_bits) != scores).any()):
+            raise ValueError("scores without the bits that were dropped")
         if not np.isfinite(scores).all() or bool((scores[1:] <= scores[:-1]).any()):
             raise ValueError("finite scores in order")
         # The sum in float64: one in int64 could wrap.
@@ -59,7 +72,10 @@ class Tally(msgspec.Struct, frozen=True, array_like=True):
             return self
         if not self.packed_scores:
             return other
-        return _tally(np.concatenate([self.scores, other.scores]), np.concatenate([self.cells, other.cells]))
+        fold = TallyFold()
+        fold.add_state(self)
+        fold.add_state(other)
+        return fold.state
 
     @property
     def scores(self) -> Floats:
@@ -77,13 +93,25 @@ class Tally(msgspec.Struct, frozen=True, array_like=True):
         return int(self.cells.sum())
 
     @property
+    def area_error(self) -> float:
+        """How far the area under the ROC curve may be from that of the scores themselves; 0.0 while all are kept.
+
+        Only pairs within one score are not told apart, and they count half.
+        """
+        by_label = self.cells.sum(axis=1).astype(np.float64)
+        pairs = float(by_label[:, 0].sum()) * float(by_label[:, 1].sum())
+        if not self.dropped_bits or not pairs:
+            return 0.0
+        return float((by_label[:, 0] * by_label[:, 1]).sum()) / (2.0 * pairs)
+
+    @property
     def confusion(self) -> Confusion:
         """The confusion matrix of the classes that were served."""
         by_class = self.cells.sum(axis=0)
         return Confusion(int(by_class[0, 0]), int(by_class[1, 0]), int(by_class[0, 1]), int(by_class[1, 1]))
 
     def confusion_at(self, cut: float) -> Confusion:
-        """The confusion matrix if score > `cut` had been served as class 1."""
+        """The confusion matrix if score > `cut` had been served as class 1 (of the scores as they are kept)."""
         by_label = self.cells.sum(axis=1)
         above = self.scores > cut
         positives, negatives = by_label[above].sum(axis=0), by_label[~above].sum(axis=0)
@@ -110,21 +138,105 @@ def tally_of(table: Table) -> Tally:
 
 def tally(scores: Floats, predictions: Floats, labels: Floats) -> Tally:
     """The tally of columns of shape (n,): scores in any unit, predictions and labels 0 or 1; nan rows are left out."""
-    usable = np.isfinite(scores) & np.isfinite(predictions) & np.isfinite(labels)
-    count = int(usable.sum())
-    if not count:
-        return Tally()
-    cells = np.zeros((count, 2, 2), dtype=np.int64)
-    cells[np.arange(count), predictions[usable].astype(np.int64), labels[usable].astype(np.int64)] = 1
-    return _tally(scores[usable], cells)
+    fold = TallyFold()
+    fold.add(scores, predictions, labels)
+    return fold.state
 
 
-def _tally(scores: Floats, cells: Counts) -> Tally:
-    # + 0.0 makes -0.0 the same score as 0.0.
-    distinct, places = np.unique(scores + 0.0, return_inverse=True)
-    summed = np.zeros((len(distinct), 2, 2), dtype=np.int64)
-    np.add.at(summed, places, cells)
-    return Tally(distinct.astype("<f8").tobytes(), summed.astype("<i8").tobytes())
+class TallyFold:
+    """Folds rows and tallies into one tally, in place: 16 bytes for each score that a cell has."""
+
+    def __init__(self) -> None:
+        # For each of the four cells, 2 * served class + label: distinct scores, ascending, and their counts.
+        self._scores: list[Floats] = [np.zeros(0)] * 4
+        self._counts: list[Counts] = [np.zeros(0, dtype=np.int64)] * 4
+        self._pending: list[tuple[Floats, npt.NDArray[np.int8]]] = []
+        self._waiting = 0
+        self._dropped_bits = 0
+
+    def add(self, scores: Floats, predictions: Floats, labels: Floats) -> None:
+        """Add columns of shape (n,), as `tally` takes them."""
+        usable = np.isfinite(scores) & np.isfinite(predictions) & np.isfinite(labels)
+        if not usable.all():
+            scores, predictions, labels = scores[usable], predictions[usable], labels[usable]
+        # + 0.0 makes -0.0 the same score as 0.0.
+        self._pending.append((scores + 0.0, (2.0 * predictions + labels).astype(np.int8)))
+        self._waiting += len(scores)
+        if self._waiting >= _PENDING:
+            self._settle()
+
+    def add_state(self, state: Tally) -> None:
+        """Add what another tally counts."""
+        self._settle()
+        cells = state.cells.reshape(-1, 4)
+        for cell in range(4):
+            known = np.flatnonzero(cells[:, cell])
+            self._put(cell, state.scores[known], cells[known, cell])
+        self._drop(max(self._dropped_bits, state.dropped_bits))
+
+    @property
+    def state(self) -> Tally:
+        self._settle()
+        distinct = self._distinct()
+        cells = np.zeros((len(distinct), 4), dtype="<i8")
+        for cell in range(4):
+            cells[np.searchsorted(distinct, self._scores[cell]), cell] = self._counts[cell]
+        return Tally(distinct.astype("<f8").tobytes(), cells.tobytes(), self._dropped_bits)
+
+    def _settle(self) -> None:
+        if not self._waiting:
+            return
+        scores = np.concatenate([scores for scores, _ in self._pending])
+        cells = np.concatenate([cells for _, cells in self._pending])
+        self._pending, self._waiting = [], 0
+        if self._dropped_bits:
+            scores = _truncated(scores, self._dropped_bits)
+        for cell in range(4):
+            found = np.sort(scores[cells == cell])
+            self._put(cell, *_counted(found, np.ones(len(found), dtype=np.int64)))
+        self._drop(self._dropped_bits)
+
+    def _put(self, cell: int, scores: Floats, counts: Counts) -> None:
+        """Add distinct scores, ascending."""
+        known = self._scores[cell]
+        if not len(known) or not len(scores):
+            if len(scores):
+                self._scores[cell], self._counts[cell] = scores, counts
+            return
+        # Where the new ones belong; those that are known are counted there, the others are moved in.
+        places = np.searchsorted(known, scores)
+        found = known[np.minimum(places, len(known) - 1)] == scores
+        totals = self._counts[cell].copy()
+        totals[places[found]] += counts[found]
+        new = ~found
+        self._scores[cell] = np.insert(known, places[new], scores[new])
+        self._counts[cell] = np.insert(totals, places[new], counts[new])
+
+    def _distinct(self) -> Floats:
+        return _counted(np.sort(np.concatenate(self._scores)), np.zeros(0, dtype=np.int64))[0]
+
+    def _drop(self, bits: int) -> None:
+        """Drop so many bits of all scores, and as many more as are needed."""
+        while bits > self._dropped_bits or (sum(map(len, self._scores)) > SCORES and len(self._distinct()) > SCORES):
+            self._dropped_bits = max(self._dropped_bits + 1, bits)
+            for cell in range(4):
+                scores = _truncated(self._scores[cell], self._dropped_bits)
+                # Towards zero: the order of negative scores stays too.
+                self._scores[cell], self._counts[cell] = _counted(scores, self._counts[cell])
+
+
+def _truncated(scores: Floats, bits: int) -> Floats:
+    kept = np.ascontiguousarray(scores).view(np.uint64) & np.uint64((1 << 64) - (1 << bits))
+    return kept.view(np.float64) + 0.0
+
+
+def _counted(scores: Floats, counts: Counts) -> tuple[Floats, Counts]:
+    """Sorted scores, each once, with the sums of their counts (none are summed where none are given)."""
+    new = np.empty(len(scores), dtype=np.bool_)
+    new[:1] = True
+    np.not_equal(scores[1:], scores[:-1], out=new[1:])
+    starts = np.flatnonzero(new)
+    return scores[starts], np.add.reduceat(counts, starts) if len(counts) else counts
 
 
 def roc_curve(tally: Tally) -> tuple[Floats, Floats]:
