@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -214,13 +214,24 @@ def read_captures(body: bytes, where: str) -> CaptureFile:
     that are not blank and none of them, or of the first 10,000 hardly one, is a capture record. Layout: model-monitor
     formats, section 2.1.
     """
-    requests: list[CapturedRequest] = []
     bad_lines = BadLines(where, "a capture record")
-    for number, line in lines_of(body):
+    requests = read_capture_lines(lines_of(body), bad_lines)
+    bad_lines.refuse_if_hopeless(len(requests))
+    return CaptureFile(requests, bad_lines.named, bad_lines.more)
+
+
+def read_capture_lines(
+    lines: Iterable[tuple[int, bytes]], bad_lines: BadLines, good: int = 0
+) -> list[CapturedRequest]:
+    """Read numbered lines of a capture file, `good` of which were read before; `bad_lines` notes those that are none.
+
+    Raises UnreadableError as `BadLines.add`.
+    """
+    requests: list[CapturedRequest] = []
+    for number, line in lines:
         try:
             parsed = _decoder.decode(line)
             requests.append(request_of(parsed.capture_data, parsed.event_metadata))
         except UNREADABLE as error:
-            bad_lines.add(number, error, len(requests))
-    bad_lines.refuse_if_hopeless(len(requests))
-    return CaptureFile(requests, bad_lines.named, bad_lines.more)
+            bad_lines.add(number, error, good + len(requests))
+    return requests

@@ -89,9 +89,19 @@ def read_ground_truth(body: bytes, where: str, arrived: datetime) -> GroundTruth
     errors and becomes the labels' source. Raises UnreadableError when there are lines and none is a label. Layout:
     model-monitor formats, section 3.
     """
-    labels: list[Label] = []
     bad_lines = BadLines(where, "a ground-truth record")
-    for number, line in lines_of(body):
+    labels = read_label_lines(lines_of(body), where, arrived, bad_lines)
+    bad_lines.refuse_if_hopeless(len(labels))
+    return GroundTruthFile(labels, bad_lines.named, bad_lines.more)
+
+
+def read_label_lines(
+    lines: Iterable[tuple[int, bytes]], where: str, arrived: datetime, bad_lines: BadLines, good: int = 0
+) -> list[Label]:
+    """Read numbered lines of a ground-truth file, `good` of which were read before; `bad_lines` notes those that are
+    none. Raises UnreadableError as `BadLines.add`."""
+    labels: list[Label] = []
+    for number, line in lines:
         try:
             parsed = _decoder.decode(line)
             content, metadata = parsed.ground_truth_data, parsed.event_metadata
@@ -108,9 +118,8 @@ def read_ground_truth(body: bytes, where: str, arrived: datetime) -> GroundTruth
                 )
             )
         except UNREADABLE as error:
-            bad_lines.add(number, error, len(labels))
-    bad_lines.refuse_if_hopeless(len(labels))
-    return GroundTruthFile(labels, bad_lines.named, bad_lines.more)
+            bad_lines.add(number, error, good + len(labels))
+    return labels
 
 
 def write_ground_truth(labels: Iterable[Label]) -> bytes:
@@ -149,7 +158,7 @@ def resolve(labels: Iterable[Label], conflict: Conflict = "latest") -> Resolved:
             by_id[label.id] = label
     repeated = conflicting = rejected = 0
     for id, candidates in several.items():
-        values = {_value(label) for label in candidates}
+        values = {value_of(label.data) for label in candidates}
         repeated += len(candidates) - len(values)
         if len(values) > 1:
             conflicting += 1
@@ -165,11 +174,12 @@ def _precedence(label: Label) -> tuple[datetime, str, str, datetime]:
     return label.label_time or _LONG_AGO, label.digest, label.source, label.inference_time or _LONG_AGO
 
 
-def _value(label: Label) -> str | float:
+def value_of(data: str) -> str | float:
+    """What a label's text says, in the one form in which two labels of an id are compared."""
     try:
-        number = float(label.data)
+        number = float(data)
     except ValueError:
-        return label.data.strip()
+        return data.strip()
     return number if number == number else "nan"
 
 

@@ -1,0 +1,333 @@
+"""Millions of ids in little memory: the labels of a window by the hash of their ids, and the events seen so far.
+
+Labels take 20 bytes each: 64 bits of one hash of the id in order, 32 bits of another hash, the label's text by its
+number, and an index into the order. Two different ids are taken for one only when both hashes agree: 96 bits, so among
+ten million labels and ten million events with a probability below 1e-14. Two ids of one 64-bit hash are told apart by
+the other. An event that was seen is known by 64 bits alone: among ten million events the probability that one of them
+is left out as a repetition is 3e-6. Which of several labels counts is `ground_truth.resolve`'s to say: ids with
+different labels are read again and asked there. Refuses to know what a label means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from chalicelib.records.capture import BadLine
+from chalicelib.records.cells import Bytes, Flags, Places, Words, endings, hashes, hashes_of, text_at
+from chalicelib.records.envelopes import LONGEST_LINE, Lines, Match, Matcher, Said, TooLong, blocks_of
+from chalicelib.records.ground_truth import Conflict, Label, read_label_lines, resolve, value_of
+
+Checks = npt.NDArray[np.uint32]
+Codes = npt.NDArray[np.int32]
+
+NONE = -1
+
+_ID, _DATA, _LABEL_TIME, _INFERENCE_TIME = range(4)
+# Of how many texts more than this a column is no column of classes: they are looked up one by one.
+_FEW = 64
+# Bytes that are read together: labels are short, and their columns shall stay in the cache.
+_BLOCK = 1 << 20
+_LOAD = 0.6
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A file: its name, when it arrived (UTC), and its bytes in pieces, as often as they are asked for."""
+
+    name: str
+    arrived: datetime
+    pieces: Callable[[], Iterable[bytes]]
+
+
+class Ids(msgspec.Struct, frozen=True, eq=False):
+    """Ids as hashes, shape (n,)."""
+
+    keys: Words
+    checks: Checks
+
+    def __getitem__(self, rows: Any) -> Ids:
+        return Ids(self.keys[rows], self.checks[rows])
+
+
+def ids_at(buffer: Bytes, begins: Places, lengths: Places) -> Ids:
+    """The ids that stand in a buffer, of at most `cells.LONGEST` bytes."""
+    words = endings(buffer, begins, lengths, max(1, -(-int(lengths.max(initial=0)) // 8)))
+    return Ids(hashes(words, lengths), _check(hashes(words, lengths, 1)))
+
+
+def ids_of(texts: Sequence[str]) -> Ids:
+    """The same of texts."""
+    return Ids(hashes_of(texts), _check(hashes_of(texts, 1)))
+
+
+def _check(other: Words) -> Checks:
+    return (other >> np.uint64(32)).astype(np.uint32)
+
+
+class Events:
+    """The events seen so far, by hash: 8 bytes each, up to 60 % of the places taken."""
+
+    def __init__(self) -> None:
+        self._slots = np.zeros(1 << 16, dtype=np.uint64)
+        self._count = 0
+
+    def add(self, keys: Words) -> Flags:
+        """Which of these events are new; of several equal ones the first is."""
+        keys = np.where(keys == 0, _GOLDEN, keys)
+        ordered = np.sort(keys)
+        fresh = np.ones(len(keys), dtype=np.bool_)
+        if bool((ordered[1:] == ordered[:-1]).any()):
+            fresh[:] = False
+            fresh[np.unique(keys, return_index=True)[1]] = True
+        while self._count + len(keys) > _LOAD * len(self._slots):
+            held = self._slots[self._slots != 0]
+            self._slots = np.zeros(2 * len(self._slots), dtype=np.uint64)
+            for start in range(0, len(held), 1 << 16):
+                self._insert(held[start : start + (1 << 16)])
+        rows = np.flatnonzero(fresh)
+        known = self._insert(keys[rows])
+        fresh[rows[known]] = False
+        self._count += int(fresh.sum())
+        return fresh
+
+    def _insert(self, keys: Words) -> Flags:
+        """Put different keys in their places; which of them were there."""
+        known = np.zeros(len(keys), dtype=np.bool_)
+        size = len(self._slots)
+        places = (keys >> np.uint64(65 - size.bit_length())).astype(np.int64)
+        rows = np.arange(len(keys))
+        while len(rows):
+            held = self._slots[places]
+            same = held == keys[rows]
+            known[rows[same]] = True
+            free = held == 0
+            self._slots[places[free]] = keys[rows[free]]
+            # Of several that met at one free place, one is there now.
+            going_on = ~same & (self._slots[places] != keys[rows])
+            rows, places = rows[going_on], (places[going_on] + 1) % size
+        return known
+
+
+class Labels:
+    """One label for each id, by the rule for conflicts, found by the hash of the id.
+
+    `texts`: the labels' texts by number. `repeated`, `conflicting`, `rejected`: as in `ground_truth.Resolved`. `bad`:
+    by source, the lines that could not be read. `empty`: sources none of whose lines could be.
+    """
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.repeated = self.conflicting = self.rejected = 0
+        self.bad: list[tuple[str, BadLine]] = []
+        self._keys: Words = np.zeros(0, dtype=np.uint64)
+        self._checks: Checks = np.zeros(0, dtype=np.uint32)
+        self._codes: Codes = np.zeros(0, dtype=np.int32)
+        self._index = np.zeros(2, dtype=np.int32)
+        self._bits = 0
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def find(self, ids: Ids) -> Codes:
+        """The number of each id's label text, `NONE` where it has no label."""
+        codes = np.full(len(ids.keys), NONE, dtype=np.int32)
+        if not len(self._keys):
+            return codes
+        buckets = (
+            (ids.keys >> np.uint64(64 - self._bits)).astype(np.int64)
+            if self._bits
+            else np.zeros(len(ids.keys), dtype=np.int64)
+        )
+        places, ends = self._index[buckets].astype(np.int64), self._index[buckets + 1]
+        rows = np.flatnonzero(places < ends)
+        places = places[rows]
+        while len(rows):
+            same = (self._keys[places] == ids.keys[rows]) & (self._checks[places] == ids.checks[rows])
+            codes[rows[same]] = self._codes[places[same]]
+            places = places + 1
+            going_on = ~same & (places < ends[rows])
+            rows, places = rows[going_on], places[going_on]
+        return codes
+
+    def by_id(self, ids: Sequence[str]) -> dict[str, Label]:
+        """The labels of these ids, by id."""
+        codes = self.find(ids_of(ids)).tolist()
+        return {id: Label(id, self.texts[code]) for id, code in zip(ids, codes, strict=True) if code != NONE}
+
+
+def read_labels(sources: Sequence[Source], conflict: Conflict = "latest") -> Labels:
+    """Read all labels of ground-truth files; lines and files that cannot be read are named."""
+    reader = _LabelReader()
+    for source in sources:
+        reader.read(source)
+    return reader.resolved(sources, conflict)
+
+
+class _LabelReader:
+    def __init__(self) -> None:
+        self._labels = Labels()
+        self._numbers: dict[str, int] = {}
+        self._parts: list[tuple[Words, Checks, Codes]] = []
+
+    def read(self, source: Source) -> None:
+        bad: list[BadLine] = []
+        good = 0
+        for lines, matches, others in _matched(source):
+            if isinstance(lines, TooLong):
+                bad.append(BadLine(lines.line, f"longer than {LONGEST_LINE} bytes"))
+                continue
+            for match in matches:
+                good += len(match.rows)
+                begins, lengths = match.spans[_ID]
+                ids = ids_at(lines.buffer, begins, lengths)
+                self._parts.append((ids.keys, ids.checks, self._codes_of(lines, match)))
+            content = read_label_lines(((lines.first + i, lines.line(i)) for i in others), source.name, source.arrived)
+            bad += content.bad_lines
+            good += len(content.labels)
+            if content.labels:
+                ids = ids_of([label.id for label in content.labels])
+                codes = np.array([self._number(label.data) for label in content.labels], dtype=np.int32)
+                self._parts.append((ids.keys, ids.checks, codes))
+        if bad and not good:
+            first = bad[0]
+            reason = f"none of {len(bad)} lines is a ground-truth record; line {first.line}: {first.reason}"
+            bad = [BadLine(0, reason)]
+        self._labels.bad += [(source.name, each) for each in bad]
+
+    def resolved(self, sources: Sequence[Source], conflict: Conflict) -> Labels:
+        labels = self._labels
+        labels.texts = list(self._numbers)
+        keys, checks, codes = self._sorted()
+        same = np.zeros(len(keys), dtype=np.bool_)
+        np.logical_and(keys[1:] == keys[:-1], checks[1:] == checks[:-1], out=same[1:])
+        if same.any():
+            keys, checks, codes = self._chosen(keys, checks, codes, same, sources, conflict)
+        labels._keys, labels._checks, labels._codes = keys, checks, codes
+        labels._bits = max(len(keys).bit_length() - 1, 0)
+        edges = np.arange(1 << labels._bits, dtype=np.uint64)
+        if labels._bits:
+            edges <<= np.uint64(64 - labels._bits)
+        labels._index = np.empty(len(edges) + 1, dtype=np.int32)
+        labels._index[:-1] = np.searchsorted(keys, edges)
+        labels._index[-1] = len(keys)
+        return labels
+
+    def _sorted(self) -> tuple[Words, Checks, Codes]:
+        if not self._parts:
+            return np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint32), np.zeros(0, dtype=np.int32)
+        keys = np.concatenate([part[0] for part in self._parts])
+        checks = np.concatenate([part[1] for part in self._parts])
+        codes = np.concatenate([part[2] for part in self._parts])
+        self._parts = []
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        if bool(((keys[1:] == keys[:-1]) & (checks[order[1:]] != checks[order[:-1]])).any()):
+            order = order[np.lexsort((checks[order], keys))]
+        return keys, checks[order], codes[order]
+
+    def _chosen(
+        self, keys: Words, checks: Checks, codes: Codes, same: Flags, sources: Sequence[Source], conflict: Conflict
+    ) -> tuple[Words, Checks, Codes]:
+        """One label of each id: where all say the same any of them, else what `resolve` says of them."""
+        labels = self._labels
+        values: dict[str | float, int] = {}
+        value = np.array([values.setdefault(value_of(text), len(values)) for text in labels.texts], dtype=np.int32)
+        groups = np.cumsum(~same) - 1
+        pairs = np.unique(np.column_stack([groups, value[codes]])[same | np.append(same[1:], False)], axis=0)
+        several, counts = np.unique(pairs[:, 0], return_counts=True)
+        sizes = np.bincount(groups)
+        labels.repeated = int(sizes[several].sum() - counts.sum())
+        firsts = np.flatnonzero(~same)
+        different = firsts[several[counts > 1]]
+        labels.conflicting = len(different)
+        kept = np.ones(len(firsts), dtype=np.bool_)
+        keys, checks, codes = keys[firsts], checks[firsts], codes[firsts]
+        if labels.conflicting:
+            wanted = np.sort(keys[several[counts > 1]])
+            decided = resolve(_labels_of(sources, wanted), conflict)
+            labels.rejected = decided.rejected
+            places = several[counts > 1]
+            kept[places] = False
+            ids = ids_of(list(decided.by_id))
+            for key, check, label in zip(ids.keys, ids.checks, decided.by_id.values(), strict=True):
+                place = int(np.searchsorted(keys, key))
+                while checks[place] != check:
+                    place += 1
+                kept[place] = True
+                codes[place] = self._number(label.data)
+            labels.texts = list(self._numbers)
+        return keys[kept], checks[kept], codes[kept]
+
+    def _codes_of(self, lines: Lines, match: Match) -> Codes:
+        if _DATA not in match.spans:
+            return np.full(len(match.rows), self._number(match.envelope.said[0][_DATA]), dtype=np.int32)
+        begins, lengths = match.spans[_DATA]
+        longest = int(lengths.max())
+        codes = np.full(len(begins), NONE, dtype=np.int32)
+        left = np.arange(len(begins))
+        if longest <= 8:
+            [word] = endings(lines.buffer, begins, lengths, 1)
+            for _ in range(_FEW):
+                if not len(left):
+                    return codes
+                same = word[left] == word[left[0]]
+                codes[left[same]] = self._number(text_at(lines.buffer, int(begins[left[0]]), int(lengths[left[0]])))
+                left = left[~same]
+        for row in left.tolist():
+            codes[row] = self._number(text_at(lines.buffer, int(begins[row]), int(lengths[row])))
+        return codes
+
+    def _number(self, text: str) -> int:
+        return self._numbers.setdefault(text, len(self._numbers))
+
+
+def _matched(source: Source) -> Iterable[tuple[Lines | TooLong, list[Match], list[int]]]:
+    matcher = Matcher(lambda line: _said(line, source), NONE)
+    for lines in blocks_of(source.pieces(), _BLOCK):
+        if isinstance(lines, TooLong):
+            yield lines, [], []
+            continue
+        matches, others = matcher.split(lines)
+        usable = [match for match in matches if _ID in match.spans]
+        unusable = [index for match in matches if _ID not in match.spans for index in match.rows.tolist()]
+        yield lines, usable, sorted([*others, *unusable])
+
+
+def _said(line: bytes, source: Source) -> Said:
+    # Label times that stand in the line differ; where none stands, it is the time of arrival for all of them.
+    content = read_label_lines([(1, line)], source.name, source.arrived)
+    if not content.labels:
+        raise OverflowError(content.bad_lines[0].reason)
+    label = content.labels[0]
+    return (label.id, label.data, label.label_time, label.inference_time), (label.encoding, label.source)
+
+
+def _labels_of(sources: Sequence[Source], keys: Words) -> list[Label]:
+    """All labels of the ids of these hashes (in order), read again."""
+    found: list[Label] = []
+    for source in sources:
+        for lines, matches, others in _matched(source):
+            if isinstance(lines, TooLong):
+                continue
+            wanted = []
+            for match in matches:
+                ids = ids_at(lines.buffer, *match.spans[_ID])
+                wanted += match.rows[_among(ids.keys, keys)].tolist()
+            numbered = ((lines.first + index, lines.line(index)) for index in [*wanted, *others])
+            content = read_label_lines(numbered, source.name, source.arrived)
+            if content.labels:
+                ids = ids_of([label.id for label in content.labels])
+                chosen = _among(ids.keys, keys).tolist()
+                found += [label for label, is_wanted in zip(content.labels, chosen, strict=True) if is_wanted]
+    return found
+
+
+def _among(keys: Words, wanted: Words) -> Flags:
+    places = np.minimum(np.searchsorted(wanted, keys), len(wanted) - 1)
+    return np.asarray(wanted[places] == keys, dtype=np.bool_)
