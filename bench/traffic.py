@@ -133,8 +133,9 @@ def _json(text: str) -> str | int | float | None:
         return text
 
 
-def blocks(path: Path, size: int = 1 << 20) -> Iterator[bytes]:
-    """A file in pieces of at most `size` bytes."""
-    with path.open("rb") as file:
-        while piece := file.read(size):
-            yield piece
+def pieces(path: Path, size: int = 1 << 18) -> Iterator[memoryview]:
+    """A file in pieces of at most `size` bytes; each takes the place of the one before."""
+    room = bytearray(size)
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(room):
+            yield memoryview(room)[:count]

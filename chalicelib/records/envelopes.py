@@ -25,7 +25,6 @@ from chalicelib.records.cells import (
     Bytes,
     Flags,
     Places,
-    buffer_of,
     equal_at,
     lengths_back,
     lengths_until,
@@ -54,13 +53,15 @@ _SPARE = 2
 class Lines(msgspec.Struct, frozen=True, eq=False):
     """Some lines of a file: the bytes of line i are from `starts[i]` to `ends[i]`, its number `first` + i.
 
-    `odd`: lines with escaped or other than printable ASCII characters.
+    `odd`: lines with escaped or other than printable ASCII characters. `quotes`: how many quotes there are in all.
+    Valid until the next lines are asked for, which take the place of these in memory.
     """
 
     buffer: Bytes
     starts: Places
     ends: Places
     odd: Flags
+    quotes: int
     first: int
 
     def line(self, index: int) -> bytes:
@@ -73,52 +74,88 @@ class TooLong(msgspec.Struct, frozen=True):
     line: int
 
 
-def blocks_of(pieces: Iterable[bytes], size: int = BLOCK) -> Iterator[Lines | TooLong]:
-    """A file's lines, some `size` bytes at a time, whatever the pieces in which it comes."""
-    waiting: list[bytes] = []
-    held, number, skipping, began = 0, 1, False, False
+def blocks_of(pieces: Iterable[bytes | memoryview], size: int = BLOCK) -> Iterator[Lines | TooLong]:
+    """A file's lines, some `size` bytes at a time, whatever the pieces in which it comes (each is read at once)."""
+    room = _Room(size)
+    number, skipping, began = 1, False, False
     for piece in pieces:
-        if not began and piece:
-            piece, began = piece.removeprefix(b"\xef\xbb\xbf"), True
+        if not began and len(piece):
+            piece, began = bytes(piece).removeprefix(b"\xef\xbb\xbf"), True
         if skipping:
-            end = piece.find(b"\n")
+            rest = bytes(piece)
+            end = rest.find(b"\n")
             if end < 0:
                 continue
             yield TooLong(number)
-            piece, number, skipping = piece[end + 1 :], number + 1, False
-        waiting.append(piece)
-        held += len(piece)
-        if held < size:
+            piece, number, skipping = rest[end + 1 :], number + 1, False
+        room.add(piece)
+        if room.held < size:
             continue
-        whole = b"".join(waiting)
-        end = whole.rfind(b"\n") + 1
-        if end:
-            lines = _lines(whole[:end], number)
+        if end := room.last_line_end():
+            lines = room.lines(end, number)
             number += len(lines.starts)
             yield lines
-        waiting, held = [whole[end:]], len(whole) - end
-        if held > LONGEST_LINE:
-            waiting, held, skipping = [], 0, True
+            room.forget(end)
+        if room.held > LONGEST_LINE:
+            room, skipping = _Room(size), True
     if skipping:
         yield TooLong(number)
-    if held:
-        yield _lines(b"".join(waiting), number)
+    if room.held:
+        if room.last_line_end() != room.held:
+            room.add(b"\n")
+        yield room.lines(room.held, number)
 
 
-def _lines(body: bytes, first: int) -> Lines:
-    buffer = buffer_of([body] if body.endswith(b"\n") else [body, b"\n"])
-    ends = np.flatnonzero(buffer == LINE_END)
-    starts = np.empty_like(ends)
-    starts[0], starts[1:] = PAD, ends[:-1] + 1
-    odd = np.zeros(len(ends), dtype=np.bool_)
-    control = buffer < 32
-    control[:PAD] = control[len(buffer) - PAD :] = False
-    for found, usual in ((buffer == _BACKSLASH, 0), (control, len(ends)), (buffer > 126, 0)):
-        if np.count_nonzero(found) > usual:
-            places = np.flatnonzero(found)
-            places = places[buffer[places] != LINE_END]
-            odd[np.searchsorted(ends, places)] = True
-    return Lines(buffer, starts, ends, odd, first)
+class _Room:
+    """Memory that is used again and again: asking for it anew would cost more than what is done with it."""
+
+    def __init__(self, size: int) -> None:
+        self._buffer = np.zeros(2 * PAD + size + (size >> 2), dtype=np.uint8)
+        self._flags = np.zeros(len(self._buffer), dtype=np.bool_)
+        self.held = 0
+
+    def add(self, piece: bytes | memoryview) -> None:
+        begin, end = PAD + self.held, PAD + self.held + len(piece)
+        if end + PAD > len(self._buffer):
+            larger = np.zeros(2 * (end + PAD), dtype=np.uint8)
+            larger[:begin] = self._buffer[:begin]
+            self._buffer, self._flags = larger, np.zeros(len(larger), dtype=np.bool_)
+        self._buffer[begin:end] = np.frombuffer(piece, dtype=np.uint8)
+        self.held += len(piece)
+
+    def forget(self, count: int) -> None:
+        """Move what comes after the first `count` bytes to the front."""
+        rest = self._buffer[PAD + count : PAD + self.held].copy()
+        self._buffer[PAD : PAD + len(rest)] = rest
+        self.held = len(rest)
+
+    def last_line_end(self) -> int:
+        """How many of the bytes are up to the last line end."""
+        end = self.held
+        while end > 0:
+            start = max(0, end - (1 << 16))
+            found = self._buffer[PAD + start : PAD + end].tobytes().rfind(b"\n")
+            if found >= 0:
+                return start + found + 1
+            end = start
+        return 0
+
+    def lines(self, count: int, first: int) -> Lines:
+        """The lines of the first `count` bytes, the last of which is a line end."""
+        body, flags = self._buffer[PAD : PAD + count], self._flags[:count]
+        np.equal(body, LINE_END, out=flags)
+        ends = np.flatnonzero(flags)
+        starts = np.empty_like(ends)
+        starts[0], starts[1:] = 0, ends[:-1] + 1
+        odd = np.zeros(len(ends), dtype=np.bool_)
+        for compare, byte, usual in ((np.equal, _BACKSLASH, 0), (np.less, 32, len(ends)), (np.greater, 126, 0)):
+            compare(body, np.uint8(byte), out=flags)
+            if np.count_nonzero(flags) > usual:
+                places = np.flatnonzero(flags)
+                places = places[body[places] != LINE_END]
+                odd[np.searchsorted(ends, places)] = True
+        np.equal(body, QUOTE, out=flags)
+        return Lines(self._buffer, starts + PAD, ends + PAD, odd, int(np.count_nonzero(flags)), first)
 
 
 class Envelope(msgspec.Struct, frozen=True, eq=False):
@@ -304,7 +341,7 @@ class Matcher:
         """Lines with more quotes than their envelope have more texts than it: they are among the others."""
         expected = sum(len(match.rows) * match.envelope.quotes for match in matches)
         expected += sum(lines.line(index).count(b'"') for index in others)
-        if int(np.count_nonzero(lines.buffer == QUOTE)) == expected:
+        if lines.quotes == expected:
             return matches, others
         kept = []
         for match in matches:

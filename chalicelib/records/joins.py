@@ -42,7 +42,7 @@ class Source(msgspec.Struct, frozen=True):
 
     name: str
     arrived: datetime
-    pieces: Callable[[], Iterable[bytes]]
+    pieces: Callable[[], Iterable[bytes | memoryview]]
 
 
 class Ids(msgspec.Struct, frozen=True, eq=False):
