@@ -21,6 +21,7 @@ from chalicelib.records.cells import (
     COMMA,
     MINUS,
     Bytes,
+    Cells,
     Flags,
     Floats,
     Places,
@@ -236,15 +237,15 @@ class _PlainRows:
             return match.rows
         buffer = lines.buffer
         begins, lengths = match.spans[_ASKED]
-        columns, sizes, fine = fields(buffer, begins, begins + lengths, len(self._features), self._hints)
+        columns, fine = fields(buffer, begins, begins + lengths, len(self._features), self._hints)
         fine &= (lengths > 0) & ~_may_be_header(buffer, begins, self._features[0])
-        answers, answer_sizes, answered = self._answer(buffer, *match.spans[_ANSWERED])
+        answers, answered = self._answer(buffer, *match.spans[_ANSWERED])
         fine &= answered
         scores = served = np.full(len(fine), NAN)
         if self._score is not None:
-            scores = _values(buffer, answers[self._score], answer_sizes[self._score], fine, number_of)
+            scores = _values(buffer, answers[self._score], fine, number_of)
         if self._class is not None:
-            served = _values(buffer, answers[self._class], answer_sizes[self._class], fine, binary_class)
+            served = _values(buffer, answers[self._class], fine, binary_class)
         else:
             served = np.where(scores > self._attributes.probability_threshold, 1.0, 0.0)
         known, labels = self._truths(_join_ids(match, buffer))
@@ -252,25 +253,24 @@ class _PlainRows:
         if self._score is not None:
             fine &= ~np.isnan(scores)
         if not fine.all():
-            columns, sizes = [each[fine] for each in columns], [each[fine] for each in sizes]
-            answers, answer_sizes = [each[fine] for each in answers], [each[fine] for each in answer_sizes]
+            columns, answers = [each.of(fine) for each in columns], [each.of(fine) for each in answers]
             scores, served, labels, known = scores[fine], served[fine], labels[fine], known[fine]
         outputs = len(self._outputs)
-        self._profile.add(buffer, [*answers[:outputs], *columns], [*answer_sizes[:outputs], *sizes])
+        self._profile.add(buffer, [*answers[:outputs], *columns])
         self._tally.add(served if self._score is None else scores, served, labels)
         self._count += len(served)
         self._answered += len(served)
         self._labelled += int(np.count_nonzero(known))
         return match.rows[~fine]
 
-    def _answer(self, buffer: Bytes, begins: Places, lengths: Places) -> tuple[list[Places], list[Places], Flags]:
+    def _answer(self, buffer: Bytes, begins: Places, lengths: Places) -> tuple[list[Cells], Flags]:
         """The fields of the answers, as many as are needed, and which answers have as many as usual."""
         needed = max(len(self._outputs), (self._score or 0) + 1, (self._class or 0) + 1)
         if not self._answer_hints:
             width = int(np.count_nonzero(buffer[begins[0] : begins[0] + lengths[0]] == COMMA)) + 1
             self._answer_hints = [1] * max(width, needed)
-        found = fields(buffer, begins, begins + lengths, len(self._answer_hints), self._answer_hints)
-        return found[0], found[1], found[2] & (lengths > 0)
+        found, fine = fields(buffer, begins, begins + lengths, len(self._answer_hints), self._answer_hints)
+        return found, fine & (lengths > 0)
 
     def _truths(self, ids: Ids) -> tuple[Flags, Floats]:
         """Whether there is a label for each id, and which class it names (nan: none, or not a plain one)."""
@@ -368,10 +368,11 @@ def _may_be_header(buffer: Bytes, begins: Places, name: str) -> Flags:
     return np.asarray((first <= 32) | equal_at(buffer, begins, name.encode()), dtype=np.bool_)
 
 
-def _values(buffer: Bytes, begins: Places, lengths: Places, fine: Flags, read: Callable[[str], float]) -> Floats:
+def _values(buffer: Bytes, cells: Cells, fine: Flags, read: Callable[[str], float]) -> Floats:
     """Fields as `read` reads their texts; nan where it does, and in rows that are not fine."""
-    count = min(max(1, -(-int(lengths[fine].max(initial=0)) // 8)), 3)
+    begins, lengths, _ = cells
     sizes = np.where(fine, lengths, 0)
+    count = min(max(1, -(-int(sizes.max(initial=0)) // 8)), 3)
     values, _, plain = numbers(endings(buffer, begins, sizes, count), sizes, buffer[begins] == MINUS)
     if read is binary_class:
         values = np.where((values == 0.0) | (values == 1.0), values, NAN)

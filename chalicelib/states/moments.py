@@ -143,10 +143,11 @@ class MomentsFold:
         for start in range(0, len(values), _BLOCK):
             block = values[start : start + _BLOCK]
             self._count += len(block)
-            self._least = min(self._least, float(block.min()))
-            self._greatest = max(self._greatest, float(block.max()))
-            self._total += _sum(block)
-            self._squares += _sum_of_squares(block)
+            least, greatest = float(block.min()), float(block.max())
+            self._least, self._greatest = min(self._least, least), max(self._greatest, greatest)
+            size = max(greatest, -least)
+            self._total += _sum(block, size)
+            self._squares += _sum_of_squares(block, size)
 
     @property
     def state(self) -> Moments:
@@ -184,16 +185,16 @@ def moments_of_counts(values: Floats, counts: npt.NDArray[np.int64]) -> Moments:
     )
 
 
-def _sum(values: Floats) -> int:
-    """The exact sum in units of 2^-1126.
+def _sum(values: Floats, size: float) -> int:
+    """The exact sum in units of 2^-1126; no value is larger than `size`.
 
     All values are rounded to one grid so coarse that their sum fits in 53 bits, which makes it exact in any order; the
     remainders, which are exact too, come next (after Demmel and Hida, 2003). Two or three rounds leave nothing.
     """
     total = 0
     rest = values
-    while greatest := max(float(rest.max()), -float(rest.min())):
-        top = math.frexp(greatest)[1]
+    while size and rest.any():
+        top = math.frexp(size)[1]
         grid = max(top - _GRID, -1074)
         if top > _LARGEST:
             return total + _sum_by_exponent(rest)
@@ -203,6 +204,7 @@ def _sum(values: Floats) -> int:
         rounded -= anchor
         total += int(math.ldexp(float(rounded.sum()), -grid)) << (grid + _SCALE)
         rest = rest - rounded
+        size = math.ldexp(1.0, grid)
     return total
 
 
@@ -220,19 +222,19 @@ def _sum_by_exponent(values: Floats) -> int:
     return total
 
 
-def _sum_of_squares(values: Floats) -> int:
+def _sum_of_squares(values: Floats, size: float) -> int:
     """The exact sum of squares in units of 2^-2252.
 
     x * x is rounded, but its rounding error is a float64 too (Dekker, 1971): both are added exactly. Where that does
     not hold (tiny and huge values) the square is taken with whole numbers.
     """
-    sizes = np.abs(values)
-    greatest = float(sizes.max())
-    if greatest < _WHOLE and bool((np.rint(values) == values).all()):
-        return _sum(values * values) << _SCALE
+    square = size * size
+    if size < _WHOLE and bool((np.rint(values) == values).all()):
+        return _sum(values * values, square) << _SCALE
     rest: list[float] = []
+    sizes = np.abs(values)
     unsafe = sizes < _SQUARE_SAFE[0]
-    if greatest > _SQUARE_SAFE[1] or np.count_nonzero(unsafe) > len(values) - np.count_nonzero(values):
+    if size > _SQUARE_SAFE[1] or np.count_nonzero(unsafe) > len(values) - np.count_nonzero(values):
         safe = ((sizes > _SQUARE_SAFE[0]) & (sizes < _SQUARE_SAFE[1])) | (values == 0.0)
         rest = values[~safe].tolist()
         values = values[safe]
@@ -249,7 +251,9 @@ def _sum_of_squares(values: Floats) -> int:
         errors += high
         low *= low
         errors += low
-        total = (_sum(squares) + _sum(errors)) << _SCALE
+        # An error is at most half a unit in the last place of its square.
+        square = min(square, _SQUARE_SAFE[1] ** 2)
+        total = (_sum(squares, square) + _sum(errors, math.ldexp(square, -52))) << _SCALE
     for value in rest:
         numerator, denominator = value.as_integer_ratio()
         total += numerator * numerator << (2 * _SCALE - 2 * (denominator.bit_length() - 1))
