@@ -31,7 +31,7 @@ from chalicelib.records.cells import (
     numbers,
     text_at,
 )
-from chalicelib.records.envelopes import LONGEST_LINE, Lines, Match, Matcher, Said, TooLong, blocks_of
+from chalicelib.records.envelopes import BLOCK, LONGEST_LINE, Lines, Match, Matcher, Said, TooLong, blocks_of
 from chalicelib.records.joins import NONE, Events, Ids, Labels, Source, ids_at, ids_of
 from chalicelib.records.segment import BadInput
 from chalicelib.records.table import to_table
@@ -70,13 +70,15 @@ def fold_captures(
     since: datetime | None = None,
     until: datetime | None = None,
     told: Callable[[Source], None] | None = None,
+    block: int = BLOCK,
 ) -> tuple[Folded, Subject | None]:
     """Measure the requests of capture files from `since` to `until` (UTC); an event that comes twice is counted once.
 
-    `subject_of` is asked once, with the first request that was both asked and answered, or else with the first one of
-    the first block that has any. `told` hears of each file that was read. None for a subject: there was no request.
+    `subject_of` is asked once, with a request of the first block that has any: one that was both asked and answered
+    where there is one. `told` hears of each file that was read; `block` bytes are read together. None for a
+    subject: there was no request.
     """
-    fold = _Fold(labels, subject_of, since, until)
+    fold = _Fold(labels, subject_of, since, until, block)
     for source in sources:
         fold.read(source)
         if told:
@@ -91,7 +93,9 @@ class _Fold:
         subject_of: Callable[[CapturedRequest], Subject],
         since: datetime | None,
         until: datetime | None,
+        block: int,
     ) -> None:
+        self._block_size = block
         self._labels, self._subject_of = labels, subject_of
         self._since, self._until = since, until
         self._subject: Subject | None = None
@@ -104,12 +108,12 @@ class _Fold:
         if self._rows:
             self._folded.measured += self._rows.state
             self._rows = None
-        return self._folded, self._subject
+        return self._folded, self._subject if self._folded.requests else None
 
     def read(self, source: Source) -> None:
         bad: list[BadLine] = []
         good = 0
-        for lines in blocks_of(source.pieces()):
+        for lines in blocks_of(source.pieces(), self._block_size):
             if isinstance(lines, TooLong):
                 bad.append(BadLine(lines.line, f"longer than {LONGEST_LINE} bytes"))
                 continue

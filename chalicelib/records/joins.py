@@ -32,7 +32,7 @@ _ID, _DATA, _LABEL_TIME, _INFERENCE_TIME = range(4)
 # Of how many texts more than this a column is no column of classes: they are looked up one by one.
 _FEW = 64
 # Bytes that are read together: labels are short, and their columns shall stay in the cache.
-_BLOCK = 1 << 20
+BLOCK = 1 << 20
 _LOAD = 0.6
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -161,16 +161,27 @@ class Labels:
         return {id: Label(id, self.texts[code]) for id, code in zip(ids, codes, strict=True) if code != NONE}
 
 
-def read_labels(sources: Sequence[Source], conflict: Conflict = "latest") -> Labels:
-    """Read all labels of ground-truth files; lines and files that cannot be read are named."""
-    reader = _LabelReader()
+def read_labels(
+    sources: Sequence[Source],
+    conflict: Conflict = "latest",
+    told: Callable[[Source], None] | None = None,
+    block: int = BLOCK,
+) -> Labels:
+    """Read all labels of ground-truth files; lines and files that cannot be read are named.
+
+    `told` hears of each file that was read; `block` bytes are read together.
+    """
+    reader = _LabelReader(block)
     for source in sources:
         reader.read(source)
+        if told:
+            told(source)
     return reader.resolved(sources, conflict)
 
 
 class _LabelReader:
-    def __init__(self) -> None:
+    def __init__(self, block: int) -> None:
+        self._block = block
         self._labels = Labels()
         self._numbers: dict[str, int] = {}
         self._parts: list[tuple[Words, Checks, Codes]] = []
@@ -178,7 +189,7 @@ class _LabelReader:
     def read(self, source: Source) -> None:
         bad: list[BadLine] = []
         good = 0
-        for lines, matches, others in _matched(source):
+        for lines, matches, others in _matched(source, self._block):
             if isinstance(lines, TooLong):
                 bad.append(BadLine(lines.line, f"longer than {LONGEST_LINE} bytes"))
                 continue
@@ -250,7 +261,7 @@ class _LabelReader:
         keys, checks, codes = keys[firsts], checks[firsts], codes[firsts]
         if labels.conflicting:
             wanted = np.sort(keys[several[counts > 1]])
-            decided = resolve(_labels_of(sources, wanted), conflict)
+            decided = resolve(_labels_of(sources, wanted, self._block), conflict)
             labels.rejected = decided.rejected
             places = several[counts > 1]
             kept[places] = False
@@ -287,9 +298,9 @@ class _LabelReader:
         return self._numbers.setdefault(text, len(self._numbers))
 
 
-def _matched(source: Source) -> Iterable[tuple[Lines | TooLong, list[Match], list[int]]]:
+def _matched(source: Source, block: int) -> Iterable[tuple[Lines | TooLong, list[Match], list[int]]]:
     matcher = Matcher(lambda line: _said(line, source), NONE)
-    for lines in blocks_of(source.pieces(), _BLOCK):
+    for lines in blocks_of(source.pieces(), block):
         if isinstance(lines, TooLong):
             yield lines, [], []
             continue
@@ -308,11 +319,11 @@ def _said(line: bytes, source: Source) -> Said:
     return (label.id, label.data, label.label_time, label.inference_time), (label.encoding, label.source)
 
 
-def _labels_of(sources: Sequence[Source], keys: Words) -> list[Label]:
+def _labels_of(sources: Sequence[Source], keys: Words, block: int) -> list[Label]:
     """All labels of the ids of these hashes (in order), read again."""
     found: list[Label] = []
     for source in sources:
-        for lines, matches, others in _matched(source):
+        for lines, matches, others in _matched(source, block):
             if isinstance(lines, TooLong):
                 continue
             wanted = []
