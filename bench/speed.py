@@ -1,8 +1,8 @@
 """`make bench`: what a window costs, as a ratio to `orjson.loads` over the same capture bytes in the same run.
 
 The whole job: read, decode, parse, join, profile, drift, quality, deviations, constraints. Processor seconds (user and
-system), peak memory of a process of its own for each case, rounds interleaved, the smallest kept. The same job by pandas
-and scikit-learn on the table that is already parsed and joined stands beside it. `--guard` is the short form for CI.
+system), peak memory of a process of its own for each case, rounds interleaved, the smallest kept. The same job by
+pandas and scikit-learn on the table that is already parsed and joined stands beside it. `--guard` is for CI.
 """
 
 from __future__ import annotations

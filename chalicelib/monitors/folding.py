@@ -15,10 +15,12 @@ from datetime import UTC, datetime
 import msgspec
 import numpy as np
 
+from chalicelib.errors import UnreadableError
 from chalicelib.monitors.measurement import Measurement, Subject, measure
-from chalicelib.records.capture import BadLine, CapturedRequest, Payload, read_capture_lines
+from chalicelib.records.capture import BadLines, CapturedRequest, read_capture_lines
 from chalicelib.records.cells import (
     COMMA,
+    LONGEST,
     MINUS,
     Bytes,
     Cells,
@@ -26,15 +28,17 @@ from chalicelib.records.cells import (
     Floats,
     Places,
     endings,
-    equal_at,
     fields,
+    hashes,
+    hashes_of,
+    last_words,
     numbers,
     text_at,
 )
 from chalicelib.records.envelopes import BLOCK, LONGEST_LINE, Lines, Match, Matcher, Said, TooLong, blocks_of
 from chalicelib.records.joins import NONE, Events, Ids, Labels, Source, ids_at, ids_of
 from chalicelib.records.segment import BadInput
-from chalicelib.records.table import to_table
+from chalicelib.records.table import is_about, to_table
 from chalicelib.records.values import NAN, binary_class, number_of
 from chalicelib.states.columns import ProfileFold
 from chalicelib.states.scores import TallyFold
@@ -43,7 +47,7 @@ from chalicelib.states.scores import TallyFold
 ROWS = 8192
 
 _EVENT, _INFERENCE, _TIME, _ASKED, _ANSWERED = range(5)
-_NOTHING = Payload("")
+_BLANK, _BRACKET, _BRACE = b" [{"
 
 
 class Folded(msgspec.Struct):
@@ -51,16 +55,19 @@ class Folded(msgspec.Struct):
 
     requests    events, each once, from `since` to `until`
     outside     requests before or after that
+    elsewhere   requests of that time that another model or inference component than the subject's answered
     first, last the earliest and the latest inference time among the requests (UTC)
-    bad         lines and files that could not be read
+    bad         lines and files that could not be read: the first ones of each file; `more_bad` counts the others
     """
 
     measured: Measurement = Measurement()
     requests: int = 0
     outside: int = 0
+    elsewhere: int = 0
     first: datetime | None = None
     last: datetime | None = None
     bad: list[BadInput] = []
+    more_bad: int = 0
 
 
 def fold_captures(
@@ -111,47 +118,52 @@ class _Fold:
         return self._folded, self._subject if self._folded.requests else None
 
     def read(self, source: Source) -> None:
-        bad: list[BadLine] = []
+        bad = BadLines(source.name, "a capture record")
         good = 0
-        for lines in blocks_of(source.pieces(), self._block_size):
-            if isinstance(lines, TooLong):
-                bad.append(BadLine(lines.line, f"longer than {LONGEST_LINE} bytes"))
-                continue
-            found, bad_lines = self._block(lines)
-            good += found
-            bad += bad_lines
-        if bad and not good:
-            reason = f"none of {len(bad)} lines is a capture record; line {bad[0].line}: {bad[0].reason}"
-            bad = [BadLine(0, reason)]
-        self._folded.bad += [BadInput(source.name, each.line, each.reason) for each in bad]
+        try:
+            for lines in blocks_of(source.pieces(), self._block_size):
+                if isinstance(lines, TooLong):
+                    bad.add(lines.line, OverflowError(f"longer than {LONGEST_LINE} bytes"), good)
+                else:
+                    good += self._block(lines, bad, good)
+            bad.refuse_if_hopeless(good)
+        except UnreadableError as error:
+            # What was counted before somebody gave the file up stays counted.
+            self._folded.bad.append(BadInput(source.name, 0, error.reason))
+            return
+        self._folded.bad += [BadInput(source.name, each.line, each.reason) for each in bad.named]
+        self._folded.more_bad += bad.more
 
-    def _block(self, lines: Lines) -> tuple[int, list[BadLine]]:
-        """Count one block; how many of its lines are requests, and the lines that are none."""
+    def _block(self, lines: Lines, bad: BadLines, good: int) -> int:
+        """Count one block; how many of its lines are requests."""
         matches, others = self._matcher.split(lines)
         plain = []
         for match in matches:
-            if _is_plain(match) and (rows := self._plain_rows(match, lines)) is not None and rows.fits:
+            if _is_plain(match) and self._plain_rows(match, lines).fits:
                 plain.append(match)
             else:
                 others += match.rows.tolist()
         others.sort()
-        content = read_capture_lines((lines.first + index, lines.line(index)) for index in others)
-        refused = {bad.line - lines.first for bad in content.bad_lines}
-        places = np.array([index for index in others if index not in refused], dtype=np.int64)
-        fresh, requests = self._counted(lines, plain, content.requests, places)
-        slow = requests
+        good += sum(len(match.rows) for match in plain)
+        requests: list[CapturedRequest] = []
+        places: list[int] = []
+        for index in others:
+            for request in read_capture_lines([(lines.first + index, lines.line(index))], bad, good + len(requests)):
+                requests.append(request)
+                places.append(index)
+        fresh, slow = self._counted(lines, plain, requests, np.array(places, dtype=np.int64))
         for match in fresh:
             for start in range(0, len(match.rows), ROWS):
-                some = _part(match, slice(start, start + ROWS))
                 assert self._rows is not None
-                left = self._rows.add(lines, some)
-                slow += read_capture_lines((0, lines.line(index)) for index in left.tolist()).requests
+                left = self._rows.add(lines, _part(match, slice(start, start + ROWS)))
+                slow += read_capture_lines(((0, lines.line(index)) for index in left.tolist()), bad)
         self._measure(slow)
-        return sum(len(match.rows) for match in plain) + len(content.requests), content.bad_lines
+        return sum(len(match.rows) for match in plain) + len(requests)
 
-    def _plain_rows(self, match: Match, lines: Lines) -> _PlainRows | None:
+    def _plain_rows(self, match: Match, lines: Lines) -> _PlainRows:
         if self._rows is None:
-            [request] = read_capture_lines([(0, lines.line(int(match.rows[0])))]).requests
+            nothing = BadLines("", "")
+            [request] = read_capture_lines([(0, lines.line(int(match.rows[0])))], nothing)
             self._rows = _PlainRows(self._settled([request]), self._labels)
         return self._rows
 
@@ -168,18 +180,24 @@ class _Fold:
         folded = self._folded
         since = -np.inf if self._since is None else self._since.timestamp()
         until = np.inf if self._until is None else self._until.timestamp()
+        ours = self._settled(requests).attributes if requests else self._subject.attributes if self._subject else None
         times = [np.array([one.inference_time.timestamp() for one in requests], dtype=np.float64)]
+        about = [np.array([ours is not None and is_about(one, ours) for one in requests], dtype=np.bool_)]
         keys = [ids_of([one.event_id for one in requests]).keys]
         order = [places]
         for match in plain:
             times.append(_times(match, lines.buffer))
+            request, _ = match.envelope.said[1]
+            about.append(np.full(len(match.rows), ours is not None and is_about(request, ours)))
             keys.append(ids_at(lines.buffer, *match.spans[_EVENT]).keys)
             order.append(match.rows)
         all_times, all_keys = np.concatenate(times), np.concatenate(keys)
         inside = (all_times >= since) & (all_times < until)
         folded.outside += int(np.count_nonzero(~inside))
         line = np.concatenate(order)
-        kept = np.flatnonzero(inside)
+        mine = np.concatenate(about)
+        folded.elsewhere += int(np.count_nonzero(inside & ~mine))
+        kept = np.flatnonzero(inside & mine)
         if len(keys) > 2 or len(requests):
             kept = kept[np.argsort(line[kept], kind="stable")]
         fresh = self._events.add(all_keys[kept])
@@ -224,11 +242,15 @@ class _PlainRows:
         self._hints = [1] * len(self._features)
         self._answer_hints: list[int] = []
         self._classes: dict[int, float] = {}
+        self._names = hashes_of(self._features)
+        self._initials = np.zeros(256, dtype=np.bool_)
+        self._initials[[name.encode()[0] for name in self._features]] = True
 
     @property
     def state(self) -> Measurement:
         return Measurement(
             rows=self._count,
+            whole=self._count,
             answered=self._answered,
             labelled=self._labelled,
             profile=self._profile.state,
@@ -242,7 +264,7 @@ class _PlainRows:
         buffer = lines.buffer
         begins, lengths = match.spans[_ASKED]
         columns, fine = fields(buffer, begins, begins + lengths, len(self._features), self._hints)
-        fine &= (lengths > 0) & ~_may_be_header(buffer, begins, self._features[0])
+        fine &= (lengths > 0) & ~self._may_be_header(buffer, columns[0]) & ~_may_be_json(buffer, begins)
         answers, answered = self._answer(buffer, *match.spans[_ANSWERED])
         fine &= answered
         scores = served = np.full(len(fine), NAN)
@@ -274,7 +296,16 @@ class _PlainRows:
             width = int(np.count_nonzero(buffer[begins[0] : begins[0] + lengths[0]] == COMMA)) + 1
             self._answer_hints = [1] * max(width, needed)
         found, fine = fields(buffer, begins, begins + lengths, len(self._answer_hints), self._answer_hints)
-        return found, fine & (lengths > 0)
+        return found, fine & (lengths > 0) & ~_may_be_json(buffer, begins)
+
+    def _may_be_header(self, buffer: Bytes, cells: Cells) -> Flags:
+        """Whether a row's first field, without blanks around it, could be one of the names: such a row is no record."""
+        first, last = buffer[cells.begins], buffer[cells.begins + cells.lengths - 1]
+        possible: Flags = (first <= _BLANK) | (last <= _BLANK) | self._initials[first]
+        if possible.any():
+            keys = hashes(last_words(buffer, cells), cells.lengths)
+            possible &= (first <= _BLANK) | (last <= _BLANK) | np.isin(keys, self._names)
+        return possible
 
     def _truths(self, ids: Ids) -> tuple[Flags, Floats]:
         """Whether there is a label for each id, and which class it names (nan: none, or not a plain one)."""
@@ -290,10 +321,11 @@ class _PlainRows:
 
 
 def _said(line: bytes) -> Said:
-    content = read_capture_lines([(1, line)])
-    if not content.requests:
-        raise OverflowError(content.bad_lines[0].reason)
-    [request] = content.requests
+    bad = BadLines("", "")
+    found = read_capture_lines([(1, line)], bad)
+    if not found:
+        raise OverflowError(bad.named[0].reason)
+    [request] = found
     asked, answered = request.input, request.output
     said = (
         request.event_id,
@@ -323,6 +355,7 @@ def _fits(subject: Subject) -> bool:
         and subject.bias is None
         and subject.attribution is None
         and bool(attributes.features)
+        and all(len(name.encode()) <= LONGEST for name in names)
         # A header of such names would look like a row of numbers.
         and not any(number_of(name) == number_of(name) or name != name.strip() or "," in name for name in names)
     )
@@ -342,7 +375,9 @@ def _is_plain(match: Match) -> bool:
     if not {_EVENT, _ASKED, _ANSWERED} <= match.spans.keys():
         return False
     request, _ = match.envelope.said[1]
-    return all(payload.encoding.upper() == "CSV" for payload in (request.input, request.output))
+    return not request.is_batch and all(
+        payload.encoding.upper() == "CSV" for payload in (request.input, request.output)
+    )
 
 
 def _part(match: Match, rows: Flags | slice) -> Match:
@@ -366,10 +401,9 @@ def _join_ids(match: Match, buffer: Bytes) -> Ids:
     return one[np.zeros(len(match.rows), dtype=np.int64)]
 
 
-def _may_be_header(buffer: Bytes, begins: Places, name: str) -> Flags:
-    """Whether a row could be that of the names, which is no record."""
+def _may_be_json(buffer: Bytes, begins: Places) -> Flags:
     first = buffer[begins]
-    return np.asarray((first <= 32) | equal_at(buffer, begins, name.encode()), dtype=np.bool_)
+    return np.asarray((first == _BRACE) | (first == _BRACKET) | (first <= _BLANK), dtype=np.bool_)
 
 
 def _values(buffer: Bytes, cells: Cells, fine: Flags, read: Callable[[str], float]) -> Floats:

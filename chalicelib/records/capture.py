@@ -220,9 +220,7 @@ def read_captures(body: bytes, where: str) -> CaptureFile:
     return CaptureFile(requests, bad_lines.named, bad_lines.more)
 
 
-def read_capture_lines(
-    lines: Iterable[tuple[int, bytes]], bad_lines: BadLines, good: int = 0
-) -> list[CapturedRequest]:
+def read_capture_lines(lines: Iterable[tuple[int, bytes]], bad_lines: BadLines, good: int = 0) -> list[CapturedRequest]:
     """Read numbered lines of a capture file, `good` of which were read before; `bad_lines` notes those that are none.
 
     Raises UnreadableError as `BadLines.add`.

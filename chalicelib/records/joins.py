@@ -18,7 +18,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.records.capture import BadLine
+from chalicelib.errors import UnreadableError
+from chalicelib.records.capture import BadLine, BadLines
 from chalicelib.records.cells import Bytes, Flags, Places, Words, endings, hashes, hashes_of, text_at
 from chalicelib.records.envelopes import LONGEST_LINE, Lines, Match, Matcher, Said, TooLong, blocks_of
 from chalicelib.records.ground_truth import Conflict, Label, read_label_lines, resolve, value_of
@@ -118,13 +119,14 @@ class Labels:
     """One label for each id, by the rule for conflicts, found by the hash of the id.
 
     `texts`: the labels' texts by number. `repeated`, `conflicting`, `rejected`: as in `ground_truth.Resolved`. `bad`:
-    by source, the lines that could not be read. `empty`: sources none of whose lines could be.
+    by source, the first lines that could not be read (line 0: the file), `more_bad` counts the others.
     """
 
     def __init__(self) -> None:
         self.texts: list[str] = []
         self.repeated = self.conflicting = self.rejected = 0
         self.bad: list[tuple[str, BadLine]] = []
+        self.more_bad = 0
         self._keys: Words = np.zeros(0, dtype=np.uint64)
         self._checks: Checks = np.zeros(0, dtype=np.uint32)
         self._codes: Codes = np.zeros(0, dtype=np.int32)
@@ -185,31 +187,35 @@ class _LabelReader:
         self._labels = Labels()
         self._numbers: dict[str, int] = {}
         self._parts: list[tuple[Words, Checks, Codes]] = []
+        self._refused: set[str] = set()
 
     def read(self, source: Source) -> None:
-        bad: list[BadLine] = []
-        good = 0
-        for lines, matches, others in _matched(source, self._block):
-            if isinstance(lines, TooLong):
-                bad.append(BadLine(lines.line, f"longer than {LONGEST_LINE} bytes"))
-                continue
-            for match in matches:
-                good += len(match.rows)
-                begins, lengths = match.spans[_ID]
-                ids = ids_at(lines.buffer, begins, lengths)
-                self._parts.append((ids.keys, ids.checks, self._codes_of(lines, match)))
-            content = read_label_lines(((lines.first + i, lines.line(i)) for i in others), source.name, source.arrived)
-            bad += content.bad_lines
-            good += len(content.labels)
-            if content.labels:
-                ids = ids_of([label.id for label in content.labels])
-                codes = np.array([self._number(label.data) for label in content.labels], dtype=np.int32)
-                self._parts.append((ids.keys, ids.checks, codes))
-        if bad and not good:
-            first = bad[0]
-            reason = f"none of {len(bad)} lines is a ground-truth record; line {first.line}: {first.reason}"
-            bad = [BadLine(0, reason)]
-        self._labels.bad += [(source.name, each) for each in bad]
+        bad = BadLines(source.name, "a ground-truth record")
+        good, before = 0, len(self._parts)
+        try:
+            for lines, matches, others in _matched(source, self._block):
+                if isinstance(lines, TooLong):
+                    bad.add(lines.line, OverflowError(f"longer than {LONGEST_LINE} bytes"), good)
+                    continue
+                for match in matches:
+                    good += len(match.rows)
+                    ids = ids_at(lines.buffer, *match.spans[_ID])
+                    self._parts.append((ids.keys, ids.checks, self._codes_of(lines, match)))
+                numbered = ((lines.first + index, lines.line(index)) for index in others)
+                labels = read_label_lines(numbered, source.name, source.arrived, bad, good)
+                good += len(labels)
+                if labels:
+                    ids = ids_of([label.id for label in labels])
+                    codes = np.array([self._number(label.data) for label in labels], dtype=np.int32)
+                    self._parts.append((ids.keys, ids.checks, codes))
+            bad.refuse_if_hopeless(good)
+        except UnreadableError as error:
+            del self._parts[before:]
+            self._refused.add(source.name)
+            self._labels.bad.append((source.name, BadLine(0, error.reason)))
+            return
+        self._labels.bad += [(source.name, each) for each in bad.named]
+        self._labels.more_bad += bad.more
 
     def resolved(self, sources: Sequence[Source], conflict: Conflict) -> Labels:
         labels = self._labels
@@ -261,7 +267,8 @@ class _LabelReader:
         keys, checks, codes = keys[firsts], checks[firsts], codes[firsts]
         if labels.conflicting:
             wanted = np.sort(keys[several[counts > 1]])
-            decided = resolve(_labels_of(sources, wanted, self._block), conflict)
+            read = [source for source in sources if source.name not in self._refused]
+            decided = resolve(_labels_of(read, wanted, self._block), conflict)
             labels.rejected = decided.rejected
             places = several[counts > 1]
             kept[places] = False
@@ -312,10 +319,11 @@ def _matched(source: Source, block: int) -> Iterable[tuple[Lines | TooLong, list
 
 def _said(line: bytes, source: Source) -> Said:
     # Label times that stand in the line differ; where none stands, it is the time of arrival for all of them.
-    content = read_label_lines([(1, line)], source.name, source.arrived)
-    if not content.labels:
-        raise OverflowError(content.bad_lines[0].reason)
-    label = content.labels[0]
+    bad = BadLines(source.name, "a ground-truth record")
+    labels = read_label_lines([(1, line)], source.name, source.arrived, bad)
+    if not labels:
+        raise OverflowError(bad.named[0].reason)
+    [label] = labels
     return (label.id, label.data, label.label_time, label.inference_time), (label.encoding, label.source)
 
 
@@ -331,11 +339,10 @@ def _labels_of(sources: Sequence[Source], keys: Words, block: int) -> list[Label
                 ids = ids_at(lines.buffer, *match.spans[_ID])
                 wanted += match.rows[_among(ids.keys, keys)].tolist()
             numbered = ((lines.first + index, lines.line(index)) for index in [*wanted, *others])
-            content = read_label_lines(numbered, source.name, source.arrived)
-            if content.labels:
-                ids = ids_of([label.id for label in content.labels])
-                chosen = _among(ids.keys, keys).tolist()
-                found += [label for label, is_wanted in zip(content.labels, chosen, strict=True) if is_wanted]
+            labels = read_label_lines(numbered, source.name, source.arrived, BadLines(source.name, ""), 1 << 62)
+            if labels:
+                chosen = _among(ids_of([label.id for label in labels]).keys, keys).tolist()
+                found += [label for label, is_wanted in zip(labels, chosen, strict=True) if is_wanted]
     return found
 
 

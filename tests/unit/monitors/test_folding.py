@@ -15,7 +15,7 @@ from chalicelib.monitors.folding import fold_captures
 from chalicelib.monitors.measurement import Measurement, Subject, measure
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.capture import read_captures
-from chalicelib.records.ground_truth import read_ground_truth, resolve
+from chalicelib.records.ground_truth import read_ground_truth, resolve, value_of
 from chalicelib.records.joins import Events, Source, ids_of, read_labels
 from chalicelib.records.table import to_table
 from chalicelib.states.facets import BiasSettings, Facet
@@ -206,8 +206,9 @@ def test_any_mixture_is_measured_as_records_are(name, some, cuts, block, piece, 
         resolved.conflicting,
         resolved.rejected,
     )
-    assert {id: label.data for id, label in labels.by_id(list(resolved.by_id)).items()} == {
-        id: label.data for id, label in resolved.by_id.items()
+    found_labels = labels.by_id([*resolved.by_id, "nobody"])
+    assert {id: value_of(label.data) for id, label in found_labels.items()} == {
+        id: value_of(label.data) for id, label in resolved.by_id.items()
     }
     assert (found is None) == (not requests)
     assert type(folded.measured).from_bytes(folded.measured.to_bytes()) == folded.measured
