@@ -14,7 +14,6 @@ import pstats
 import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -243,7 +242,7 @@ def _ours(folder: Path) -> dict[str, Any]:
 
 
 def _stages(folder: Path) -> dict[str, Any]:
-    profiler = cProfile.Profile(time.process_time)
+    profiler = cProfile.Profile()
     profiler.runcall(_ours, folder)
     found = dict.fromkeys([*STAGES.values(), "everything else"], 0.0)
     total = 0.0
@@ -334,8 +333,9 @@ def _cpu() -> float:
 
 
 def _peak() -> float:
-    """Peak memory of this process, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Peak memory of this process, MB; getrusage would also count that of the process it was forked from."""
+    status = Path("/proc/self/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 1024
 
 
 CASES: dict[str, Callable[[Path], dict[str, Any]]] = {

@@ -44,7 +44,7 @@ from chalicelib.states.columns import ProfileFold
 from chalicelib.states.scores import TallyFold
 
 # Rows that are worked on together: their columns stay in the processor's cache.
-ROWS = 8192
+ROWS = 12_288
 
 _EVENT, _INFERENCE, _TIME, _ASKED, _ANSWERED = range(5)
 _BLANK, _BRACKET, _BRACE = b" [{"
@@ -153,9 +153,12 @@ class _Fold:
                 places.append(index)
         fresh, slow = self._counted(lines, plain, requests, np.array(places, dtype=np.int64))
         for match in fresh:
-            for start in range(0, len(match.rows), ROWS):
+            count = len(match.rows)
+            # In parts of one size: each costs hundreds of steps, however many rows it has.
+            step = -(-count // -(-count // ROWS)) if count else 1
+            for start in range(0, count, step):
                 assert self._rows is not None
-                left = self._rows.add(lines, _part(match, slice(start, start + ROWS)))
+                left = self._rows.add(lines, _part(match, slice(start, start + step)))
                 slow += read_capture_lines(((0, lines.line(index)) for index in left.tolist()), bad)
         self._measure(slow)
         return sum(len(match.rows) for match in plain) + len(requests)

@@ -169,13 +169,12 @@ def hashes(words: Sequence[Words], lengths: Places, lane: int = 0) -> Words:
     another hash of the same text. Stable: stored states hold these.
     """
     first, step, *rest = _LANES[lane]
-    one, three, four = _U(first), *(_U(each) for each in rest)
+    three, four = (_U(each) for each in rest)
     total = lengths.astype(np.uint64) * four
     for place, word in enumerate(words):
         mixed = (word ^ (word >> _U(32))) * _U((first + 2 * place * step) % (1 << 64))
         mixed = (mixed ^ (mixed >> _U(29))) * three
-        total ^= mixed ^ (mixed >> _U(31))
-    total *= one
+        total ^= mixed
     return total ^ (total >> _U(32))
 
 
