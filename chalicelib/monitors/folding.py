@@ -44,7 +44,7 @@ from chalicelib.states.columns import ProfileFold
 from chalicelib.states.scores import TallyFold
 
 # Rows that are worked on together: their columns stay in the processor's cache.
-ROWS = 12_288
+ROWS = 9_216
 
 _EVENT, _INFERENCE, _TIME, _ASKED, _ANSWERED = range(5)
 _BLANK, _BRACKET, _BRACE = b" [{"

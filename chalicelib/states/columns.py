@@ -23,7 +23,7 @@ from chalicelib.states.quantiles import QuantilesFold
 _ODD = 4 * BOUND
 # No more than these are counted by hash at a time: 2 * BOUND, and BOUND of one block.
 _PLACES = 3 * BOUND + 1
-_SLOT_BITS = 16
+_SLOT_BITS = 14
 # What starts with one of these letters is text; with others it may be nan, infinity, true or false.
 _LETTERS = np.zeros(256, dtype=np.bool_)
 _LETTERS[[byte for byte in b"abcdeghjklmopqrsuvwxyzABCDEGHJKLMOPQRSUVWXYZ"]] = True
@@ -99,7 +99,7 @@ class _ColumnFold:
         return self._told + column_of_counts(self._name, self._position, waiting) + valued
 
     def _add_values(self, words: list[Words], keys: Words, buffer: Bytes, cells: Cells) -> None:
-        first = buffer[cells.begins]
+        first = buffer[cells.begins] if cells.words is None else cells.words[0].astype(np.uint8)
         values, pointed, plain = numbers(words, cells.lengths, first == MINUS)
         if not plain.all():
             other = ~plain & (cells.lengths > 0)
