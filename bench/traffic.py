@@ -27,7 +27,6 @@ WORDS = (
     ("north", "south", "east", "west", "centre"),
     ("basic", "plus", "premium", "family", "student", "business", "trial", "old_plan"),
 )
-FEATURES = tuple(f"x{place:02}" for place in range(20))
 _ENVELOPE = (
     '{{"captureData":{{"endpointInput":{{"observedContentType":"{kind}","mode":"INPUT","data":{asked},"encoding":'
     '"{encoding}"}},"endpointOutput":{{"observedContentType":"text/csv; charset=utf-8","mode":"OUTPUT","data":{answer},'
@@ -44,25 +43,25 @@ def features(count: int) -> tuple[str, ...]:
     return tuple(f"x{place:02}" for place in range(count))
 
 
-def write(folder: Path, records: int, *, width: int = 20, mixed: bool = False, drift: float = 0.0) -> None:
-    """Write captures.jsonl and labels.jsonl for `records` requests below `folder`."""
+def write(folder: Path, records: int, *, width: int = 20, mixed: bool = False, seed: int = 2026) -> None:
+    """Write captures.jsonl and labels.jsonl for `records` requests below `folder`; `seed` chooses another traffic."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "captures.jsonl").open("w") as captures, (folder / "labels.jsonl").open("w") as labels:
         for part in range(-(-records // PART)):
             size = min(PART, records - part * PART)
-            lines, truth = _part(part, size, width, mixed, drift)
+            lines, truth = _part(part, size, width, mixed, seed)
             captures.write("".join(lines))
             labels.write("".join(truth))
 
 
-def _part(part: int, size: int, width: int, mixed: bool, drift: float) -> tuple[list[str], list[str]]:
-    draw = np.random.Generator(np.random.PCG64([2026, part]))
+def _part(part: int, size: int, width: int, mixed: bool, seed: int) -> tuple[list[str], list[str]]:
+    draw = np.random.Generator(np.random.PCG64([seed, part]))
     rows = 3 * size if mixed else size
     columns: list[list[str]] = []
     signal = np.zeros(rows)
     for group in range(width // 20):
-        for place, shape in enumerate(NUMBERS):
-            numbers, texts = _numbers(draw, rows, shape, drift if place == 11 else 0.0)
+        for shape in NUMBERS:
+            numbers, texts = _numbers(draw, rows, shape)
             signal += (numbers - numbers.mean()) / (numbers.std() or 1.0) * (0.3 if group == 0 else 0.0)
             columns.append(texts)
         for words in WORDS:
@@ -104,7 +103,7 @@ def _part(part: int, size: int, width: int, mixed: bool, drift: float) -> tuple[
 
 
 def _numbers(
-    draw: np.random.Generator, rows: int, shape: tuple[str, float, float, int], drift: float
+    draw: np.random.Generator, rows: int, shape: tuple[str, float, float, int]
 ) -> tuple[np.ndarray, list[str]]:
     kind, one, two, decimals = shape
     if kind == "whole":
@@ -113,7 +112,7 @@ def _numbers(
     if kind == "even":
         numbers = draw.uniform(one, two, rows)
     elif kind == "normal":
-        numbers = draw.normal(one + drift, two, rows)
+        numbers = draw.normal(one, two, rows)
     else:
         numbers = draw.gamma(one, two, rows)
     if decimals < 17:

@@ -182,10 +182,11 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
 
     conflict = definition.labels.conflict if definition else "latest"
     with Progress("reading", sum(file.size for file in (*captures, *label_files))) as progress:
-        labels = read_labels([Source(file.name, file.arrived, file.pieces) for file in label_files], conflict)
-        progress.advance(sum(file.size for file in label_files))
+        sources = [Source(file.name, file.arrived, file.pieces) for file in label_files]
+        sizes = {file.name: file.size for file in label_files}
+        labels = read_labels(sources, conflict, lambda source: progress.advance(sizes[source.name]))
         watch = explainer.chosen.add if explainer else None
-        fold = CaptureFold(labels, subject_of, since, until, preprocess, watch)
+        fold = CaptureFold(labels, subject_of, since, until, preprocess=preprocess, watch=watch)
         captured, subject = read_all(captures, fold, progress)
     if subject is None or captured.first is None or captured.last is None:
         return _nothing(options.captures, captured, since, until), 1

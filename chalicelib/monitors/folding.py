@@ -17,20 +17,25 @@ import numpy as np
 
 from chalicelib.errors import UnreadableError
 from chalicelib.monitors.measurement import Measurement, Subject, measure
-from chalicelib.records.capture import BadLines, CapturedRequest, Payload, read_capture_lines
+from chalicelib.records.capture import BadLines, CapturedRequest, read_capture_lines
 from chalicelib.records.cells import (
     COMMA,
+    LONGEST,
     MINUS,
     Bytes,
+    Cells,
     Flags,
     Floats,
     Places,
     endings,
     fields,
+    hashes,
+    hashes_of,
+    last_words,
     numbers,
     text_at,
 )
-from chalicelib.records.envelopes import LONGEST_LINE, Lines, Match, Matcher, Said, TooLong, blocks_of
+from chalicelib.records.envelopes import BLOCK, LONGEST_LINE, Lines, Match, Matcher, Said, TooLong, blocks_of
 from chalicelib.records.ground_truth import Label
 from chalicelib.records.joins import NONE, Events, Ids, Labels, Source, ids_at, ids_of
 from chalicelib.records.preprocess import Preprocessor
@@ -41,12 +46,11 @@ from chalicelib.states.columns import ProfileFold
 from chalicelib.states.scores import TallyFold
 
 # Rows that are worked on together: their columns stay in the processor's cache.
-ROWS = 8192
+ROWS = 9_216
 
 _EVENT, _INFERENCE, _TIME, _ASKED, _ANSWERED = range(5)
 _NO_BYTES = np.zeros(0, dtype=np.uint8)
-# Bytes of a cell that are compared with the names of a header.
-_LONGEST_NAME = 64
+_BLANK, _BRACKET, _BRACE = b" [{"
 
 
 class Folded(msgspec.Struct):
@@ -54,17 +58,17 @@ class Folded(msgspec.Struct):
 
     requests    events, each once, from `since` to `until`
     outside     requests before or after that
+    elsewhere   requests of that time that another model or inference component than the subject's answered
     first, last the earliest and the latest inference time among the requests (UTC)
-    elsewhere   requests of this time to another model or inference component than the subject's
-    bad         lines and files that could not be read; `more_bad` counts the lines that are not named
+    bad         lines and files that could not be read: the first ones of each file; `more_bad` counts the others
     """
 
     measured: Measurement = Measurement()
     requests: int = 0
     outside: int = 0
+    elsewhere: int = 0
     first: datetime | None = None
     last: datetime | None = None
-    elsewhere: int = 0
     bad: list[BadInput] = []
     more_bad: int = 0
 
@@ -76,15 +80,15 @@ def fold_captures(
     since: datetime | None = None,
     until: datetime | None = None,
     told: Callable[[Source], None] | None = None,
-    preprocess: Preprocessor | None = None,
+    block: int = BLOCK,
 ) -> tuple[Folded, Subject | None]:
     """Measure the requests of capture files from `since` to `until` (UTC); an event that comes twice is counted once.
 
-    `subject_of` is asked once, with the first request that was both asked and answered, or else with the first one of
-    the first block that has any. `told` hears of each file that was read. With `preprocess` the records of a request
-    are what it makes of it. None for a subject: there was no request.
+    `subject_of` is asked once, with a request of the first block that has any: one that was both asked and answered
+    where there is one. `told` hears of each file that was read; `block` bytes are read together. None for a
+    subject: there was no request.
     """
-    fold = CaptureFold(labels, subject_of, since, until, preprocess)
+    fold = CaptureFold(labels, subject_of, since, until, block)
     for source in sources:
         fold.read(source)
         if told:
@@ -93,9 +97,10 @@ def fold_captures(
 
 
 class CaptureFold:
-    """The way of `fold_captures`, file by file, for callers that have requests of other files too.
+    """The way of `fold_captures`, file by file, for callers that have requests of other kinds of files too.
 
-    `watch` is shown every table that rows were laid out in; rows of a subject with bias or attribution all are.
+    With `preprocess` the records of a request are what it makes of it. `watch` is shown every table that rows were
+    laid out in; rows of a subject with bias or attribution all are.
     """
 
     def __init__(
@@ -104,11 +109,12 @@ class CaptureFold:
         subject_of: Callable[[CapturedRequest], Subject],
         since: datetime | None = None,
         until: datetime | None = None,
+        block: int = BLOCK,
         preprocess: Preprocessor | None = None,
         watch: Callable[[Table], None] | None = None,
     ) -> None:
-        self._watch = watch
-        self._labels, self._subject_of, self._preprocess = labels, subject_of, preprocess
+        self._block_size, self._preprocess, self._watch = block, preprocess, watch
+        self._labels, self._subject_of = labels, subject_of
         self._since, self._until = since, until
         self._subject: Subject | None = None
         self._rows: _PlainRows | None = None
@@ -121,57 +127,64 @@ class CaptureFold:
         if self._rows:
             self._folded.measured += self._rows.state
             self._rows = None
-        return self._folded, self._subject
+        return self._folded, self._subject if self._folded.requests else None
 
     def read(self, source: Source) -> None:
-        """Count a file; of one that is hopeless what stands before the reader gave up is kept, and it is named."""
-        bad_lines, good, folded = BadLines(source.name, "a capture record"), 0, self._folded
+        """Count a capture file."""
+        bad = BadLines(source.name, "a capture record")
+        good = 0
         try:
-            for lines in blocks_of(source.pieces()):
+            for lines in blocks_of(source.pieces(), self._block_size):
                 if isinstance(lines, TooLong):
-                    bad_lines.add(lines.line, OverflowError(f"longer than {LONGEST_LINE} bytes"), good)
+                    bad.add(lines.line, OverflowError(f"longer than {LONGEST_LINE} bytes"), good)
                 else:
-                    good += self._block(lines, bad_lines, good)
-            bad_lines.refuse_if_hopeless(good)
+                    good += self._block(lines, bad, good)
+            bad.refuse_if_hopeless(good)
         except UnreadableError as error:
-            folded.bad.append(BadInput(source.name, 0, error.reason))
+            # What was counted before somebody gave the file up stays counted.
+            self._folded.bad.append(BadInput(source.name, 0, error.reason))
             return
-        folded.bad += [BadInput(source.name, each.line, each.reason) for each in bad_lines.named]
-        folded.more_bad += bad_lines.more
+        self._folded.bad += [BadInput(source.name, each.line, each.reason) for each in bad.named]
+        self._folded.more_bad += bad.more
 
     def count(self, requests: Sequence[CapturedRequest], own: Mapping[str, Label]) -> None:
         """Count requests that were read elsewhere; `own` are labels that came with them, for ids that have no other."""
         _, fresh = self._counted(_NO_BYTES, [], list(requests), np.arange(len(requests)))
         self._measure(fresh, own)
 
-    def _block(self, lines: Lines, bad_lines: BadLines, good: int) -> int:
+    def _block(self, lines: Lines, bad: BadLines, good: int) -> int:
         """Count one block; how many of its lines are requests."""
         matches, others = self._matcher.split(lines)
         plain = []
         for match in matches:
-            if self._preprocess is None and _is_plain(match) and self._plain_rows(match, lines).takes(match):
+            if self._preprocess is None and _is_plain(match) and self._plain_rows(match, lines).fits:
                 plain.append(match)
-                good += len(match.rows)
             else:
                 others += match.rows.tolist()
         others.sort()
-        read = read_capture_lines(((lines.first + index, lines.line(index)) for index in others), bad_lines, good)
-        places = np.array([index for index, one in zip(others, read, strict=True) if one], dtype=np.int64)
-        decoded = [one for one in read if one]
-        fresh, requests = self._counted(lines.buffer, plain, decoded, places)
-        slow = requests
+        good += sum(len(match.rows) for match in plain)
+        requests: list[CapturedRequest] = []
+        places: list[int] = []
+        for index in others:
+            for request in read_capture_lines([(lines.first + index, lines.line(index))], bad, good + len(requests)):
+                requests.append(request)
+                places.append(index)
+        fresh, slow = self._counted(lines.buffer, plain, requests, np.array(places, dtype=np.int64))
         for match in fresh:
-            for start in range(0, len(match.rows), ROWS):
-                some = _part(match, slice(start, start + ROWS))
+            count = len(match.rows)
+            # In parts of one size: each costs hundreds of steps, however many rows it has.
+            step = -(-count // -(-count // ROWS)) if count else 1
+            for start in range(0, count, step):
                 assert self._rows is not None
-                left = self._rows.add(lines, some)
-                slow += [_request(lines.line(index)) for index in left.tolist()]
+                left = self._rows.add(lines, _part(match, slice(start, start + step)))
+                slow += read_capture_lines(((0, lines.line(index)) for index in left.tolist()), bad)
         self._measure(slow)
-        return sum(len(match.rows) for match in plain) + len(decoded)
+        return sum(len(match.rows) for match in plain) + len(requests)
 
     def _plain_rows(self, match: Match, lines: Lines) -> _PlainRows:
         if self._rows is None:
-            request = _request(lines.line(int(match.rows[0])))
+            nothing = BadLines("", "")
+            [request] = read_capture_lines([(0, lines.line(int(match.rows[0])))], nothing)
             self._rows = _PlainRows(self._settled([request]), self._labels)
         return self._rows
 
@@ -188,23 +201,24 @@ class CaptureFold:
         folded = self._folded
         since = -np.inf if self._since is None else self._since.timestamp()
         until = np.inf if self._until is None else self._until.timestamp()
+        ours = self._settled(requests).attributes if requests else self._subject.attributes if self._subject else None
         times = [np.array([one.inference_time.timestamp() for one in requests], dtype=np.float64)]
+        about = [np.array([ours is not None and is_about(one, ours) for one in requests], dtype=np.bool_)]
         keys = [ids_of([one.event_id for one in requests]).keys]
         order = [places]
         for match in plain:
             times.append(_times(match, buffer))
+            request, _ = match.envelope.said[1]
+            about.append(np.full(len(match.rows), ours is not None and is_about(request, ours)))
             keys.append(ids_at(buffer, *match.spans[_EVENT]).keys)
             order.append(match.rows)
         all_times, all_keys = np.concatenate(times), np.concatenate(keys)
         inside = (all_times >= since) & (all_times < until)
         folded.outside += int(np.count_nonzero(~inside))
         line = np.concatenate(order)
-        ours = np.ones(len(line), dtype=np.bool_)
-        if requests:
-            attributes = self._settled(requests).attributes
-            ours[: len(requests)] = [is_about(one, attributes) for one in requests]
-            folded.elsewhere += int(np.count_nonzero(inside & ~ours))
-        kept = np.flatnonzero(inside & ours)
+        mine = np.concatenate(about)
+        folded.elsewhere += int(np.count_nonzero(inside & ~mine))
+        kept = np.flatnonzero(inside & mine)
         if len(keys) > 2 or len(requests):
             kept = kept[np.argsort(line[kept], kind="stable")]
         fresh = self._events.add(all_keys[kept])
@@ -252,11 +266,9 @@ class _PlainRows:
         self._hints = [1] * len(self._features)
         self._answer_hints: list[int] = []
         self._classes: dict[int, float] = {}
-
-    def takes(self, match: Match) -> bool:
-        """Whether rows of this subject can be counted here, and this envelope is of what the subject is about."""
-        request, _ = match.envelope.said[1]
-        return self.fits and is_about(request, self._attributes)
+        self._names = hashes_of(self._features)
+        self._initials = np.zeros(256, dtype=np.bool_)
+        self._initials[[name.encode()[0] for name in self._features]] = True
 
     @property
     def state(self) -> Measurement:
@@ -275,15 +287,15 @@ class _PlainRows:
             return match.rows
         buffer = lines.buffer
         begins, lengths = match.spans[_ASKED]
-        columns, sizes, fine = fields(buffer, begins, begins + lengths, len(self._features), self._hints)
-        fine &= (lengths > 0) & ~_may_be_header(buffer, begins, self._features)
-        answers, answer_sizes, answered = self._answer(buffer, *match.spans[_ANSWERED])
+        columns, fine = fields(buffer, begins, begins + lengths, len(self._features), self._hints)
+        fine &= (lengths > 0) & ~self._may_be_header(buffer, columns[0]) & ~_may_be_json(buffer, begins)
+        answers, answered = self._answer(buffer, *match.spans[_ANSWERED])
         fine &= answered
         scores = served = np.full(len(fine), NAN)
         if self._score is not None:
-            scores = _values(buffer, answers[self._score], answer_sizes[self._score], fine, number_of)
+            scores = _values(buffer, answers[self._score], fine, number_of)
         if self._class is not None:
-            served = _values(buffer, answers[self._class], answer_sizes[self._class], fine, binary_class)
+            served = _values(buffer, answers[self._class], fine, binary_class)
         else:
             served = np.where(scores > self._attributes.probability_threshold, 1.0, 0.0)
         known, labels = self._truths(_join_ids(match, buffer))
@@ -291,25 +303,33 @@ class _PlainRows:
         if self._score is not None:
             fine &= ~np.isnan(scores)
         if not fine.all():
-            columns, sizes = [each[fine] for each in columns], [each[fine] for each in sizes]
-            answers, answer_sizes = [each[fine] for each in answers], [each[fine] for each in answer_sizes]
+            columns, answers = [each.of(fine) for each in columns], [each.of(fine) for each in answers]
             scores, served, labels, known = scores[fine], served[fine], labels[fine], known[fine]
         outputs = len(self._outputs)
-        self._profile.add(buffer, [*answers[:outputs], *columns], [*answer_sizes[:outputs], *sizes])
+        self._profile.add(buffer, [*answers[:outputs], *columns])
         self._tally.add(served if self._score is None else scores, served, labels)
         self._count += len(served)
         self._answered += len(served)
         self._labelled += int(np.count_nonzero(known))
         return match.rows[~fine]
 
-    def _answer(self, buffer: Bytes, begins: Places, lengths: Places) -> tuple[list[Places], list[Places], Flags]:
+    def _answer(self, buffer: Bytes, begins: Places, lengths: Places) -> tuple[list[Cells], Flags]:
         """The fields of the answers, as many as are needed, and which answers have as many as usual."""
         needed = max(len(self._outputs), (self._score or 0) + 1, (self._class or 0) + 1)
         if not self._answer_hints:
             width = int(np.count_nonzero(buffer[begins[0] : begins[0] + lengths[0]] == COMMA)) + 1
             self._answer_hints = [1] * max(width, needed)
-        found = fields(buffer, begins, begins + lengths, len(self._answer_hints), self._answer_hints)
-        return found[0], found[1], found[2] & (lengths > 0)
+        found, fine = fields(buffer, begins, begins + lengths, len(self._answer_hints), self._answer_hints)
+        return found, fine & (lengths > 0) & ~_may_be_json(buffer, begins)
+
+    def _may_be_header(self, buffer: Bytes, cells: Cells) -> Flags:
+        """Whether a row's first field, without blanks around it, could be one of the names: such a row is no record."""
+        first, last = buffer[cells.begins], buffer[cells.begins + cells.lengths - 1]
+        possible: Flags = (first <= _BLANK) | (last <= _BLANK) | self._initials[first]
+        if possible.any():
+            keys = hashes(last_words(buffer, cells), cells.lengths)
+            possible &= (first <= _BLANK) | (last <= _BLANK) | np.isin(keys, self._names)
+        return possible
 
     def _truths(self, ids: Ids) -> tuple[Flags, Floats]:
         """Whether there is a label for each id, and which class it names (nan: none, or not a plain one)."""
@@ -324,17 +344,12 @@ class _PlainRows:
         return known, labels
 
 
-def _request(line: bytes) -> CapturedRequest:
-    """The request of one line. Raises OverflowError for a line that is none."""
-    bad_lines = BadLines("", "a capture record")
-    [request] = read_capture_lines([(1, line)], bad_lines)
-    if request is None:
-        raise OverflowError(bad_lines.named[0].reason)
-    return request
-
-
 def _said(line: bytes) -> Said:
-    request = _request(line)
+    bad = BadLines("", "")
+    found = read_capture_lines([(1, line)], bad)
+    if not found:
+        raise OverflowError(bad.named[0].reason)
+    [request] = found
     asked, answered = request.input, request.output
     said = (
         request.event_id,
@@ -364,6 +379,7 @@ def _fits(subject: Subject) -> bool:
         and subject.bias is None
         and subject.attribution is None
         and bool(attributes.features)
+        and all(len(name.encode()) <= LONGEST for name in names)
         # A header of such names would look like a row of numbers.
         and not any(number_of(name) == number_of(name) or name != name.strip() or "," in name for name in names)
     )
@@ -383,7 +399,9 @@ def _is_plain(match: Match) -> bool:
     if not {_EVENT, _ASKED, _ANSWERED} <= match.spans.keys():
         return False
     request, _ = match.envelope.said[1]
-    return all(payload.encoding.upper() == "CSV" for payload in (request.input, request.output))
+    return not request.is_batch and all(
+        payload.encoding.upper() == "CSV" for payload in (request.input, request.output)
+    )
 
 
 def _part(match: Match, rows: Flags | slice) -> Match:
@@ -407,27 +425,16 @@ def _join_ids(match: Match, buffer: Bytes) -> Ids:
     return one[np.zeros(len(match.rows), dtype=np.int64)]
 
 
-def _may_be_header(buffer: Bytes, begins: Places, names: Sequence[str]) -> Flags:
-    """Whether a row could be one of the names, in any order, or no CSV at all: no such row is counted here."""
-    firsts = np.zeros(256, dtype=np.bool_)
-    firsts[[name.encode()[0] for name in names]] = True
-    firsts[[*range(33), *b'{["', 0xEF]] = True  # white space, JSON, quotes, a byte order mark
-    found = firsts[buffer[begins]]
-    for row in np.flatnonzero(found).tolist():
-        start = int(begins[row])
-        text = buffer[start : start + _LONGEST_NAME].tobytes()
-        found[row] = text[0] in b'{["' or text[0] < 33 or text[0] == 0xEF or _begins_with(text, names)
-    return found
+def _may_be_json(buffer: Bytes, begins: Places) -> Flags:
+    first = buffer[begins]
+    return np.asarray((first == _BRACE) | (first == _BRACKET) | (first <= _BLANK), dtype=np.bool_)
 
 
-def _begins_with(text: bytes, names: Sequence[str]) -> bool:
-    return any(text.startswith(name.encode()[:_LONGEST_NAME]) for name in names)
-
-
-def _values(buffer: Bytes, begins: Places, lengths: Places, fine: Flags, read: Callable[[str], float]) -> Floats:
+def _values(buffer: Bytes, cells: Cells, fine: Flags, read: Callable[[str], float]) -> Floats:
     """Fields as `read` reads their texts; nan where it does, and in rows that are not fine."""
-    count = min(max(1, -(-int(lengths[fine].max(initial=0)) // 8)), 3)
+    begins, lengths, _ = cells
     sizes = np.where(fine, lengths, 0)
+    count = min(max(1, -(-int(sizes.max(initial=0)) // 8)), 3)
     values, _, plain = numbers(endings(buffer, begins, sizes, count), sizes, buffer[begins] == MINUS)
     if read is binary_class:
         values = np.where((values == 0.0) | (values == 1.0), values, NAN)

@@ -215,25 +215,21 @@ def read_captures(body: bytes, where: str) -> CaptureFile:
     formats, section 2.1.
     """
     bad_lines = BadLines(where, "a capture record")
-    requests = [one for one in read_capture_lines(lines_of(body), bad_lines) if one is not None]
+    requests = read_capture_lines(lines_of(body), bad_lines)
     bad_lines.refuse_if_hopeless(len(requests))
     return CaptureFile(requests, bad_lines.named, bad_lines.more)
 
 
-def read_capture_lines(
-    lines: Iterable[tuple[int, bytes]], bad_lines: BadLines, good: int = 0
-) -> list[CapturedRequest | None]:
-    """Read numbered lines of a capture file; None, and an entry in `bad_lines`, for each that cannot be read.
+def read_capture_lines(lines: Iterable[tuple[int, bytes]], bad_lines: BadLines, good: int = 0) -> list[CapturedRequest]:
+    """Read numbered lines of a capture file, `good` of which were read before; `bad_lines` notes those that are none.
 
-    `good`: how many lines of the file before these could be read. Raises UnreadableError as `BadLines.add`.
+    Raises UnreadableError as `BadLines.add`.
     """
-    requests: list[CapturedRequest | None] = []
+    requests: list[CapturedRequest] = []
     for number, line in lines:
         try:
             parsed = _decoder.decode(line)
             requests.append(request_of(parsed.capture_data, parsed.event_metadata))
-            good += 1
         except UNREADABLE as error:
-            bad_lines.add(number, error, good)
-            requests.append(None)
+            bad_lines.add(number, error, good + len(requests))
     return requests

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +49,20 @@ _LANES = (
     (0x6A09E667F3BCC909, 0xBB67AE8584CAA73B, 0x3C6EF372FE94F82B, 0xA54FF53A5F1D36F1),
     (0x510E527FADE682D1, 0x9B05688C2B3E6C1F, 0x1F83D9ABFB41BD6B, 0x5BE0CD19137E2179),
 )
+
+
+class Cells(NamedTuple):
+    """One field of many rows: where it begins in a buffer, how long it is, and the words from its begin on, where they
+    were read on the way to its end and reach so far. Shape (n,) each."""
+
+    begins: Places
+    lengths: Places
+    words: list[Words] | None = None
+
+    def of(self, rows: Any) -> Cells:
+        """The cells of some rows."""
+        words = None if self.words is None else [word[rows] for word in self.words]
+        return Cells(self.begins[rows], self.lengths[rows], words)
 
 
 def buffer_of(parts: Iterable[bytes]) -> Bytes:
@@ -90,56 +105,55 @@ def equal_at(buffer: Bytes, places: Places, text: bytes) -> Flags:
 
 def lengths_until(buffer: Bytes, places: Places, byte: int, count: int) -> Places:
     """How many bytes from each place on are before the first `byte`; 8 * `count` where there is none so near."""
-    words = words_at(buffer, places, count)
-    lengths = _before(words[0], byte)
-    for place in range(1, count):
-        going_on = lengths == 8 * place
-        if not going_on.any():
-            break
-        lengths = lengths + np.where(going_on, _before(words[place], byte), 0)
-    return lengths
+    return _lengths(words_at(buffer, places, count), byte)
 
 
 def lengths_back(buffer: Bytes, places: Places, byte: int, count: int) -> Places:
     """How many bytes before each place are after the last `byte`; 8 * `count` where there is none so near."""
-    words = [word.byteswap() for word in words_at(buffer, places - 8 * count, count)[::-1]]
-    lengths = _before(words[0], byte)
-    for place in range(1, count):
-        going_on = lengths == 8 * place
-        if not going_on.any():
-            break
-        lengths = lengths + np.where(going_on, _before(words[place], byte), 0)
-    return lengths
+    return _lengths([word.byteswap() for word in words_at(buffer, places - 8 * count, count)[::-1]], byte)
 
 
-def fields(
-    buffer: Bytes, starts: Places, ends: Places, width: int, hints: list[int]
-) -> tuple[list[Places], list[Places], Flags]:
-    """Where the comma-separated fields of each row begin, how long they are, and which rows have exactly `width`.
+def fields(buffer: Bytes, starts: Places, ends: Places, width: int, hints: list[int]) -> tuple[list[Cells], Flags]:
+    """The comma-separated fields of each row, and which rows have exactly `width` of them.
 
     Rows are the bytes from `starts` to `ends`, without quotes and line ends. `hints` (one per field, changed here):
     in how many words a comma was found so far. What is said of the fields of other rows means nothing.
     """
-    begins, lengths = [], []
+    found = []
     place = starts
     last = len(buffer) - PAD
     for index in range(width - 1):
-        length = lengths_until(buffer, place, COMMA, hints[index])
-        if int(length.max(initial=0)) == 8 * hints[index]:
+        words: list[Words] | None = words_at(buffer, place, hints[index])
+        assert words is not None
+        lengths = _lengths(words, COMMA)
+        if int(lengths.max(initial=0)) == 8 * hints[index]:
             hints[index] = min(hints[index] + 1, 3)
-            length = _longer(buffer, place, length, ends)
-        begins.append(place)
-        lengths.append(length)
+            lengths, words = _longer(buffer, place, lengths, ends), None
+        found.append(Cells(place, lengths, words))
         # A row with fewer fields runs into what follows it, but not out of the buffer.
-        place = np.minimum(place + length + 1, last)
-    begins.append(place)
+        place = np.minimum(place + lengths + 1, last)
+    words = words_at(buffer, place, hints[-1])
     rest = ends - place
-    lengths.append(np.maximum(rest, 0))
-    found = lengths_until(buffer, place, COMMA, hints[-1])
+    lengths = _lengths(words, COMMA)
     if int(rest.max(initial=0)) > 8 * hints[-1]:
         hints[-1] = min(hints[-1] + 1, 3)
-        found = _longer(buffer, place, found, ends)
-    return begins, lengths, (rest >= 0) & (found >= rest)
+        lengths, words = _longer(buffer, place, lengths, ends), None
+    found.append(Cells(place, np.maximum(rest, 0), words))
+    return found, (rest >= 0) & (lengths >= rest)
+
+
+def last_words(buffer: Bytes, cells: Cells) -> list[Words]:
+    """The words that each cell ends with, as many as the longest one has (at least one); see `endings`."""
+    begins, lengths, words = cells
+    count = max(1, -(-int(lengths.max(initial=0)) // 8))
+    if words is None or count > 2:
+        return endings(buffer, begins, lengths, count)
+    shift = (64 * count - 8 * lengths).view(np.uint64)
+    if count == 1:
+        return [words[0] << shift]
+    # Shifts by 64 or more, and by less than nothing, leave nothing.
+    low, high = words[0], words[1]
+    return [(high << shift) | (low >> (_U(64) - shift)) | (low << (shift - _U(64))), low << shift]
 
 
 def endings(buffer: Bytes, begins: Places, lengths: Places, count: int) -> list[Words]:
@@ -155,14 +169,12 @@ def hashes(words: Sequence[Words], lengths: Places, lane: int = 0) -> Words:
     another hash of the same text. Stable: stored states hold these.
     """
     first, step, *rest = _LANES[lane]
-    one, three, four = _U(first), *(_U(each) for each in rest)
+    three, four = (_U(each) for each in rest)
     total = lengths.astype(np.uint64) * four
     for place, word in enumerate(words):
         mixed = (word ^ (word >> _U(32))) * _U((first + 2 * place * step) % (1 << 64))
         mixed = (mixed ^ (mixed >> _U(29))) * three
-        total ^= mixed ^ (mixed >> _U(31))
-    total = (total ^ (total >> _U(32))) * one
-    total = (total ^ (total >> _U(29))) * three
+        total ^= mixed
     return total ^ (total >> _U(32))
 
 
@@ -223,6 +235,16 @@ def numbers(words: Sequence[Words], lengths: Places, negative: Flags) -> tuple[F
     if negative.any():
         values = np.where(negative, -values, values)
     return values, has_point, plain
+
+
+def _lengths(words: Sequence[Words], byte: int) -> Places:
+    lengths = _before(words[0], byte)
+    for place in range(1, len(words)):
+        going_on = lengths == 8 * place
+        if not going_on.any():
+            break
+        lengths += np.where(going_on, _before(words[place], byte), 0)
+    return lengths
 
 
 def _before(word: Words, byte: int) -> Places:

@@ -98,10 +98,8 @@ def read_ground_truth(body: bytes, where: str, arrived: datetime) -> GroundTruth
 def read_label_lines(
     lines: Iterable[tuple[int, bytes]], where: str, arrived: datetime, bad_lines: BadLines, good: int = 0
 ) -> list[Label]:
-    """Read numbered lines of a ground-truth file; those that cannot be read go to `bad_lines`.
-
-    `good`: how many lines of the file before these could be read. Raises UnreadableError as `BadLines.add`.
-    """
+    """Read numbered lines of a ground-truth file, `good` of which were read before; `bad_lines` notes those that are
+    none. Raises UnreadableError as `BadLines.add`."""
     labels: list[Label] = []
     for number, line in lines:
         try:

@@ -10,8 +10,7 @@ different labels are read again and asked there. Refuses to know what a label me
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -34,7 +33,7 @@ _ID, _DATA, _LABEL_TIME, _INFERENCE_TIME = range(4)
 # Of how many texts more than this a column is no column of classes: they are looked up one by one.
 _FEW = 64
 # Bytes that are read together: labels are short, and their columns shall stay in the cache.
-_BLOCK = 1 << 20
+BLOCK = 1 << 20
 _LOAD = 0.6
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -120,7 +119,7 @@ class Labels:
     """One label for each id, by the rule for conflicts, found by the hash of the id.
 
     `texts`: the labels' texts by number. `repeated`, `conflicting`, `rejected`: as in `ground_truth.Resolved`. `bad`:
-    by source, the lines that could not be read. `empty`: sources none of whose lines could be.
+    by source, the first lines that could not be read (line 0: the file), `more_bad` counts the others.
     """
 
     def __init__(self) -> None:
@@ -164,52 +163,59 @@ class Labels:
         return {id: Label(id, self.texts[code]) for id, code in zip(ids, codes, strict=True) if code != NONE}
 
 
-def read_labels(sources: Sequence[Source], conflict: Conflict = "latest") -> Labels:
-    """Read all labels of ground-truth files; lines and files that cannot be read are named."""
-    reader = _LabelReader()
+def read_labels(
+    sources: Sequence[Source],
+    conflict: Conflict = "latest",
+    told: Callable[[Source], None] | None = None,
+    block: int = BLOCK,
+) -> Labels:
+    """Read all labels of ground-truth files; lines and files that cannot be read are named.
+
+    `told` hears of each file that was read; `block` bytes are read together.
+    """
+    reader = _LabelReader(block)
     for source in sources:
         reader.read(source)
+        if told:
+            told(source)
     return reader.resolved(sources, conflict)
 
 
 class _LabelReader:
-    def __init__(self) -> None:
+    def __init__(self, block: int) -> None:
+        self._block = block
         self._labels = Labels()
         self._numbers: dict[str, int] = {}
         self._parts: list[tuple[Words, Checks, Codes]] = []
+        self._refused: set[str] = set()
 
     def read(self, source: Source) -> None:
-        """Read a file; of one that is hopeless what stands before the reader gave up is kept, and it is named."""
-        bad_lines = BadLines(source.name, "a ground-truth record")
+        bad = BadLines(source.name, "a ground-truth record")
+        good, before = 0, len(self._parts)
         try:
-            good = self._read(source, bad_lines)
-            bad_lines.refuse_if_hopeless(good)
+            for lines, matches, others in _matched(source, self._block):
+                if isinstance(lines, TooLong):
+                    bad.add(lines.line, OverflowError(f"longer than {LONGEST_LINE} bytes"), good)
+                    continue
+                for match in matches:
+                    good += len(match.rows)
+                    ids = ids_at(lines.buffer, *match.spans[_ID])
+                    self._parts.append((ids.keys, ids.checks, self._codes_of(lines, match)))
+                numbered = ((lines.first + index, lines.line(index)) for index in others)
+                labels = read_label_lines(numbered, source.name, source.arrived, bad, good)
+                good += len(labels)
+                if labels:
+                    ids = ids_of([label.id for label in labels])
+                    codes = np.array([self._number(label.data) for label in labels], dtype=np.int32)
+                    self._parts.append((ids.keys, ids.checks, codes))
+            bad.refuse_if_hopeless(good)
         except UnreadableError as error:
+            del self._parts[before:]
+            self._refused.add(source.name)
             self._labels.bad.append((source.name, BadLine(0, error.reason)))
             return
-        self._labels.bad += [(source.name, each) for each in bad_lines.named]
-        self._labels.more_bad += bad_lines.more
-
-    def _read(self, source: Source, bad_lines: BadLines) -> int:
-        """How many lines could be read."""
-        good = 0
-        for lines, matches, others in _matched(source):
-            if isinstance(lines, TooLong):
-                bad_lines.add(lines.line, OverflowError(f"longer than {LONGEST_LINE} bytes"), good)
-                continue
-            for match in matches:
-                good += len(match.rows)
-                begins, lengths = match.spans[_ID]
-                ids = ids_at(lines.buffer, begins, lengths)
-                self._parts.append((ids.keys, ids.checks, self._codes_of(lines, match)))
-            numbered = ((lines.first + index, lines.line(index)) for index in others)
-            labels = read_label_lines(numbered, source.name, source.arrived, bad_lines, good)
-            good += len(labels)
-            if labels:
-                ids = ids_of([label.id for label in labels])
-                codes = np.array([self._number(label.data) for label in labels], dtype=np.int32)
-                self._parts.append((ids.keys, ids.checks, codes))
-        return good
+        self._labels.bad += [(source.name, each) for each in bad.named]
+        self._labels.more_bad += bad.more
 
     def resolved(self, sources: Sequence[Source], conflict: Conflict) -> Labels:
         labels = self._labels
@@ -261,7 +267,8 @@ class _LabelReader:
         keys, checks, codes = keys[firsts], checks[firsts], codes[firsts]
         if labels.conflicting:
             wanted = np.sort(keys[several[counts > 1]])
-            decided = resolve(_labels_of(sources, wanted), conflict)
+            read = [source for source in sources if source.name not in self._refused]
+            decided = resolve(_labels_of(read, wanted, self._block), conflict)
             labels.rejected = decided.rejected
             places = several[counts > 1]
             kept[places] = False
@@ -298,9 +305,9 @@ class _LabelReader:
         return self._numbers.setdefault(text, len(self._numbers))
 
 
-def _matched(source: Source) -> Iterable[tuple[Lines | TooLong, list[Match], list[int]]]:
+def _matched(source: Source, block: int) -> Iterable[tuple[Lines | TooLong, list[Match], list[int]]]:
     matcher = Matcher(lambda line: _said(line, source), NONE)
-    for lines in blocks_of(source.pieces(), _BLOCK):
+    for lines in blocks_of(source.pieces(), block):
         if isinstance(lines, TooLong):
             yield lines, [], []
             continue
@@ -312,39 +319,31 @@ def _matched(source: Source) -> Iterable[tuple[Lines | TooLong, list[Match], lis
 
 def _said(line: bytes, source: Source) -> Said:
     # Label times that stand in the line differ; where none stands, it is the time of arrival for all of them.
-    bad_lines = BadLines(source.name, "a ground-truth record")
-    labels = read_label_lines([(1, line)], source.name, source.arrived, bad_lines)
+    bad = BadLines(source.name, "a ground-truth record")
+    labels = read_label_lines([(1, line)], source.name, source.arrived, bad)
     if not labels:
-        raise OverflowError(bad_lines.named[0].reason)
-    label = labels[0]
+        raise OverflowError(bad.named[0].reason)
+    [label] = labels
     return (label.id, label.data, label.label_time, label.inference_time), (label.encoding, label.source)
 
 
-def _labels_of(sources: Sequence[Source], keys: Words) -> list[Label]:
+def _labels_of(sources: Sequence[Source], keys: Words, block: int) -> list[Label]:
     """All labels of the ids of these hashes (in order), read again."""
     found: list[Label] = []
     for source in sources:
-        # What cannot be read was named when the file was read first.
-        with suppress(UnreadableError):
-            found += _labels_in(source, keys)
+        for lines, matches, others in _matched(source, block):
+            if isinstance(lines, TooLong):
+                continue
+            wanted = []
+            for match in matches:
+                ids = ids_at(lines.buffer, *match.spans[_ID])
+                wanted += match.rows[_among(ids.keys, keys)].tolist()
+            numbered = ((lines.first + index, lines.line(index)) for index in [*wanted, *others])
+            labels = read_label_lines(numbered, source.name, source.arrived, BadLines(source.name, ""), 1 << 62)
+            if labels:
+                chosen = _among(ids_of([label.id for label in labels]).keys, keys).tolist()
+                found += [label for label, is_wanted in zip(labels, chosen, strict=True) if is_wanted]
     return found
-
-
-def _labels_in(source: Source, keys: Words) -> Iterator[Label]:
-    bad_lines, good = BadLines(source.name, "a ground-truth record"), 0
-    for lines, matches, others in _matched(source):
-        if isinstance(lines, TooLong):
-            continue
-        wanted = []
-        for match in matches:
-            good += len(match.rows)
-            ids = ids_at(lines.buffer, *match.spans[_ID])
-            wanted += match.rows[_among(ids.keys, keys)].tolist()
-        numbered = ((lines.first + index, lines.line(index)) for index in [*wanted, *others])
-        labels = read_label_lines(numbered, source.name, source.arrived, bad_lines, good)
-        if labels:
-            chosen = _among(ids_of([label.id for label in labels]).keys, keys).tolist()
-            yield from (label for label, is_wanted in zip(labels, chosen, strict=True) if is_wanted)
 
 
 def _among(keys: Words, wanted: Words) -> Flags:

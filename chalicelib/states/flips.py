@@ -187,7 +187,9 @@ def _majority(distances: Floats, votes: npt.NDArray[np.int64], wanted: int) -> n
 
 def _read_together(column: Sequence[Any]) -> Floats | None:
     """A column as NumPy reads it; None where it would read it otherwise than `_number`, or not at all."""
-    if not set(map(type, column)) <= _SCALARS or any("_" in value for value in column if isinstance(value, str)):
+    if not set(map(type, column)) <= _SCALARS:
+        return None
+    if any("_" in value or not value.isascii() for value in column if isinstance(value, str)):
         return None
     try:
         found = np.array(column, dtype=np.float64)

@@ -22,13 +22,13 @@ Floats = npt.NDArray[np.float64]
 
 # The smallest positive float64 is 2^-1074, and its 53-bit mantissa as frexp gives it is a multiple of 2^-1126.
 _SCALE = 1126
-# So many numbers of 38 bits have a sum of 51; the temporary arrays of a block stay in the processor's cache.
-_BLOCK = 1 << 13
-_GRID = 38
-# The anchor of a larger number's grid would be no float64.
-_LARGEST = 1000
-# Below this the square of a whole number is exact.
-_WHOLE = 2.0**26
+# So many products of two parts of 19 bits have a sum of 52; the arrays of a block stay in the processor's cache, and
+# below 10,000 numbers OpenBLAS starts no threads.
+_BLOCK = 9_216
+_BITS = 19
+# Values whose exponents are further apart than these parts reach, or that far from 1, are summed by exponent.
+_PARTS = 6
+_LOWEST, _HIGHEST = -400, 500
 # No sum of squares of float64s, however many there are, is longer.
 _LONGEST = 5000
 # Within these bounds the rounding error of x * x is itself a float64.
@@ -143,10 +143,11 @@ class MomentsFold:
         for start in range(0, len(values), _BLOCK):
             block = values[start : start + _BLOCK]
             self._count += len(block)
-            self._least = min(self._least, float(block.min()))
-            self._greatest = max(self._greatest, float(block.max()))
-            self._total += _sum(block)
-            self._squares += _sum_of_squares(block)
+            least, greatest = float(block.min()), float(block.max())
+            self._least, self._greatest = min(self._least, least), max(self._greatest, greatest)
+            total, squares = _sums(block, max(greatest, -least))
+            self._total += total
+            self._squares += squares
 
     @property
     def state(self) -> Moments:
@@ -184,30 +185,40 @@ def moments_of_counts(values: Floats, counts: npt.NDArray[np.int64]) -> Moments:
     )
 
 
-def _sum(values: Floats) -> int:
-    """The exact sum in units of 2^-1126.
+def _sums(values: Floats, size: float) -> tuple[int, int]:
+    """The exact sums of values (none larger than `size`) and of their squares, in units of 2^-1126 and 2^-2252.
 
-    All values are rounded to one grid so coarse that their sum fits in 53 bits, which makes it exact in any order; the
-    remainders, which are exact too, come next (after Demmel and Hida, 2003). Two or three rounds leave nothing.
+    Each value is cut into parts of 19 bits on grids that all values share, so that sums of the parts and of their
+    products fit in 53 bits and are exact in any order (after Demmel and Hida, 2003). Four parts are usual.
     """
-    total = 0
+    if not size:
+        return 0, 0
+    grid = math.frexp(size)[1]
+    parts: list[tuple[Floats, int]] = []
     rest = values
-    while greatest := max(float(rest.max()), -float(rest.min())):
-        top = math.frexp(greatest)[1]
-        grid = max(top - _GRID, -1074)
-        if top > _LARGEST:
-            return total + _sum_by_exponent(rest)
+    while len(parts) < _PARTS and _LOWEST < grid < _HIGHEST:
+        grid -= _BITS
         # Added to this, a number keeps the bits from the grid on.
         anchor = math.ldexp(1.5, 52 + grid)
-        rounded = rest + anchor
-        rounded -= anchor
-        total += int(math.ldexp(float(rounded.sum()), -grid)) << (grid + _SCALE)
-        rest = rest - rounded
-    return total
+        part = rest + anchor
+        part -= anchor
+        parts.append((part, grid))
+        rest = rest - part
+        if not rest.any():
+            break
+    else:
+        return _sum(values), _sum_of_squares(values)
+    total = squares = 0
+    for index, (part, grid) in enumerate(parts):
+        total += int(math.ldexp(float(part.sum()), -grid)) << (grid + _SCALE)
+        for other, other_grid in parts[index:]:
+            product = int(math.ldexp(float(np.dot(part, other)), -grid - other_grid))
+            squares += product << (grid + other_grid + 2 * _SCALE + (other is not part))
+    return total, squares
 
 
-def _sum_by_exponent(values: Floats) -> int:
-    """The same for numbers too large to be rounded so: mantissas are added per exponent, in two halves."""
+def _sum(values: Floats) -> int:
+    """The exact sum of any values in units of 2^-1126: mantissas are added per exponent, in two halves."""
     fractions, exponents = np.frexp(values)
     mantissas = np.ldexp(fractions, 53).astype(np.int64)
     lowest = int(exponents.min())
@@ -221,34 +232,24 @@ def _sum_by_exponent(values: Floats) -> int:
 
 
 def _sum_of_squares(values: Floats) -> int:
-    """The exact sum of squares in units of 2^-2252.
+    """The exact sum of squares of any values in units of 2^-2252.
 
     x * x is rounded, but its rounding error is a float64 too (Dekker, 1971): both are added exactly. Where that does
     not hold (tiny and huge values) the square is taken with whole numbers.
     """
     sizes = np.abs(values)
-    greatest = float(sizes.max())
-    if greatest < _WHOLE and bool((np.rint(values) == values).all()):
-        return _sum(values * values) << _SCALE
+    safe = ((sizes > _SQUARE_SAFE[0]) & (sizes < _SQUARE_SAFE[1])) | (values == 0.0)
     rest: list[float] = []
-    unsafe = sizes < _SQUARE_SAFE[0]
-    if greatest > _SQUARE_SAFE[1] or np.count_nonzero(unsafe) > len(values) - np.count_nonzero(values):
-        safe = ((sizes > _SQUARE_SAFE[0]) & (sizes < _SQUARE_SAFE[1])) | (values == 0.0)
+    if not safe.all():
         rest = values[~safe].tolist()
         values = values[safe]
     total = 0
     if len(values):
-        high = 134217729.0 * values  # 2^27 + 1 splits 53 bits in two
-        high -= high - values
+        spread = 134217729.0 * values  # 2^27 + 1 splits 53 bits in two
+        high = spread - (spread - values)
         low = values - high
         squares = values * values
-        errors = high * high
-        errors -= squares
-        high *= 2.0
-        high *= low
-        errors += high
-        low *= low
-        errors += low
+        errors = ((high * high - squares) + 2.0 * high * low) + low * low
         total = (_sum(squares) + _sum(errors)) << _SCALE
     for value in rest:
         numerator, denominator = value.as_integer_ratio()

@@ -1,0 +1,285 @@
+"""The fast way from bytes to states gives what the slow one gives, for any mixture, split and block."""
+
+import json
+from base64 import b64encode
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chalicelib.errors import UnreadableError
+from chalicelib.monitors.folding import fold_captures
+from chalicelib.monitors.measurement import Measurement, Subject, measure
+from chalicelib.records.attributes import Attributes
+from chalicelib.records.capture import read_captures
+from chalicelib.records.ground_truth import read_ground_truth, resolve, value_of
+from chalicelib.records.joins import Events, Source, ids_of, read_labels
+from chalicelib.records.table import to_table
+from chalicelib.states.facets import BiasSettings, Facet
+
+ARRIVED = datetime(2026, 1, 2, tzinfo=UTC)
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+FEATURES = ("age", "plan", "score")
+
+SUBJECTS = {
+    "probability": Subject(attributes=Attributes(features=FEATURES, probability_attribute="0")),
+    "named": Subject(
+        attributes=Attributes(
+            features=FEATURES,
+            probability_attribute="p",
+            inference_attribute="class",
+            output_names=("class", "p"),
+        )
+    ),
+    "class": Subject(attributes=Attributes(features=FEATURES, inference_attribute="0")),
+    "jmespath": Subject(attributes=Attributes(features=FEATURES, probability_attribute="predictions[0]")),
+    "found": Subject(attributes=Attributes(probability_attribute="0")),
+    "bias": Subject(
+        attributes=Attributes(features=FEATURES, probability_attribute="0"),
+        bias=BiasSettings(facets=(Facet(name="plan", values=("basic",)),)),
+    ),
+    "several": Subject(
+        attributes=Attributes(
+            features=FEATURES, inference_attribute="0", problem_type="MulticlassClassification", output_names=("class",)
+        )
+    ),
+}
+
+cell = st.one_of(
+    st.sampled_from(["", "1", "-1", "0.5", "-0.25", ".5", "5.", "-", ".", "+3", "1e3", "-1E-5", "nan", "NaN", "inf"]),
+    st.sampled_from(["basic", "premium plan", " 1", "1 ", " ", "true", "False", "1_0", "1.2.3", "007", "-0", "age"]),
+    st.sampled_from(["x" * 8, "y" * 9, "z" * 70, "é", "٣", "12345678", "123456789", "0.1234567890123456789", "1:2"]),
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.integers(-(10**20), 10**20).map(str),
+    st.decimals(-1000, 1000, places=4).map(str),
+)
+answer = st.sampled_from(
+    [
+        "0.25",
+        "0.75",
+        "1",
+        "0",
+        "0.123456789",
+        "1e-05",
+        "?",
+        "",
+        "0.5,1",
+        "1,0.9",
+        "0,0.1",
+        "true",
+        "2",
+        "[0.5]",
+        "0.5\n",
+    ]
+)
+request = st.tuples(
+    st.sampled_from(["csv"] * 9 + ["json", "base64", "rows", "quoted", "short", "long", "header", "one side", "line"]),
+    st.tuples(cell, cell, cell),
+    answer,
+    st.sampled_from(["1", "0", "1", "0", "1.0", "true", " 1", "?", "1,0", "{}", "", None]),
+    st.integers(0, 30),
+    st.sampled_from([None, None, None, "shared", "own"]),
+    st.integers(0, 3),
+)
+
+
+def capture_line(number, kind, cells, answered, inference, style):
+    event = f"{number % 1000:08}-0000-4000-8000-00000000000{number % 10}"
+    sides = {"endpointInput": side(kind, cells), "endpointOutput": {**csv(answered), "mode": "OUTPUT"}}
+    if kind == "one side":
+        del sides["endpointOutput"]
+    metadata = {"eventId": event, "inferenceTime": (NOON + timedelta(minutes=number)).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    if inference:
+        metadata["inferenceId"] = "shared" if inference == "shared" else f"own-{number}"
+    document = {"captureData": sides, "eventMetadata": metadata, "eventVersion": "0"}
+    if style == 1:
+        document = {"eventMetadata": metadata, "eventVersion": "0", "captureData": dict(reversed(sides.items()))}
+    if style == 2:
+        sides["endpointInput"] = dict(reversed(sides["endpointInput"].items()))
+        document["more"] = {"data": "a", "eventId": "b"}
+    separators = (",", ":") if style else (", ", ": ")
+    if kind == "line":
+        return '{"captureData":{},' if style else "   "
+    return json.dumps(document, separators=separators, ensure_ascii=bool(style % 2)) + ("\r" if style == 3 else "")
+
+
+def csv(text):
+    return {"observedContentType": "text/csv; charset=utf-8", "mode": "INPUT", "data": text, "encoding": "CSV"}
+
+
+def side(kind, cells):
+    row = ",".join(cells)
+    if kind == "json":
+        document = {"instances": [{"features": list(cells)}]}
+        return {**csv(json.dumps(document)), "observedContentType": "application/json", "encoding": "JSON"}
+    if kind == "base64":
+        return {**csv(b64encode(row.encode()).decode()), "encoding": "BASE64"}
+    texts = {
+        "rows": f"{row}\n{row}",
+        "quoted": ",".join(f'"{each}"' for each in cells),
+        "short": cells[0],
+        "long": f"{row},{row}",
+        "header": ",".join(FEATURES),
+    }
+    return csv(texts.get(kind, row))
+
+
+def label_line(number, label, inference, style):
+    id = {"shared": "shared", "own": f"own-{number}"}.get(inference)
+    id = id or f"{number % 1000:08}-0000-4000-8000-00000000000{number % 10}"
+    data = int(label) if label in ("0", "1") and style == 1 else label
+    document = {"groundTruthData": {"data": data, "encoding": "CSV"}, "eventMetadata": {"eventId": id}}
+    if style == 2:
+        document["eventMetadata"]["labelTime"] = (NOON + timedelta(hours=number)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return json.dumps(document, separators=(",", ":") if style else None)
+
+
+def source(name, lines, piece=None):
+    body = "\n".join(lines).encode()
+    size = piece or max(len(body), 1)
+    return Source(name, ARRIVED, lambda: [body[start : start + size] for start in range(0, len(body), size)])
+
+
+def body_of(one):
+    return b"".join(one.pieces())
+
+
+def slowly(captures, label_files, subject, since, until, conflict):
+    """The same by records: every request and every label is an object."""
+    labels, seen, inside, repeated, bad = [], set(), [], 0, 0
+    for each in label_files:
+        try:
+            content = read_ground_truth(body_of(each), each.name, each.arrived)
+        except UnreadableError:
+            continue
+        labels += content.labels
+    resolved = resolve(labels, conflict)
+    for each in captures:
+        try:
+            content = read_captures(body_of(each), each.name)
+        except UnreadableError:
+            bad += 1
+            continue
+        bad += len(content.bad_lines)
+        for one in content.requests:
+            if (since and one.inference_time < since) or (until and one.inference_time >= until):
+                continue
+            if one.event_id in seen:
+                repeated += 1
+                continue
+            seen.add(one.event_id)
+            inside.append(one)
+    table = to_table(inside, resolved.by_id, subject.attributes)
+    return measure(table, subject, repeated) if inside else Measurement(repeated=repeated), resolved, bad, len(inside)
+
+
+@pytest.mark.parametrize("name", [name for name in SUBJECTS if name != "found"])
+@settings(deadline=None, max_examples=60)
+@given(
+    some=st.lists(request, max_size=40),
+    cuts=st.tuples(st.integers(0, 40), st.integers(0, 40)),
+    block=st.sampled_from([300, 2000, 1 << 16]),
+    piece=st.sampled_from([7, 500, None]),
+    limits=st.sampled_from([(None, None), (None, None), (5, 20)]),
+    conflict=st.sampled_from(["latest", "first", "reject"]),
+)
+def test_any_mixture_is_measured_as_records_are(name, some, cuts, block, piece, limits, conflict):
+    subject = SUBJECTS[name]
+    lines = [capture_line(at, kind, cells, said, id, style) for kind, cells, said, _, at, id, style in some]
+    truth = [
+        label_line(at, label, inference, style) for _, _, _, label, at, inference, style in some if label is not None
+    ]
+    low, high = sorted(min(cut, len(lines)) for cut in cuts)
+    captures = [source(f"c{n}", lines[a:b], piece) for n, (a, b) in enumerate(((0, low), (low, high), (high, None)))]
+    label_files = [source("l0", truth[::2], piece), source("l1", truth[1::2], piece)]
+    since, until = (None if limit is None else NOON + timedelta(minutes=limit) for limit in limits)
+    labels = read_labels(label_files, conflict, block=block)
+    folded, found = fold_captures(captures, labels, lambda _: subject, since, until, block=block)
+    expected, resolved, bad, requests = slowly(captures, label_files, subject, since, until, conflict)
+    assert folded.measured == expected
+    assert (folded.requests, len(folded.bad)) == (requests, bad)
+    assert (labels.repeated, labels.conflicting, labels.rejected) == (
+        resolved.repeated,
+        resolved.conflicting,
+        resolved.rejected,
+    )
+    found_labels = labels.by_id([*resolved.by_id, "nobody"])
+    assert {id: value_of(label.data) for id, label in found_labels.items()} == {
+        id: value_of(label.data) for id, label in resolved.by_id.items()
+    }
+    assert (found is None) == (not requests)
+    assert type(folded.measured).from_bytes(folded.measured.to_bytes()) == folded.measured
+
+
+def test_undeclared_features_are_measured_block_by_block():
+    lines = [capture_line(number, "csv", ("1", "a", "2.5"), "0.75", None, 0) for number in range(30)]
+    folded, _ = fold_captures([source("c", lines)], read_labels([]), lambda _: SUBJECTS["found"], block=1000)
+    assert [column.name for column in folded.measured.profile.columns] == ["_c0", "_c1", "_c2"]
+    assert folded.measured.rows == folded.requests == 30
+
+
+def test_many_rows_agree_within_the_bound_of_the_sketch():
+    draw = np.random.Generator(np.random.PCG64(3))
+    numbers = draw.normal(size=9000)
+    words = [("basic", "plus", f"id{row}")[row % 3] for row in range(9000)]
+    cells = [(repr(number), word, str(row % 7)) for row, (number, word) in enumerate(zip(numbers, words, strict=True))]
+    lines = [
+        capture_line(row, "csv", each, repr(round(float(draw.random()), 3)), "own", row % 2)
+        for row, each in enumerate(cells)
+    ]
+    # Event ids of this test's lines come again after 1000; inference ids are the lines' own.
+    lines = [line.replace(f"{row % 1000:08}-", f"{row:08}-") for row, line in enumerate(lines)]
+    truth = [label_line(row, str(row % 2), "own", 1 + row % 2) for row in range(9000)]
+    labels = read_labels([source("l", truth)], block=5000)
+    subject = SUBJECTS["probability"]
+    folded, _ = fold_captures([source("c", lines)], labels, lambda _: subject, block=100_000)
+    expected, _, _, _ = slowly([source("c", lines)], [source("l", truth)], subject, None, None, "latest")
+    assert folded.measured.tally == expected.tally
+    assert folded.measured.labelled == 9000
+    for column, other in zip(folded.measured.profile.columns, expected.profile.columns, strict=True):
+        assert (column.moments, column.categories, column.integral) == (other.moments, other.categories, other.integral)
+        points = np.linspace(-3, 3, 50)
+        error = np.abs(column.quantiles.ranks(points) - other.quantiles.ranks(points)).max()
+        assert error <= column.quantiles.rank_error + other.quantiles.rank_error
+    assert [column.quantiles.rank_error for column in folded.measured.profile.columns][1:] == [0, 0]
+    assert folded.measured.profile.column("plan").categories.counts[:1] != ()
+    assert dict(folded.measured.profile.column("plan").categories.counts).get("basic", 3000) == 3000
+
+
+def test_quotes_that_make_more_texts_of_one_are_no_payload():
+    line = capture_line(1, "csv", ("1", "a", "2"), "0.75", None, 1)
+    # The same bytes around it, but the text between is two members.
+    odd = line.replace('"data":"1,a,2"', '"data":"1","data":"7,b,8"')
+    assert odd != line
+    lines = [line, odd.replace("00000001-", "00000002-"), line.replace("00000001-", "00000003-")]
+    folded, _ = fold_captures([source("c", lines)], read_labels([]), lambda _: SUBJECTS["probability"])
+    age = folded.measured.profile.column("age")
+    assert age.categories.counts == (("1", 2), ("7", 1))
+
+
+def test_files_that_hold_nothing_readable_and_lines_that_are_too_long_are_named():
+    good = capture_line(1, "csv", ("1", "a", "2"), "0.75", None, 1)
+    long = iter([b"x" * (1 << 20)] * 70 + [b"\n" + good.encode()])
+    captures = [
+        source("garbage", ["what", "is", "this"]),
+        Source("long", ARRIVED, lambda: long),
+        source("good", [good.replace("00000001-", "00000002-"), "{"]),
+    ]
+    folded, _ = fold_captures(captures, read_labels([]), lambda _: SUBJECTS["probability"])
+    assert [(bad.key, bad.line) for bad in folded.bad] == [("garbage", 0), ("long", 1), ("good", 2)]
+    assert "none of 3 lines is a capture record" in folded.bad[0].reason
+    assert "longer than" in folded.bad[1].reason
+    assert folded.requests == folded.measured.rows == 2
+
+
+def test_events_are_new_once():
+    texts = [f"id{number}" for number in range(50_000)]
+    keys, events = ids_of(texts).keys, Events()
+    assert len(set(keys.tolist())) == 50_000
+    assert events.add(keys[:30_000]).all()
+    again = events.add(np.concatenate([keys[20_000:40_000], keys[35_000:45_000]]))
+    assert again.tolist() == [False] * 10_000 + [True] * 10_000 + [False] * 5_000 + [True] * 5_000
+    assert Counter(events.add(keys).tolist()) == {False: 45_000, True: 5_000}
