@@ -54,6 +54,8 @@ REPORTS = {
     "ModelBias/constraint_violations.json": "model-bias-violations",
     "ModelExplainability/analysis.json": "model-explainability-analysis",
     "ModelExplainability/constraint_violations.json": "model-explainability-violations",
+    "ModelQuality/settledness.json": "settledness",
+    "ModelBias/settledness.json": "settledness",
     "DataQuality/evaluation.json": "evaluation",
     "ModelQuality/evaluation.json": "evaluation",
     "ModelBias/evaluation.json": "evaluation",
