@@ -22,7 +22,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     `digest` identifies the revision of the report. `loss` is the served loss over the labelled rows outside
     deployments, None when there is none. `settled`: enough labels by the policy in force. `mixed`: more than one model
     answered. `sample` identifies the labelled row sample that candidates are scored on, `segment` the stored inputs.
-    `ages`: how long the labels of its requests took.
+    `delays`: how long after its end the labels of its requests came.
     """
 
     window: str
@@ -38,7 +38,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     sample: str
     model: str
     segment: str
-    ages: LabelAges = LabelAges()
+    delays: LabelAges = LabelAges()
 
 
 class Revision(msgspec.Struct, frozen=True):

@@ -65,7 +65,7 @@ def store(
         sample=findings.sample_digest,
         model=model,
         segment=segment,
-        ages=findings.ages,
+        delays=findings.delays,
     )
     changed = previous is None or previous.value != evaluation
     if changed or anew:

@@ -29,7 +29,7 @@ LEARNED_FROM = 1200
 def tell_settledness(
     services: Services, definition: Definition, window: Window, evaluation: Evaluation, kms_key_id: str | None = None
 ) -> None:
-    """Write settledness.json beside each report that needs labels. Without a key the last file's is used."""
+    """Write settledness.json beside each report that needs labels. Without a key the stored segment's is used."""
     bucket, output = split_s3_uri(definition.output_s3_uri)
     paths = [
         keys.settledness_key(output, definition.endpoint, definition.name, monitor_type, window)
@@ -40,18 +40,18 @@ def tell_settledness(
         return
     if kms_key_id is None:
         try:
-            kms_key_id = services.objects.get(bucket, paths[0]).kms_key_id
+            segment = keys.segment_key(definition.name, window, evaluation.segment)
+            kms_key_id = services.objects.get(services.settings.bucket, segment).kms_key_id
         except NotFoundError:
-            kms_key_id = None
+            pass  # lost: what is written has numbers and names of objects only
     now, name = services.now(), definition.name
+    curve = learned_curve(services, definition, window)
     late = labels.late(services.ledger, name, window.name)
     document = {
         "version": VERSION,
         "monitor": name,
         "window": {"start": window.name, "end": window.next().name},
-        **outlook_findings(
-            evaluation.ages, learned_curve(services, definition, window), window.end, now, definition.horizon
-        ),
+        **outlook_findings(evaluation.delays, curve, window, now, definition.horizon),
         "revisions": [
             {
                 "stored_at": each.stored_at.isoformat()[:19] + "Z",
@@ -88,6 +88,6 @@ def learned_curve(services: Services, definition: Definition, window: Window) ->
     for each in evaluations.last_evaluations(services.ledger, definition.name, LEARNED_FROM):
         end = datetime.fromisoformat(each.window) + definition.window_length
         seen = min(now - end - debounce(end, now), definition.horizon)
-        if each.window != window.name and each.ages.requests:
-            past.append(Observed(each.ages, seen.total_seconds()))
+        if each.window != window.name and each.delays.requests:
+            past.append(Observed(each.delays, seen.total_seconds()))
     return maturity(past, definition.horizon.total_seconds())

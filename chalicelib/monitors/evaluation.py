@@ -128,7 +128,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     labelled: int
     coverage: float
     loss: float | None
-    ages: LabelAges
+    delays: LabelAges
     settled: bool
     mixed: bool
     violations: dict[str, list[str]]
@@ -202,7 +202,7 @@ def evaluate(task: Task) -> Findings:
         labelled=quality.labelled,
         coverage=quality.coverage,
         loss=quality.loss,
-        ages=labelled.ages,
+        delays=ages_of(task.requests.requests, task.labels, task.window.end),
         settled=settled,
         mixed=len(quality.segments) > 1,
         violations=reports.violations,

@@ -466,7 +466,7 @@ class Calibration(Struct, forbid_unknown_fields=True):
 class AgeStep(Struct, forbid_unknown_fields=True):
     """Requests whose first label took longer than the step before says, and at most `up_to_seconds` (null: longer)."""
 
-    up_to_seconds: Annotated[int, Meta(ge=1)] | None
+    up_to_seconds: Count | None
     requests: Annotated[int, Meta(ge=1)]
 
 
@@ -499,9 +499,9 @@ class Selection(Struct, forbid_unknown_fields=True):
 
 
 class CurveStep(Struct, forbid_unknown_fields=True):
-    """The share of requests that have a label so many seconds after they were made."""
+    """The share of requests that have a label so many seconds after the end of their window."""
 
-    up_to_seconds: Annotated[int, Meta(ge=1)]
+    up_to_seconds: Count
     share: Share
 
 

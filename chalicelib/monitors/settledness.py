@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from chalicelib.records.window import Window
 from chalicelib.states.maturity import EDGES, Curve, LabelAges, Outlook, outlook, quantile
 
 # "82 % of labels arrive within 3 days" is said of the first step by which so many of those that will come have come.
@@ -30,11 +31,18 @@ def ages_findings(ages: LabelAges) -> dict[str, Any]:
     }
 
 
-def outlook_findings(ages: LabelAges, curve: Curve, end: datetime, now: datetime, horizon: timedelta) -> dict[str, Any]:
-    """Where the labels of a window that ended at `end` stand at `now`, and where `curve` says that they are going."""
+def outlook_findings(
+    ages: LabelAges, curve: Curve, window: Window, now: datetime, horizon: timedelta
+) -> dict[str, Any]:
+    """Where the labels of a window stand at `now`, and where `curve` says that they are going.
+
+    `ages` and curve are counted from the window's end.
+    """
+    end = window.end
     sealed = now >= end + horizon
-    found = outlook(ages, Curve() if sealed else curve, max(0.0, (now - end).total_seconds()))
-    by = None if found.settled_by is None or sealed else max(now, end + timedelta(seconds=found.settled_by))
+    known = Curve() if sealed else curve
+    found = outlook(ages, known, max(0.0, (now - end).total_seconds()))
+    by = None if found.settled_in is None or sealed else now + timedelta(seconds=found.settled_in)
     return {
         "as_of": _iso(now),
         "sealed": sealed,
@@ -59,7 +67,7 @@ def _told(found: Outlook, curve: Curve, sealed: bool, by: datetime | None, now: 
     if not final:
         return f"no past window tells how long labels take; the coverage of this one is {_percent(found.coverage)}"
     edge, share = next((edge, share) for edge, share in zip(EDGES, curve.shares, strict=False) if share >= MOST * final)
-    words = [f"{_percent(share / final)} of labels arrive within {duration(edge)}"]
+    words = [f"{_percent(share / final)} of labels arrive " + (f"within {duration(edge)}" if edge else "in the window")]
     expected = f"expected final coverage {_percent(found.expected_coverage)}"
     if by is not None:
         expected += _when(by, now)

@@ -1,9 +1,11 @@
 """How long labels take: a mergeable histogram of label ages, and the maturity curve that past windows teach.
 
-The age of a label is the time from its request to the first label that came for it. Histograms of windows that are
-still waiting are used as far as they can be seen (a window that is three days old says nothing about the fourth day):
-the curve is the product-limit estimator of right-censored ages (Kaplan and Meier, 1958) over fixed steps, in which a
-request that never gets a label is one that is censored. Exact counts: any order and split gives the same bytes.
+The age of a request's first label is counted from the request, or from the end of its window: windows of an hour whose
+labels come in one batch a day have nothing in common but how long after their end the batch comes, so the curve is
+learned from the second. Histograms of windows that are still waiting are used as far as they can be seen (a window
+that is three days old says nothing about the fourth day): the curve is the product-limit estimator of right-censored
+ages (Kaplan and Meier, 1958) over fixed steps, in which a request that never gets a label is one that is censored.
+Exact counts: any order and split gives the same bytes.
 Refuses to know clocks (ages and observed times are arguments) and words (`monitors.settledness`).
 """
 
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from itertools import pairwise
 
 import msgspec
@@ -27,7 +30,7 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 # Where the steps end, in seconds. What comes later than the last is in a step without an end.
 EDGES: tuple[int, ...] = (
-    *(minutes * _MINUTE for minutes in (1, 5, 10, 15, 30, 45)),
+    *(minutes * _MINUTE for minutes in (0, 1, 5, 10, 15, 30, 45)),
     *(hours * _HOUR for hours in range(1, 25)),
     *(hours * _HOUR for hours in range(30, 73, 6)),
     *(days * _DAY for days in range(4, 15)),
@@ -42,7 +45,7 @@ class LabelAges(msgspec.Struct, frozen=True, array_like=True):
     """Requests and the ages of their first labels; `LabelAges()` is the identity of `+`.
 
     `counts`: (step, requests) of the steps that have any, in order; step i has the ages above EDGES[i - 1] up to
-    EDGES[i], the first also those below nothing (a label may be known before its request, by another clock).
+    EDGES[i], the first all up to nothing (before the window's end; before the request, by another clock).
     """
 
     requests: int = 0
@@ -87,18 +90,21 @@ def label_ages(requests: int, ages: npt.NDArray[np.float64]) -> LabelAges:
     return LabelAges(requests, tuple(zip(steps.tolist(), counts.tolist(), strict=True)))
 
 
-def ages_of(requests: Sequence[CapturedRequest], labels: Resolved) -> LabelAges:
-    """The histogram of a window's requests; labels whose time nothing tells have no age."""
+def ages_of(requests: Sequence[CapturedRequest], labels: Resolved, since: datetime | None = None) -> LabelAges:
+    """The histogram of a window's requests, counted from each request or from `since` (the window's end).
+
+    Labels whose time nothing tells have no age.
+    """
     ages = []
     for request in requests:
         known = labels.known_at(request.join_id)
         if known is not None:
-            ages.append((known - request.inference_time).total_seconds())
+            ages.append((known - (since or request.inference_time)).total_seconds())
     return label_ages(len(requests), np.array(ages, dtype=np.float64))
 
 
 class Observed(msgspec.Struct, frozen=True):
-    """A past window: its ages, and for how many seconds after its end its labels could have come."""
+    """A past window: its ages since its end, and for how many seconds after that its labels could have come."""
 
     ages: LabelAges
     seconds: float
@@ -115,16 +121,10 @@ class Curve(msgspec.Struct, frozen=True):
     requests: int = 0
 
     def at(self, seconds: float) -> float:
-        """The share by an age, from the last step that is over; beyond what could be seen, the last share."""
-        step = int(np.searchsorted(_edges, seconds, side="right"))
-        return self.shares[min(step, len(self.shares)) - 1] if step and self.shares else 0.0
-
-    def by(self, share: float) -> int | None:
-        """The age in seconds by which this share of the requests has a label; None: not as far as could be seen."""
-        for edge, reached in zip(EDGES, self.shares, strict=False):
-            if reached >= share:
-                return edge
-        return None
+        """The share by an age, even within a step; beyond what could be seen, the last share."""
+        if not self.shares or seconds < 0:
+            return 0.0
+        return float(np.interp(seconds, EDGES[: len(self.shares)], self.shares))
 
 
 # With fewer requests at risk a step teaches nothing: one late label would be a tenth.
@@ -161,39 +161,39 @@ def maturity(past: Iterable[Observed], horizon: float) -> Curve:
 class Outlook(msgspec.Struct, frozen=True):
     """Where a window's labels stand and where they are going.
 
-    `settled_share` is the coverage as a share of the one expected in the end; `settled_by` the age in seconds at which
+    `settled_share` is the coverage as a share of the one expected in the end; `settled_in`: in how many seconds
     `SETTLED` of that are expected, None where the curve does not reach so far.
     """
 
     coverage: float
     expected_coverage: float
     settled_share: float
-    settled_by: int | None
+    settled_in: int | None
 
 
 # A window counts as having all of its labels when this share of the expected ones is there.
 SETTLED = 0.99
 
 
-def outlook(ages: LabelAges, curve: Curve, seconds: float) -> Outlook:
-    """What a curve says of a window whose labels could come for `seconds` since its end.
+def outlook(ages: LabelAges, curve: Curve, since: float) -> Outlook:
+    """What a curve says of a window that ended `since` seconds ago; `ages` are counted from its end.
 
     The requests that wait get labels as those did that waited as long. Without a curve the coverage is all that there
     is to expect.
     """
-    here, final = curve.at(seconds), curve.shares[-1] if curve.shares else 0.0
-    waiting = 1.0 - ages.coverage
-    coming = waiting * (final - here) / (1.0 - here) if final > here else 0.0
-    expected = min(1.0, ages.coverage + coming)
+    here, final = curve.at(since), curve.shares[-1] if curve.shares else 0.0
+    waiting = (1.0 - ages.coverage) / (1.0 - here) if here < 1.0 else 0.0
+
+    def after(seconds: float) -> float:
+        """The coverage that is expected so many seconds from now."""
+        return ages.coverage + waiting * (curve.at(since + seconds) - here)
+
+    expected = min(1.0, max(ages.coverage, ages.coverage + waiting * (final - here)))
     if not expected:
-        return Outlook(ages.coverage, expected, 1.0, None)
-    settled_by = None
-    if coming <= (1.0 - SETTLED) * expected:
-        settled_by = 0
-    else:
-        wanted = here + (SETTLED * expected - ages.coverage) * (1.0 - here) / waiting
-        settled_by = curve.by(wanted)
-    return Outlook(ages.coverage, expected, ages.coverage / expected, settled_by)
+        return Outlook(0.0, 0.0, 1.0, None)
+    enough = SETTLED * expected
+    settled_in = next((seconds for seconds in EDGES if after(seconds) >= enough), None)
+    return Outlook(ages.coverage, expected, min(1.0, ages.coverage / expected), settled_in)
 
 
 def quantile(ages: LabelAges, part: float) -> int | None:

@@ -96,7 +96,7 @@ def _table(caption: str, heads: list[str], rows: list[list[str]], numbers: tuple
 
 
 def _step(seconds: int | None) -> str:
-    return duration(seconds) if seconds else "longer"
+    return "longer" if seconds is None else duration(seconds)
 
 
 def _figure(value: float | None) -> str:
