@@ -73,6 +73,11 @@ def report_folder(output: str, endpoint: str, monitor: str, monitor_type: str, w
     return join(output, endpoint, schedule, hour_folder(window.end))
 
 
+def settledness_key(output: str, endpoint: str, monitor: str, monitor_type: str, window: Window) -> str:
+    """Beside a report, and no part of its revisions: what it says depends on the moment."""
+    return join(report_folder(output, endpoint, monitor, monitor_type, window), "settledness.json")
+
+
 def merge_key(output: str, endpoint: str, variant: str, monitor: str, hour: str) -> str:
     """SageMaker's merge folder by capture hour ("YYYY/MM/DD/HH"); the part file is named by the monitor, which so
     rewrites its own."""

@@ -35,6 +35,7 @@ SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "model-explainability-analysis": reports.ExplainabilityAnalysis,
     "model-explainability-violations": reports.ExplainabilityViolations,
     "evaluation": reports.Evaluation,
+    "settledness": reports.Settledness,
     "merged-record": layouts.MergedLine,
     "ground-truth-record": layouts.GroundTruthLine,
     "decision": Record,

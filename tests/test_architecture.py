@@ -35,6 +35,7 @@ SEEDED = {"Generator", "PCG64", "SeedSequence", "default_rng"}
 # Beside the port, errors and each other.
 FACTS_IMPORT = {
     "due": {"records.window"},
+    "evaluations": {"states.maturity"},
     "monitors": {"keys", "definition"},
     "incidents": {"decisions.alert"},
     "deliveries": {"decisions.alert"},
@@ -44,7 +45,15 @@ EVENT_SOURCES = {source.function for source in SOURCES} | {"ground_truth_posted"
 # Not event sources: what several handlers share, and the parts of window_due.
 SHARED_HANDLERS = {
     *("challenges", "incident_alerts", "scoring"),
-    *("window_inputs", "window_anew", "window_reports", "window_decision", "retrain_request", "landed_objects"),
+    *(
+        "window_inputs",
+        "window_anew",
+        "window_reports",
+        "window_settledness",
+        "window_decision",
+        "retrain_request",
+        "landed_objects",
+    ),
 }
 
 # What cannot be taken back is called in one place only.

@@ -1,7 +1,7 @@
 """What was found in each window, and how each candidate did on its rows.
 
-Keys: MONITOR#{monitor} / EVALUATION#{window} -> Evaluation; MONITOR#{monitor} / LOSS#{window}#{candidate} -> Loss;
-MONITOR#{monitor} / EXECUTION#{job} -> Execution.
+Keys: MONITOR#{monitor} / EVALUATION#{window} -> Evaluation; MONITOR#{monitor} / REVISION#{window}#{digest} -> Revision;
+MONITOR#{monitor} / LOSS#{window}#{candidate} -> Loss; MONITOR#{monitor} / EXECUTION#{job} -> Execution.
 "3 of the last 5 windows" is a query over these, never a counter.
 """
 
@@ -13,6 +13,7 @@ import msgspec
 
 from chalicelib.facts.document import Stored, change, load, load_all, monitor_partition, put_if_absent
 from chalicelib.ports import Ledger
+from chalicelib.states.maturity import LabelAges
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -21,6 +22,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     `digest` identifies the revision of the report. `loss` is the served loss over the labelled rows outside
     deployments, None when there is none. `settled`: enough labels by the policy in force. `mixed`: more than one model
     answered. `sample` identifies the labelled row sample that candidates are scored on, `segment` the stored inputs.
+    `delays`: how long after its end the labels of its requests came.
     """
 
     window: str
@@ -36,6 +38,18 @@ class Evaluation(msgspec.Struct, frozen=True):
     sample: str
     model: str
     segment: str
+    delays: LabelAges = LabelAges()
+
+
+class Revision(msgspec.Struct, frozen=True):
+    """A revision of a window's report that was stored, and what it counted."""
+
+    window: str
+    digest: str
+    stored_at: datetime
+    labelled: int
+    coverage: float
+    loss: float | None
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -74,6 +88,24 @@ def evaluations(ledger: Ledger, monitor: str, since: str = "", until: str = "~")
         since=f"EVALUATION#{since}",
         until=f"EVALUATION#{until}",
     )
+
+
+def last_evaluations(ledger: Ledger, monitor: str, most: int) -> list[Evaluation]:
+    """Evaluations of the newest windows, newest first."""
+    return load_all(
+        ledger, monitor_partition(monitor), Evaluation, begins_with="EVALUATION#", newest_first=True, limit=most
+    )
+
+
+def note_revision(ledger: Ledger, monitor: str, revision: Revision) -> None:
+    """Remember a revision, before it becomes the window's; the first time that it was stored counts."""
+    put_if_absent(ledger, monitor_partition(monitor), f"REVISION#{revision.window}#{revision.digest}", revision)
+
+
+def revisions(ledger: Ledger, monitor: str, window: str) -> list[Revision]:
+    """The revisions of a window's report, oldest first."""
+    found = load_all(ledger, monitor_partition(monitor), Revision, begins_with=f"REVISION#{window}#")
+    return sorted(found, key=lambda each: (each.stored_at, each.digest))
 
 
 def newest(ledger: Ledger, monitor: str) -> Evaluation | None:

@@ -2,6 +2,7 @@
 
 Keys: LABELS#{monitor}#{window} / {bucket}/{key}#{etag} -> Source (this object has labels for this window);
 UNMATCHED#{monitor} / {arrival}#{bucket}/{key}#{etag} -> Source (some of its ids were unknown when it landed);
+LATE#{monitor}#{window} / {bucket}/{key}#{etag} -> Late (so many of its labels came after the window was sealed);
 LANDED#{bucket}/{folder} / {name}#{etag} -> Landed (worked off).
 
 A label and its capture may arrive in either order and at the same moment. The one that lands writes UNMATCHED
@@ -12,7 +13,7 @@ So at least one of the two sees the other.
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -35,6 +36,18 @@ class Source(msgspec.Struct, frozen=True):
     @property
     def sort_key(self) -> str:
         return f"{self.bucket}/{self.key}#{self.etag}"
+
+
+class Late(msgspec.Struct, frozen=True):
+    """Labels that came after their window was sealed: `labels` of the object; `landed_at` when that was seen."""
+
+    source: Source
+    labels: int
+    landed_at: datetime
+
+
+# Labels that came too late are listed so long.
+LATE_KEPT = timedelta(days=400)
 
 
 class Landed(msgspec.Struct, frozen=True):
@@ -71,6 +84,17 @@ def remove_unmatched(ledger: Ledger, monitor: str, source: Source) -> None:
 def unmatched(ledger: Ledger, monitor: str, since: str) -> list[Source]:
     """Label objects with unknown ids that arrived at or after a time (ISO)."""
     return load_all(ledger, f"UNMATCHED#{monitor}", Source, since=since)
+
+
+def add_late(ledger: Ledger, monitor: str, window: str, source: Source, count: int, now: datetime) -> None:
+    """List `count` labels of an object that came after the window was sealed."""
+    late = Late(source, count, now)
+    put_if_absent(ledger, f"LATE#{monitor}#{window}", source.sort_key, late, now + LATE_KEPT)
+
+
+def late(ledger: Ledger, monitor: str, window: str) -> list[Late]:
+    """The label objects that came after a window was sealed, in key order."""
+    return load_all(ledger, f"LATE#{monitor}#{window}", Late)
 
 
 def mark_landed(ledger: Ledger, bucket: str, key: str, etag: str, expires_at: datetime) -> None:

@@ -13,6 +13,7 @@ from chalicelib.handlers.window_anew import standing
 from chalicelib.handlers.window_decision import decide_and_act
 from chalicelib.handlers.window_inputs import Anew, gather, sweep_labels
 from chalicelib.handlers.window_reports import store
+from chalicelib.handlers.window_settledness import tell_settledness
 from chalicelib.monitors.evaluation import evaluate
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
@@ -52,8 +53,9 @@ def _evaluate(services: Services, definition: Definition, window: Window, anew: 
     previous = evaluations.load_evaluation(services.ledger, definition.name, window.name)
     past = services.now() >= window.end + definition.horizon
     order = _order(services, definition, window, previous, past) if anew else None
-    if previous and past and order is None:
-        return  # sealed
+    if previous and past and order is None:  # sealed
+        tell_settledness(services, definition, window, previous.value)
+        return
     if previous is None and definition.ground_truth_s3_uri:
         sweep_labels(services, definition, window)
     gathered = gather(services, definition, window, previous.value.segment if previous else "", order)
@@ -71,6 +73,7 @@ def _evaluate(services: Services, definition: Definition, window: Window, anew: 
         gathered.kms_key_id,
         anew=order is not None,
     )
+    tell_settledness(services, definition, window, evaluation, gathered.kms_key_id)
     restored = order is not None and previous is None
     decide_and_act(services, definition, window, evaluation, findings, gathered, restored)
     if order is not None:

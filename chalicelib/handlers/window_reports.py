@@ -65,10 +65,20 @@ def store(
         sample=findings.sample_digest,
         model=model,
         segment=segment,
+        delays=findings.delays,
     )
     changed = previous is None or previous.value != evaluation
     if changed or anew:
         _write_revision(services, definition, window, findings, kms_key_id, over=anew)
+        noted = evaluations.Revision(
+            window=window.name,
+            digest=evaluation.digest,
+            stored_at=services.now(),
+            labelled=evaluation.labelled,
+            coverage=evaluation.coverage,
+            loss=evaluation.loss,
+        )
+        evaluations.note_revision(services.ledger, definition.name, noted)
     if changed:
         if previous or not anew:  # what is derived anew was published before, also where its fact is lost
             _publish_metrics(services, definition, window, findings, previous)

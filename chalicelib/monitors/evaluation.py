@@ -32,6 +32,7 @@ from chalicelib.records.segment import Requests
 from chalicelib.records.table import Table, to_table
 from chalicelib.records.window import Window
 from chalicelib.states.facets import BiasSettings
+from chalicelib.states.maturity import LabelAges, ages_of
 
 Document = Mapping[str, Any]
 
@@ -127,6 +128,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     labelled: int
     coverage: float
     loss: float | None
+    delays: LabelAges
     settled: bool
     mixed: bool
     violations: dict[str, list[str]]
@@ -186,6 +188,7 @@ def evaluate(task: Task) -> Findings:
         settled=settled,
         loss=quality.loss,
         segments=quality.segments,
+        ages=ages_of(task.requests.requests, task.labels),
     )
     files = {monitor_type: dict(found) for monitor_type, found in reports.documents.items()}
     for monitor_type, (status, reason) in reports.states.items():
@@ -199,6 +202,7 @@ def evaluate(task: Task) -> Findings:
         labelled=quality.labelled,
         coverage=quality.coverage,
         loss=quality.loss,
+        delays=ages_of(task.requests.requests, task.labels, task.window.end),
         settled=settled,
         mixed=len(quality.segments) > 1,
         violations=reports.violations,

@@ -14,8 +14,11 @@ import msgspec
 from chalicelib.monitors import model_quality
 from chalicelib.monitors.calibration import calibration
 from chalicelib.monitors.measurement import Measurement
+from chalicelib.monitors.selection import selection_findings
+from chalicelib.monitors.settledness import ages_findings
 from chalicelib.records.segment import BadInput
 from chalicelib.records.table import BadRecords
+from chalicelib.states.maturity import LabelAges
 
 VERSION = 1
 
@@ -55,7 +58,8 @@ class Read(msgspec.Struct, frozen=True, kw_only=True):
 class Labelled(msgspec.Struct, frozen=True, kw_only=True):
     """How many rows have a label, their share of the answered ones, whether that is enough, and what was lost.
 
-    `loss` as `records.sample.loss_of` has it; `segments`: the same per model that answered.
+    `loss` as `records.sample.loss_of` has it; `segments`: the same per model that answered; `ages`: how long the
+    labels took.
     """
 
     rows: int
@@ -63,6 +67,7 @@ class Labelled(msgspec.Struct, frozen=True, kw_only=True):
     settled: bool
     loss: float | None
     segments: Sequence[Mapping[str, Any]]
+    ages: LabelAges = LabelAges()
 
 
 def own_findings(
@@ -108,6 +113,11 @@ def own_findings(
         "served_loss": labelled.loss,
         "segments": list(labelled.segments),
     }
+    if monitor_type in ("ModelQuality", "ModelBias"):
+        document["label_ages"] = ages_findings(labelled.ages)
+    if monitor_type == "ModelQuality" and measured.selection.rows:
+        mae = measured.residuals.sizes.mean if measured.residuals.rows else None
+        document["selection"] = selection_findings(measured.selection, mae)
     if monitor_type == "ModelQuality" and measured.quality.rows:
         document["deviations"] = model_quality.deviations(measured.quality)
     if monitor_type == "ModelQuality" and measured.tally.rows:

@@ -463,6 +463,95 @@ class Calibration(Struct, forbid_unknown_fields=True):
     expected_calibration_error: Share
 
 
+class AgeStep(Struct, forbid_unknown_fields=True):
+    """Requests whose first label took longer than the step before says, and at most `up_to_seconds` (null: longer)."""
+
+    up_to_seconds: Count | None
+    requests: Annotated[int, Meta(ge=1)]
+
+
+class LabelAges(Struct, forbid_unknown_fields=True):
+    """How long the first labels of the requests took; nulls where there are none, or beyond the longest step."""
+
+    requests: Count
+    labelled_requests: Count
+    half_within_seconds: int | None
+    nine_tenths_within_seconds: int | None
+    steps: list[AgeStep]
+
+
+class Weighted(Struct, forbid_unknown_fields=True):
+    """A metric of the labelled rows, plain and weighted by score; null: not defined."""
+
+    labelled: float | None
+    weighted: float | None
+
+
+class Selection(Struct, forbid_unknown_fields=True):
+    """Whether labelled rows have other scores than unlabelled ones, and the metrics if they had not."""
+
+    labelled: Count
+    unlabelled: Count
+    distance: Share
+    p_value: Share
+    warning: str
+    metrics: dict[str, Weighted]
+
+
+class CurveStep(Struct, forbid_unknown_fields=True):
+    """The share of requests that have a label so many seconds after the end of their window."""
+
+    up_to_seconds: Count
+    share: Share
+
+
+class LearnedFrom(Struct, forbid_unknown_fields=True):
+    windows: Count
+    requests: Count
+
+
+class StoredRevision(Struct, forbid_unknown_fields=True):
+    """A revision of the report: when it was stored, under which key, and what it counted."""
+
+    stored_at: str
+    key: str
+    labelled: Count
+    label_coverage: Share
+    served_loss: float | None
+
+
+class LateLabels(Struct, forbid_unknown_fields=True):
+    """A label object that came after the window was sealed: counted here and nowhere else."""
+
+    object: str
+    etag: str
+    arrived: str
+    labels: Annotated[int, Meta(ge=1)]
+
+
+class Settledness(Struct, forbid_unknown_fields=True, kw_only=True):
+    """settledness.json: how far the labels of a window have come, as of a moment (docs/reports.md)."""
+
+    version: Literal[1]
+    monitor: str
+    window: Span
+    as_of: str
+    sealed: bool
+    sealed_at: str
+    requests: Count
+    labelled_requests: Count
+    label_coverage: Share
+    settled_share: Share
+    expected_final_coverage: Share
+    expected_by: str | None
+    told: str
+    learned_from: LearnedFrom
+    maturity: list[CurveStep]
+    revisions: list[StoredRevision]
+    late_labels: list[LateLabels]
+    late_label_count: Count
+
+
 class Evaluation(Struct, forbid_unknown_fields=True, kw_only=True):
     """evaluation.json: what was evaluated of one monitor type, and what was not and why (docs/reports.md)."""
 
@@ -485,3 +574,5 @@ class Evaluation(Struct, forbid_unknown_fields=True, kw_only=True):
     segments: list[Segment]
     deviations: Deviations | UnsetType = UNSET
     calibration: Calibration | UnsetType | None = UNSET
+    label_ages: LabelAges | UnsetType = UNSET
+    selection: Selection | UnsetType = UNSET

@@ -29,6 +29,7 @@ from chalicelib.states.facets import BiasSettings
 from chalicelib.states.profile import Profile, profile_of
 from chalicelib.states.residuals import Residuals, residuals_of
 from chalicelib.states.scores import Tally, tally_of
+from chalicelib.states.selection import Selection, selection_of
 from chalicelib.states.serialization import MOST_ROWS, pack, unpack
 
 VERSION = 1
@@ -68,6 +69,7 @@ class Measurement(msgspec.Struct, frozen=True, array_like=True):
     bias          bias, empty where it is not asked for
     attributions  attributions, empty where they are not asked for
     unmeasured    (monitor type, why) of what was asked for and these data do not have, in order
+    selection     answered rows with and without a label, by score
     """
 
     rows: int = 0
@@ -84,6 +86,7 @@ class Measurement(msgspec.Struct, frozen=True, array_like=True):
     bias: BiasCounts = BiasCounts()
     attributions: Attributions = Attributions()
     unmeasured: tuple[tuple[str, str], ...] = ()
+    selection: Selection = Selection()
 
     def __post_init__(self) -> None:
         reasons = (*self.bad, *self.noted)
@@ -120,6 +123,7 @@ class Measurement(msgspec.Struct, frozen=True, array_like=True):
             self.bias + other.bias,
             self.attributions + other.attributions,
             tuple(sorted({*self.unmeasured, *other.unmeasured})),
+            self.selection + other.selection,
         )
 
     @property
@@ -202,6 +206,7 @@ def measure(table: Table, subject: Subject, repeated: int = 0) -> Measurement:
         bias,
         attributions,
         tuple(sorted(unmeasured)),
+        selection_of(table),
     )
 
 

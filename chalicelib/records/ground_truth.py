@@ -52,13 +52,20 @@ class Resolved(msgspec.Struct, frozen=True):
     """One label per id, and how the others went.
 
     `repeated`: labels beyond the first of the same id and value. `conflicting`: ids with different values.
-    `rejected`: ids left without a label because of that.
+    `rejected`: ids left without a label because of that. `first_times`: when the first label came for ids that have
+    several.
     """
 
     by_id: dict[str, Label]
     repeated: int
     conflicting: int
     rejected: int
+    first_times: dict[str, datetime] = {}
+
+    def known_at(self, id: str) -> datetime | None:
+        """When the first label for an id became known; None where it has none, or nothing tells its time."""
+        label = self.by_id.get(id)
+        return self.first_times.get(id, label.label_time) if label else None
 
 
 class _Data(msgspec.Struct, gc=False):
@@ -157,6 +164,7 @@ def resolve(labels: Iterable[Label], conflict: Conflict = "latest") -> Resolved:
         else:
             by_id[label.id] = label
     repeated = conflicting = rejected = 0
+    first_times: dict[str, datetime] = {}
     for id, candidates in several.items():
         values = {value_of(label.data) for label in candidates}
         repeated += len(candidates) - len(values)
@@ -167,7 +175,9 @@ def resolve(labels: Iterable[Label], conflict: Conflict = "latest") -> Resolved:
                 del by_id[id]
                 continue
         by_id[id] = (min if conflict == "first" else max)(candidates, key=_precedence)
-    return Resolved(by_id, repeated, conflicting, rejected)
+        if times := [label.label_time for label in candidates if label.label_time]:
+            first_times[id] = min(times)
+    return Resolved(by_id, repeated, conflicting, rejected, first_times)
 
 
 def _precedence(label: Label) -> tuple[datetime, str, str, datetime]:

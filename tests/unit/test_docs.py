@@ -447,6 +447,9 @@ def test_every_s3_key_is_told() -> None:
         "training_manifest_key": lambda: keys.training_manifest_key("{monitor}", "{decision_id}"),
         "baseline_folder": lambda: keys.baseline_folder("{monitor}", "{candidate}"),
         "quarantine_key": lambda: keys.quarantine_key("{monitor}", "{digest}"),
+        "settledness_key": lambda: keys.settledness_key(
+            "{output_s3_uri}", "{endpoint}", "{monitor}", "ModelQuality", window
+        ),
         "merge_key": lambda: keys.merge_key("{output_s3_uri}", "{endpoint}", "{variant}", "{monitor}", "YYYY/MM/DD/HH"),
         "capture_prefix": lambda: (
             keys.capture_prefix("{capture_s3_uri}", "{endpoint}", "{variant}") + "/YYYY/MM/DD/HH/"

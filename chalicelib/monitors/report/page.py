@@ -30,6 +30,7 @@ from chalicelib.monitors.report.markup import (
     share,
     text,
 )
+from chalicelib.monitors.report.maturity import settledness
 from chalicelib.monitors.report.quality import attribution, bias, metrics_of, model_quality, undefined_metrics
 from chalicelib.monitors.report.style import STYLE
 from chalicelib.monitors.spelling import snake_case
@@ -63,6 +64,8 @@ def html_report(documents: Documents, baseline: Mapping[str, Document]) -> bytes
     own = documents[kinds[0]]["evaluation.json"]
     title = f"{own['monitor']}: {_moment(own['window']['start'])} to {_moment(own['window']['end'])}"
     sections = [("read", "What was read", _read(own))]
+    if waiting := _settledness(documents, kinds):
+        sections.append(("labels", "How far the labels have come", waiting))
     violations = {kind: _violations(documents[kind]) for kind in kinds}
     if any(violations.values()):
         sections.append(("violations", "Violations", _violation_table(violations)))
@@ -193,6 +196,15 @@ def _read(own: Document) -> Markup:
     if own.get("noted_records"):
         parts.append(_record_table("Records that were used, and noted", own["noted_records"]))
     return joined(parts)
+
+
+def _settledness(documents: Documents, kinds: Sequence[str]) -> Markup | None:
+    """The part about labels, from the first report that needs them."""
+    for kind in kinds:
+        own = documents[kind]["evaluation.json"]
+        if "label_ages" in own:
+            return settledness(own["label_ages"], own.get("selection"), documents[kind].get("settledness.json"))
+    return None
 
 
 def _segments(segments: Sequence[Document]) -> Markup:

@@ -318,8 +318,8 @@ def of_window(world: World, number: int) -> dict[str, bytes]:
     """The stored reports, merge file and fact of one window; a world whose segments are lost has no more to show."""
     folders = (f"{hour(number + 1):/%Y/%m/%d/%H/}", f"merge/churn/AllTraffic/{hour(number):%Y/%m/%d/%H}/")
     objects = world.services.objects
-    found = {key: objects.get(DATA, key).body for key in objects.keys(DATA, "reports/") if folders[0] in key}
-    found |= {key: objects.get(DATA, key).body for key in objects.keys(DATA, "reports/") if folders[1] in key}
+    reports = [key for key in objects.keys(DATA, "reports/") if not key.endswith("/settledness.json")]
+    found = {key: objects.get(DATA, key).body for key in reports if folders[0] in key or folders[1] in key}
     segment = segment_key(world, number)
     return {**found, segment: objects.get(OWN, segment).body, "fact": msgspec.json.encode(world.evaluation(number))}
 

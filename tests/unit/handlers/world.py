@@ -677,10 +677,12 @@ class World:
     def derived(self) -> dict[str, bytes]:
         """Everything that must be the same whatever the order: reports, merge files, segments, evaluation facts.
 
-        A crash may leave a segment that no fact names: it is nobody's.
+        A crash may leave a segment that no fact names: it is nobody's. What a window's settledness says depends on the
+        moment.
         """
         objects = self.services.objects
-        kept = {f"{DATA}/{key}": objects.get(DATA, key).body for key in objects.keys(DATA, "reports/")}
+        reports = [key for key in objects.keys(DATA, "reports/") if not key.endswith("/settledness.json")]
+        kept = {f"{DATA}/{key}": objects.get(DATA, key).body for key in reports}
         prefix = f"plumbline/payload/{MONITOR}/"
         for key in objects.keys(OWN, f"{prefix}quarantine/"):
             kept[f"{OWN}/{key}"] = objects.get(OWN, key).body

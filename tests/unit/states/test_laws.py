@@ -20,6 +20,7 @@ from chalicelib.states.moments import Moments, moments_of
 from chalicelib.states.profile import Profile, profile_of, profile_of_columns
 from chalicelib.states.quantiles import Quantiles, quantiles_of
 from chalicelib.states.scores import Tally, tally_of
+from chalicelib.states.selection import Selection, selection_of
 from tests.unit.records.building import captured, minutes
 
 ATTRIBUTES = Attributes(features=("a", "b"), probability_attribute="0", output_names=("score", "phi"))
@@ -72,6 +73,7 @@ STATES = {
     "categories": (Categories(), lambda table: categories_of(Counter(filter(None, table.features["a"])))),
     "tally": (Tally(), tally_of),
     "profile": (Profile(), profile_of),
+    "selection": (Selection(), selection_of),
     "measurement": (Measurement(), lambda table: measure(table, SUBJECT, repeated=len(table))),
 }
 
