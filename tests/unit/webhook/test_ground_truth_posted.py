@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from chalicelib.errors import MisconfiguredError
-from chalicelib.handlers.ground_truth_posted import MAX_BODY_BYTES, Answer, PostedRequest, handle
+from chalicelib.handlers.ground_truth_posted import Answer, PostedRequest, handle
+from chalicelib.openapi import MAX_BODY_BYTES
 from chalicelib.records.ground_truth import Label, read_ground_truth
 from chalicelib.webhooks import signed_headers
 from tests.fakes import SETTINGS, MemoryServices, memory_services
