@@ -22,6 +22,8 @@ VERSION = "1.0.0"
 PATH, IAM_PATH, DOCUMENT_PATH = "/ground-truth/{endpoint}", "/iam/ground-truth/{endpoint}", "/openapi.json"
 
 MAX_BODY_BYTES = 1024 * 1024
+# How SageMaker lets an endpoint be called (CreateEndpoint, EndpointName).
+ENDPOINT_NAME = "^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$"
 JSON_TYPE, LINE_TYPES = "application/json", ("application/jsonlines", "application/x-ndjson")
 CONTENT_TYPES = (JSON_TYPE, *LINE_TYPES)
 PROBLEM_TYPE = "application/problem+json"
@@ -207,7 +209,7 @@ def _get() -> dict[str, Any]:
 
 
 def _endpoint() -> dict[str, Any]:
-    schema = {"type": "string", "pattern": "^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$"}
+    schema = {"type": "string", "pattern": ENDPOINT_NAME}
     return {"name": "endpoint", "in": "path", "required": True, "description": "The endpoint's name.", "schema": schema}
 
 

@@ -26,6 +26,7 @@ from chalicelib.errors import MisconfiguredError, NotFoundError
 from chalicelib.facts.deliveries import Receipt, receive
 from chalicelib.openapi import (
     CONTENT_TYPES,
+    ENDPOINT_NAME,
     JSON_TYPE,
     LINE_TYPES,
     MAX_BODY_BYTES,
@@ -41,6 +42,7 @@ from chalicelib.records.ground_truth import MOST_RECORDS, Label, write_ground_tr
 from chalicelib.webhooks import SignatureError, Verified, read_id, verify
 from chalicelib.wiring import Services
 
+_ENDPOINT = re.compile(ENDPOINT_NAME)
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
 
 # (bucket, key prefix, problem type) of every monitor that takes ground truth for an endpoint.
@@ -140,7 +142,8 @@ def _let_in(request: PostedRequest, services: Services, now: datetime) -> Verifi
 def _places(endpoint: str, ground_truth_places: Places) -> dict[tuple[str, str], set[str]]:
     """Each distinct (bucket, prefix), in order, with the problem types of the monitors that read it."""
     places: dict[tuple[str, str], set[str]] = {}
-    for bucket, prefix, problem_type in ground_truth_places(endpoint):
+    # A name that no endpoint can have is not looked for: it may be longer than a key of the table.
+    for bucket, prefix, problem_type in ground_truth_places(endpoint) if _ENDPOINT.fullmatch(endpoint) else ():
         places.setdefault((bucket, prefix.strip("/")), set()).add(problem_type)
     if not places:
         raise _Refusal(404, "no monitor takes ground truth for an endpoint of this name")
