@@ -176,8 +176,30 @@ def _read(request: PostedRequest, places: Mapping[tuple[str, str], set[str]]) ->
             f"the body has {len(request.body)} bytes, the limit is {MAX_BODY_BYTES}; "
             f"send it in parts, or write JSON Lines to {place}",
         )
-    binary = any("BinaryClassification" in problem_types for problem_types in places.values())
     unit, entries = _entries(request)
+    labels, faults, count = checked(entries, takes_numbers_only(places.values()))
+    if not count:
+        raise _Refusal(422, "the body holds no entry; expected at least one")
+    if faults:
+        # By fault and not by entry: thousands of entries of one mistake stay a short answer that names them all.
+        errors = [Fault(field, expected, **{unit: at}) for (field, expected), at in sorted(faults.items())]
+        bad_count = len({position for at in faults.values() for position in at})
+        raise _Refusal(422, f"{bad_count} of {count} entries are wrong, so none was stored", errors)
+    return labels
+
+
+def takes_numbers_only(problem_types: Iterable[Iterable[str]]) -> bool:
+    """Whether labels must be 0, 1 or booleans: the strictest of the monitors that read a place decides."""
+    return any("BinaryClassification" in each for each in problem_types)
+
+
+def checked(
+    entries: Iterable[tuple[int, Any]], binary: bool
+) -> tuple[list[Label], dict[tuple[str, str], list[int]], int]:
+    """Entries of either form, each with its position, as labels; `binary`: each is 0, 1 or a boolean.
+
+    Returns the labels, (field, what was expected) -> the positions at which that is wrong, and how many entries came.
+    """
     labels: list[Label] = []
     faults: dict[tuple[str, str], list[int]] = {}
     count = 0
@@ -188,14 +210,7 @@ def _read(request: PostedRequest, places: Mapping[tuple[str, str], set[str]]) ->
         except _BadEntry as bad:
             for fault in bad.faults:
                 faults.setdefault(fault, []).append(position)
-    if not count:
-        raise _Refusal(422, "the body holds no entry; expected at least one")
-    if faults:
-        # By fault and not by entry: thousands of entries of one mistake stay a short answer that names them all.
-        errors = [Fault(field, expected, **{unit: at}) for (field, expected), at in sorted(faults.items())]
-        bad_count = len({position for at in faults.values() for position in at})
-        raise _Refusal(422, f"{bad_count} of {count} entries are wrong, so none was stored", errors)
-    return labels
+    return labels, faults, count
 
 
 def _entries(request: PostedRequest) -> tuple[str, Iterable[tuple[int, Any]]]:
