@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine that has Python 3.11 or newer and make: `make demo` and `make test`.
-.PHONY: setup demo test check schemas simulate mutations kill pipeline pipeline-check sdk-check package package-check bench-cold-start deploy package-test fuzz clean
+.PHONY: setup demo test check schemas simulate mutations kill pipeline pipeline-check sdk-check package package-check bench-cold-start bench-labels deploy package-test fuzz openapi-fuzz clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -53,6 +53,14 @@ fuzz: .venv-fuzz/done  ## every reader of foreign bytes under a coverage-guided 
 			"on $$(uname -sm). Try: make fuzz PYTHON=python3.12"; exit 1; }
 	touch $@
 
+openapi-fuzz: setup .venv-openapi/done  ## calls drawn from the webhook's OpenAPI document (schemathesis); EXAMPLES=… (200), SEED=…
+	$(BIN)/python -m tests.openapi .venv-openapi/bin/schemathesis --examples $(or $(EXAMPLES),200) $(if $(SEED),--seed $(SEED))
+
+.venv-openapi/done: tests/openapi/requirements.txt
+	$(PYTHON) -m venv .venv-openapi
+	.venv-openapi/bin/python -m pip install --quiet --disable-pip-version-check -r tests/openapi/requirements.txt
+	touch $@
+
 pipeline: .venv-pipeline/done  ## rebuild the retraining pipeline's definition with the SageMaker SDK (1 GB, own environment)
 	.venv-pipeline/bin/python -m pipelines.retraining
 
@@ -101,4 +109,4 @@ deploy: .venv-package/done  ## package STAGE=…, show the change set, execute i
 	touch $@
 
 clean:  ## environments, caches, demo output
-	rm -rf .venv .venv-pipeline .venv-package .venv-fuzz demo-output build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-pipeline .venv-package .venv-fuzz .venv-openapi demo-output build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -14,7 +14,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
-from chalice import Chalice, ConvertToMiddleware, Response
+from chalice import Chalice, ConvertToMiddleware, IAMAuthorizer, Response
 from chalice.app import SQSEvent
 
 from chalicelib import settings, wiring
@@ -66,16 +66,34 @@ def capture_landed(event: SQSEvent) -> dict[str, Any]:
     return work_off(event, handle)
 
 
-# Chalice would answer a wrong content type in its own way; the handler answers with a problem document.
-@app.route("/ground-truth/{endpoint}", methods=["POST"], content_types=["*/*"])
-def ground_truth_posted(endpoint: str) -> Response:
+def posted(endpoint: str, caller: str | None = None) -> Response:
     from chalicelib.handlers.ground_truth_posted import PostedRequest, handle
 
     call, services = app.current_request, wiring.services()
-    posted = PostedRequest(endpoint, call.headers, call.raw_body, call.headers.get("content-type", ""))
-    status, body, headers = handle(posted, services, services.definitions.ground_truth_places)
+    request = PostedRequest(endpoint, call.headers, call.raw_body, call.headers.get("content-type", ""), caller)
+    status, body, headers = handle(request, services, services.definitions.ground_truth_places)
     metrics.add_metric(name="GroundTruthPosts", unit=MetricUnit.Count, value=1)
     return Response(body=body, status_code=status, headers=headers)
+
+
+# Chalice would answer a wrong content type in its own way; the handler answers with a problem document.
+@app.route("/ground-truth/{endpoint}", methods=["POST"], content_types=["*/*"])
+def ground_truth_posted(endpoint: str) -> Response:
+    return posted(endpoint)
+
+
+# API Gateway asks IAM before it calls, and tells whom it let in; where nobody was asked there is no name.
+@app.route("/iam/ground-truth/{endpoint}", methods=["POST"], content_types=["*/*"], authorizer=IAMAuthorizer())
+def ground_truth_posted_by_iam(endpoint: str) -> Response:
+    return posted(endpoint, app.current_request.context.get("identity", {}).get("userArn") or "")
+
+
+# Open to all: it says what any label webhook of this release takes, and nothing about this deployment.
+@app.route("/openapi.json", methods=["GET"])
+def openapi() -> Response:
+    from chalicelib.openapi import document
+
+    return Response(body=document(), headers={"Content-Type": "application/json"})
 
 
 @app.on_sqs_message(queue=queue("ground-truth"), batch_size=10)

@@ -28,11 +28,12 @@ class GroundTruthData(Struct):
 
 
 class LabelMetadata(Struct, rename="camel"):
-    """`eventId` is the inference id where the caller gave one; the times are our addition."""
+    """`eventId` is the inference id where the caller gave one; the times and the record's index are our addition."""
 
     event_id: str
     inference_time: str | UnsetType = UNSET
     label_time: str | UnsetType = UNSET
+    record_index: Count | UnsetType = UNSET
 
 
 class GroundTruthLine(Struct, rename="camel"):

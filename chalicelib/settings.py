@@ -24,6 +24,7 @@ _TOPIC_ARN = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,512}")
 _PARAMETER = re.compile(r"[A-Za-z0-9_.:/+=@-]{1,1024}|")
 _NAMESPACE = re.compile(r"(?!AWS/)[A-Za-z0-9_.#/-][A-Za-z0-9_.#:/-]{0,254}")
+_YES_OR_NO = re.compile(r"yes|no")
 _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
 _ALLOWANCE = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
@@ -41,6 +42,7 @@ class Settings(msgspec.Struct, frozen=True):
     metrics_namespace: str = "Plumbline"
     outgoing_allowances: tuple[str, ...] = ()  # "host:port" that alerts may reach though they are not public https
     log_level: str = "INFO"
+    webhook_iam: bool = False  # whether labels are also taken from callers whom IAM lets in, without a signature
 
 
 def from_environment(environ: Mapping[str, str]) -> Settings:
@@ -48,8 +50,8 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
 
     Required: PLUMBLINE_BUCKET, PLUMBLINE_TABLE, PLUMBLINE_TOPIC_ARN, PLUMBLINE_MODEL_ROLE_ARN and a region (AWS_REGION,
     which Lambda sets, or AWS_DEFAULT_REGION). Optional: PLUMBLINE_STAGE ("dev"), PLUMBLINE_WEBHOOK_KEYS (none),
-    PLUMBLINE_METRICS_NAMESPACE ("Plumbline"), PLUMBLINE_OUTGOING_ALLOWANCES (none), PLUMBLINE_LOG_LEVEL ("INFO").
-    Raises MisconfiguredError naming the variable, what it holds and what was expected.
+    PLUMBLINE_METRICS_NAMESPACE ("Plumbline"), PLUMBLINE_OUTGOING_ALLOWANCES (none), PLUMBLINE_LOG_LEVEL ("INFO"),
+    PLUMBLINE_WEBHOOK_IAM ("no"). Raises MisconfiguredError naming the variable, what it holds and what was expected.
     """
     region_variable = "AWS_REGION" if environ.get("AWS_REGION") else "AWS_DEFAULT_REGION"
     return Settings(
@@ -79,6 +81,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         ),
         outgoing_allowances=_allowances(environ),
         log_level=_log_level(environ),
+        webhook_iam=_checked(environ, "PLUMBLINE_WEBHOOK_IAM", _YES_OR_NO, '"yes" or "no"', default="no") == "yes",
     )
 
 

@@ -97,9 +97,7 @@ def verify(
     for name in (ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER):
         if not found.get(name):
             raise SignatureError(f"the header {name} is missing")
-    webhook_id, stamp = found[ID_HEADER], found[TIMESTAMP_HEADER]
-    if not _ID.fullmatch(webhook_id):
-        raise SignatureError(f"{ID_HEADER}: expected 1 to {MAX_ID_LENGTH} printable ASCII characters without blanks")
+    webhook_id, stamp = read_id(found), found[TIMESTAMP_HEADER]
     if not _TIMESTAMP.fullmatch(stamp):
         raise SignatureError(f"{TIMESTAMP_HEADER}: expected whole seconds since 1970-01-01T00:00:00Z")
     timestamp = int(stamp)
@@ -117,6 +115,14 @@ def verify(
     if not genuine:
         raise SignatureError(f"no v1 signature in {SIGNATURE_HEADER} fits this id, timestamp and body")
     return Verified(webhook_id, timestamp)
+
+
+def read_id(headers: Mapping[str, str]) -> str:
+    """The id of a message, the same for every attempt. Raises SignatureError where there is no usable one."""
+    found = next((value for name, value in headers.items() if name.lower() == ID_HEADER), "")
+    if not _ID.fullmatch(found):
+        raise SignatureError(f"{ID_HEADER}: expected 1 to {MAX_ID_LENGTH} printable ASCII characters without blanks")
+    return found
 
 
 def _keys(secrets: Sequence[str]) -> list[bytes]:

@@ -12,10 +12,11 @@ from typing import NamedTuple
 from chalicelib import settings, wiring
 from chalicelib.errors import PlumblineError
 from chalicelib.records.window import parse_duration
-from cli import baseline, connect, diff, doctor, evaluate, pause, rebuild, redrive, remove, status
+from cli import baseline, connect, diff, doctor, evaluate, ground_truth, pause, rebuild, redrive, remove, status
 from cli.account import DeniedError, UnansweredError, failure
 from cli.add import add_monitor, read_definition
 from cli.explain import explanation, find_in_folder, find_in_table
+from cli.push import PushError
 
 
 class Answer(NamedTuple):
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except PlumblineError as error:
         print(f"plumbline: {error}", file=sys.stderr)
-        return 1 if isinstance(error, DeniedError | UnansweredError) else 2
+        return 1 if isinstance(error, DeniedError | PushError | UnansweredError) else 2
     except Exception as error:
         if not wiring.is_aws_error(error):  # no credentials, an expired token, no such bucket
             raise
@@ -137,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     acts.add_argument("--delete", action="store_true", help="delete the letters named by --message for good")
     dead.add_argument("--json", action="store_true", help="the answer as one JSON object")
     dead.set_defaults(run=_redrive)
-    for command in (baseline, evaluate, doctor, connect, status, pause, remove, diff):
+    for command in (baseline, evaluate, doctor, connect, status, ground_truth, pause, remove, diff):
         command.register(commands)
     return parser
 

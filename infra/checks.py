@@ -113,15 +113,25 @@ def check(built: Built) -> list[Result]:
 
 
 def handlers_of(app: str) -> set[str]:
-    """The functions of app.py that are decorated as event sources or routes."""
+    """The functions of the template that app.py makes: one per event source, and one for all routes together."""
     found = set()
     for node in ast.parse(app).body:
         if isinstance(node, ast.FunctionDef):
             for decorator in node.decorator_list:
                 call = decorator.func if isinstance(decorator, ast.Call) else decorator
                 if isinstance(call, ast.Attribute) and isinstance(call.value, ast.Name) and call.value.id == "app":
-                    found.add(node.name)
+                    found.add(WEBHOOK if call.attr == "route" else node.name)
     return found
+
+
+def routes_ask_whom_they_say(built: Built) -> Iterator[str]:
+    """API Gateway asks IAM on the paths below /iam/, and on no other: those are signed, or open to all."""
+    for api in built.of_type("AWS::Serverless::Api").values():
+        for path, methods in api["DefinitionBody"]["paths"].items():
+            for method, operation in methods.items():
+                asks = bool(operation.get("security"))
+                if method != "options" and asks != path.startswith("/iam/"):
+                    yield f"{method} {path}: {'asks' if asks else 'does not ask'} IAM"
 
 
 def functions_match_app(built: Built) -> Iterator[str]:
@@ -694,6 +704,7 @@ CHECKS: Mapping[str, Callable[[Built], Iterator[str]]] = {
     "no wildcard without a reason": wildcards_have_reasons,
     "only retrain_claimed starts pipelines, only promotion_claimed changes what is served": effects_have_one_owner,
     "the webhook writes nothing but ground truth": webhook_writes_labels_only,
+    "IAM is asked below /iam/ and nowhere else": routes_ask_whom_they_say,
     "the functions' zip is the repository's code": code_is_whole,
     "packages have the pinned versions": packages_are_pinned,
     "numpy and msgspec are in the layer, every shared object for the architecture": native_code_fits,

@@ -125,6 +125,9 @@ def parameters(stage: str) -> Mapping[str, Value]:
             **_text("SSM parameter, or secretsmanager: and a secret, with the label webhook's keys; empty: none.", ""),
             "AllowedPattern": f"|/plumbline/{stage}/.+|secretsmanager:plumbline/{stage}/.+",
         },
+        "WebhookIam": _text(
+            "Whether callers whom IAM lets in may post labels without a signature.", "no", allowed=["yes", "no"]
+        ),
         "MetricsNamespace": _text("CloudWatch namespace of the monitors' metrics.", "Plumbline"),
         "OutgoingAllowances": _text("host:port, … that alerts may reach though they are not public https.", ""),
         "LogLevel": _text("What the functions log.", "INFO", allowed=list(_LEVELS)),
@@ -185,6 +188,7 @@ def _parameter_groups() -> Value:
             "SecurityGroupIds",
             "OutgoingAllowances",
             "WebhookKeys",
+            "WebhookIam",
         ),
         "Operation": (
             "OperatorEmail",
@@ -247,6 +251,7 @@ def _environment() -> Value:
         "PLUMBLINE_TOPIC_ARN": ref("AlertsTopic"),
         "PLUMBLINE_MODEL_ROLE_ARN": ref("ModelRoleArn"),
         "PLUMBLINE_WEBHOOK_KEYS": ref("WebhookKeys"),
+        "PLUMBLINE_WEBHOOK_IAM": ref("WebhookIam"),
         "PLUMBLINE_METRICS_NAMESPACE": ref("MetricsNamespace"),
         "PLUMBLINE_OUTGOING_ALLOWANCES": ref("OutgoingAllowances"),
         "PLUMBLINE_LOG_LEVEL": ref("LogLevel"),

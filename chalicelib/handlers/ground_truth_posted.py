@@ -1,12 +1,11 @@
-"""POST /ground-truth/{endpoint}: signed labels become one canonical object in SageMaker's ground-truth layout.
+"""POST /ground-truth/{endpoint}: posted labels become one canonical object in SageMaker's ground-truth layout.
 
 Knows the two forms of an entry and every answer that a caller can get; refuses to know HTTP's machinery (app.py), what
 a label means to a monitor, and which windows it touches (ground_truth_landed, which the object itself sets off).
 All or nothing: one bad entry and nothing is stored. Answers name places and expectations, never what was sent.
 
-Entry forms: {"groundTruthData": {"data": "1", "encoding": "CSV"}, "eventMetadata": {"eventId": "…"}, "eventVersion":
-"0"} (model-monitor formats, section 3) and {"id": "…", "label": 1, "labelTime": "…", "inferenceTime": "…"}, whose times
-are optional. Errors are problem documents (RFC 9457).
+Who posts is known by a signature (Standard Webhooks), or on the other path by IAM, which API Gateway asks before it
+calls. The forms of entries and answers are the types of chalicelib/openapi.py; errors are problem documents (RFC 9457).
 """
 
 from __future__ import annotations
@@ -25,25 +24,26 @@ import msgspec
 from chalicelib import keys
 from chalicelib.errors import MisconfiguredError, NotFoundError
 from chalicelib.facts.deliveries import Receipt, receive
+from chalicelib.openapi import (
+    CONTENT_TYPES,
+    ENDPOINT_NAME,
+    JSON_TYPE,
+    LINE_TYPES,
+    MAX_BODY_BYTES,
+    PROBLEM_TYPE,
+    TITLES,
+    Accepted,
+    Entry,
+    Fault,
+    Problem,
+)
 from chalicelib.records.capture import plausible
-from chalicelib.records.ground_truth import Label, write_ground_truth
-from chalicelib.webhooks import SignatureError, Verified, verify
+from chalicelib.records.ground_truth import MOST_RECORDS, Label, write_ground_truth
+from chalicelib.webhooks import SignatureError, Verified, read_id, verify
 from chalicelib.wiring import Services
 
-MAX_BODY_BYTES = 1024 * 1024
-
-_LINES = ("application/jsonlines", "application/x-ndjson")
-_TYPES = ("application/json", *_LINES)
+_ENDPOINT = re.compile(ENDPOINT_NAME)
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
-_TITLES = {
-    400: "Bad Request",
-    401: "Unauthorized",
-    404: "Not Found",
-    409: "Conflict",
-    413: "Content Too Large",
-    415: "Unsupported Media Type",
-    422: "Unprocessable Content",
-}
 
 # (bucket, key prefix, problem type) of every monitor that takes ground truth for an endpoint.
 Places = Callable[[str], Sequence[tuple[str, str, str]]]
@@ -51,20 +51,24 @@ Answer = tuple[int, dict[str, Any], dict[str, str]]
 
 
 class PostedRequest(msgspec.Struct, frozen=True):
-    """The request as it came: `body` is byte for byte what was signed."""
+    """The request as it came: `body` is byte for byte what was signed.
+
+    `caller`: None on the signed path; on the other one the ARN of whoever IAM let in, "" where IAM was not asked.
+    """
 
     endpoint: str
     headers: Mapping[str, str]
     body: bytes
     content_type: str
+    caller: str | None = None
 
 
 class _Refusal(Exception):
     """Carries an answer other than 202 to `handle`; nothing was stored."""
 
-    def __init__(self, status: int, detail: str, **members: Any) -> None:
+    def __init__(self, status: int, detail: str, errors: Sequence[Fault] = ()) -> None:
         super().__init__(detail)
-        self.status, self.detail, self.members = status, detail, members
+        self.status, self.detail, self.errors = status, detail, list(errors)
 
 
 class _BadEntry(Exception):
@@ -84,7 +88,7 @@ def handle(request: PostedRequest, services: Services, ground_truth_places: Plac
     """
     try:
         now = services.now()
-        verified = _verified(request, services, now)
+        verified = _verified(request, services, now) if request.caller is None else _let_in(request, services, now)
         places = _places(request.endpoint, ground_truth_places)
         labels = _read(request, places)
         # The digest leaves out the time that we add, or each attempt would seem to say something else.
@@ -97,16 +101,16 @@ def handle(request: PostedRequest, services: Services, ground_truth_places: Plac
         if first.digest != digest:
             raise _Refusal(409, "this webhook-id was used before with another body; a new message needs a new id")
         _store(first, labels, services)
-        return 202, _accepted(first, verified.webhook_id), {"Content-Type": "application/json"}
+        return 202, _accepted(first, verified.webhook_id), {"Content-Type": JSON_TYPE}
     except _Refusal as refusal:
-        problem = {
-            "type": "about:blank",
-            "title": _TITLES[refusal.status],
-            "status": refusal.status,
-            "detail": refusal.detail,
-            **refusal.members,
-        }
-        return refusal.status, problem, {"Content-Type": "application/problem+json"}
+        problem = Problem(
+            type="about:blank",
+            title=TITLES[refusal.status],
+            status=refusal.status,
+            detail=refusal.detail,
+            errors=refusal.errors,
+        )
+        return refusal.status, msgspec.to_builtins(problem), {"Content-Type": PROBLEM_TYPE}
 
 
 def _verified(request: PostedRequest, services: Services, now: datetime) -> Verified:
@@ -123,10 +127,23 @@ def _verified(request: PostedRequest, services: Services, now: datetime) -> Veri
         raise _Refusal(401, error.reason) from None
 
 
+def _let_in(request: PostedRequest, services: Services, now: datetime) -> Verified:
+    """What takes the signature's place where IAM decides: the id is the header's, the time is now."""
+    if not services.settings.webhook_iam:
+        raise _Refusal(404, "this deployment takes no labels by IAM; post signed ones to /ground-truth/{endpoint}")
+    if not request.caller:
+        raise _Refusal(401, "IAM was not asked who calls: this path must be called through API Gateway")
+    try:
+        return Verified(read_id(request.headers), int(now.timestamp()))
+    except SignatureError as error:
+        raise _Refusal(400, error.reason) from None
+
+
 def _places(endpoint: str, ground_truth_places: Places) -> dict[tuple[str, str], set[str]]:
     """Each distinct (bucket, prefix), in order, with the problem types of the monitors that read it."""
     places: dict[tuple[str, str], set[str]] = {}
-    for bucket, prefix, problem_type in ground_truth_places(endpoint):
+    # A name that no endpoint can have is not looked for: it may be longer than a key of the table.
+    for bucket, prefix, problem_type in ground_truth_places(endpoint) if _ENDPOINT.fullmatch(endpoint) else ():
         places.setdefault((bucket, prefix.strip("/")), set()).add(problem_type)
     if not places:
         raise _Refusal(404, "no monitor takes ground truth for an endpoint of this name")
@@ -143,9 +160,9 @@ def _store(receipt: Receipt, labels: Sequence[Label], services: Services) -> Non
 
 
 def _accepted(receipt: Receipt, webhook_id: str) -> dict[str, Any]:
-    answer: dict[str, Any] = {"stored": receipt.stored, "object": receipt.objects[0][1], "webhookId": webhook_id}
-    if len(receipt.objects) > 1:
-        answer["objects"] = [keys.s3_uri(bucket, key) for bucket, key in receipt.objects]
+    several = len(receipt.objects) > 1
+    objects = [keys.s3_uri(bucket, key) for bucket, key in receipt.objects] if several else []
+    answer: dict[str, Any] = msgspec.to_builtins(Accepted(receipt.stored, receipt.objects[0][1], webhook_id, objects))
     return answer
 
 
@@ -159,8 +176,30 @@ def _read(request: PostedRequest, places: Mapping[tuple[str, str], set[str]]) ->
             f"the body has {len(request.body)} bytes, the limit is {MAX_BODY_BYTES}; "
             f"send it in parts, or write JSON Lines to {place}",
         )
-    binary = any("BinaryClassification" in problem_types for problem_types in places.values())
     unit, entries = _entries(request)
+    labels, faults, count = checked(entries, takes_numbers_only(places.values()))
+    if not count:
+        raise _Refusal(422, "the body holds no entry; expected at least one")
+    if faults:
+        # By fault and not by entry: thousands of entries of one mistake stay a short answer that names them all.
+        errors = [Fault(field, expected, **{unit: at}) for (field, expected), at in sorted(faults.items())]
+        bad_count = len({position for at in faults.values() for position in at})
+        raise _Refusal(422, f"{bad_count} of {count} entries are wrong, so none was stored", errors)
+    return labels
+
+
+def takes_numbers_only(problem_types: Iterable[Iterable[str]]) -> bool:
+    """Whether labels must be 0, 1 or booleans: the strictest of the monitors that read a place decides."""
+    return any("BinaryClassification" in each for each in problem_types)
+
+
+def checked(
+    entries: Iterable[tuple[int, Any]], binary: bool
+) -> tuple[list[Label], dict[tuple[str, str], list[int]], int]:
+    """Entries of either form, each with its position, as labels; `binary`: each is 0, 1 or a boolean.
+
+    Returns the labels, (field, what was expected) -> the positions at which that is wrong, and how many entries came.
+    """
     labels: list[Label] = []
     faults: dict[tuple[str, str], list[int]] = {}
     count = 0
@@ -171,23 +210,16 @@ def _read(request: PostedRequest, places: Mapping[tuple[str, str], set[str]]) ->
         except _BadEntry as bad:
             for fault in bad.faults:
                 faults.setdefault(fault, []).append(position)
-    if not count:
-        raise _Refusal(422, "the body holds no entry; expected at least one")
-    if faults:
-        # By fault and not by entry: thousands of entries of one mistake stay a short answer that names them all.
-        errors = [{"field": f, "expected": expected, unit: at} for (f, expected), at in sorted(faults.items())]
-        bad_count = len({position for at in faults.values() for position in at})
-        raise _Refusal(422, f"{bad_count} of {count} entries are wrong, so none was stored", errors=errors)
-    return labels
+    return labels, faults, count
 
 
 def _entries(request: PostedRequest) -> tuple[str, Iterable[tuple[int, Any]]]:
     """The entries with their positions, and what a position is: "indexes" from 0, or "lines" from 1."""
     media_type, _, parameters = request.content_type.partition(";")
     charset = re.search(r"charset\s*=\s*\"?([^\s\";]+)", parameters, re.IGNORECASE)
-    if media_type.strip().lower() not in _TYPES or (charset and charset[1].lower() not in ("utf-8", "us-ascii")):
-        raise _Refusal(415, f"expected the content type {', '.join(_TYPES)}, in UTF-8")
-    if media_type.strip().lower() in _LINES:
+    if media_type.strip().lower() not in CONTENT_TYPES or (charset and charset[1].lower() not in ("utf-8", "us-ascii")):
+        raise _Refusal(415, f"expected the content type {', '.join(CONTENT_TYPES)}, in UTF-8")
+    if media_type.strip().lower() in LINE_TYPES:
         lines = enumerate(request.body.split(b"\n"), start=1)
         return "lines", [(number, _decoded_line(line)) for number, line in lines if line.strip()]
     try:
@@ -219,7 +251,7 @@ def _label(entry: Any, binary: bool) -> Label:
 def _label_of_sagemaker(entry: dict[str, Any], binary: bool) -> Label:
     faults: list[tuple[str, str]] = []
     content, metadata = entry.get("groundTruthData"), entry.get("eventMetadata")
-    data, encoding, event_id, label_time, inference_time = "", "", "", None, None
+    data, encoding, event_id, label_time, inference_time, index = "", "", "", None, None, None
     if isinstance(content, dict):
         raw = content.get("data")
         encoding = content.get("encoding", "CSV")
@@ -238,22 +270,25 @@ def _label_of_sagemaker(entry: dict[str, Any], binary: bool) -> Label:
         label_time = _time(metadata.get("labelTime"), "eventMetadata.labelTime", faults)
         # SageMaker ignores this field, and real files hold templates in it.
         inference_time = _time(metadata.get("inferenceTime"), "", [])
+        index = _index(metadata.get("recordIndex"), "eventMetadata.recordIndex", faults)
     else:
         faults.append(("eventMetadata", "an object with eventId"))
     if faults:
         raise _BadEntry(faults)
-    return Label(event_id, data, encoding, label_time, inference_time)
+    return Label(event_id, data, encoding, label_time, inference_time, record_index=index)
 
 
 def _label_of_short(entry: dict[str, Any], binary: bool) -> Label:
     faults: list[tuple[str, str]] = []
-    known = ("id", "label", "labelTime", "inferenceTime")
-    if any(name not in known for name in entry):
-        faults.append(("", "no other fields than " + ", ".join(known)))
+    if any(name not in Entry.__struct_encode_fields__ for name in entry):
+        faults.append(("", "no other fields than " + ", ".join(Entry.__struct_encode_fields__)))
     event_id = _id(entry.get("id"), "id", faults)
     label = entry.get("label")
     label_time = _time(entry.get("labelTime"), "labelTime", faults)
     inference_time = _time(entry.get("inferenceTime"), "inferenceTime", faults)
+    index = _index(entry.get("recordIndex"), "recordIndex", faults)
+    if index is not None and isinstance(label, list):
+        faults.append(("label", "one value, for with recordIndex it is the label of one record"))
     values = label if isinstance(label, list) else [label]
     if not values or not all(_is_value(value, binary) for value in values):
         one = "0, 1, a boolean, or a text with one of them in it" if binary else "a number, a boolean or a text"
@@ -263,7 +298,7 @@ def _label_of_short(entry: dict[str, Any], binary: bool) -> Label:
     if isinstance(label, list):
         plain = [int(value) if isinstance(value, bool) else value for value in label]
         return Label(event_id, msgspec.json.encode(plain).decode(), "JSON", label_time, inference_time)
-    return Label(event_id, _text(label), "CSV", label_time, inference_time)
+    return Label(event_id, _text(label), "CSV", label_time, inference_time, record_index=index)
 
 
 def _text(value: Any) -> str:
@@ -317,6 +352,13 @@ def _id(value: Any, field: str, faults: list[tuple[str, str]]) -> str:
         return value
     faults.append((field, "a text: the inference id or the event id of the request"))
     return ""
+
+
+def _index(value: Any, field: str, faults: list[tuple[str, str]]) -> int | None:
+    if value is None or (type(value) is int and 0 <= value < MOST_RECORDS):
+        return value
+    faults.append((field, f"a whole number from 0 to {MOST_RECORDS - 1}: which record of the request it is"))
+    return None
 
 
 def _time(value: Any, field: str, faults: list[tuple[str, str]]) -> datetime | None:

@@ -2,6 +2,10 @@
 
 Knows the envelope, and which of several labels for one id counts; refuses to know what a label means (`table`) and
 which requests exist (`merge`).
+
+A label with a record index is for one record of its request. `resolve` joins those of a request, and the label of the
+whole request beside them, into one label whose document has the form RECORD_LABELS: so whatever carries a label
+(merged records, samples) carries its records' labels as text.
 """
 
 from __future__ import annotations
@@ -17,6 +21,12 @@ from chalicelib.records.capture import UNREADABLE, BadLine, BadLines, lines_of, 
 
 Conflict = Literal["latest", "first", "reject"]
 
+# {"recordLabels": {"0": "1", "2": "0"}, "others": "[1,1,1]"}: the texts of single records' labels by position, and the
+# label document of the whole request that holds for the others ("others" is absent where there is none).
+RECORD_LABELS = '{"recordLabels":'
+# A request of more records is refused by the readers of captures.
+MOST_RECORDS = 100_000
+
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -24,7 +34,8 @@ class Label(msgspec.Struct, frozen=True, gc=False):
     """The label of one request: one value, or one document with a value per record.
 
     `id` is an inference id or an event id, `data` the text as delivered, `label_time` when it became known,
-    `source` the object that it was read from (never compared).
+    `source` the object that it was read from (never compared). With a `record_index` (from 0) it is the label of that
+    record of the request alone.
     """
 
     id: str
@@ -33,6 +44,7 @@ class Label(msgspec.Struct, frozen=True, gc=False):
     label_time: datetime | None = None
     inference_time: datetime | None = None
     source: str = ""
+    record_index: int | None = None
 
     @property
     def digest(self) -> str:
@@ -78,6 +90,7 @@ class _Metadata(msgspec.Struct, gc=False, rename="camel"):
     label_time: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     # SageMaker ignores this field, and real files hold templates in it: anything may stand here.
     inference_time: Any = None
+    record_index: Annotated[int, msgspec.Meta(ge=0, lt=MOST_RECORDS)] | None = None
 
 
 class _Line(msgspec.Struct, gc=False, rename="camel"):
@@ -122,6 +135,7 @@ def read_label_lines(
                     arrived if known is None else plausible(known),
                     _time_or_none(metadata.inference_time),
                     where,
+                    metadata.record_index,
                 )
             )
         except UNREADABLE as error:
@@ -132,7 +146,7 @@ def read_label_lines(
 def write_ground_truth(labels: Iterable[Label]) -> bytes:
     """Write labels as canonical JSON Lines: the same set of labels gives the same bytes, a repeat adds nothing.
 
-    SageMaker's layout, plus `eventMetadata.labelTime` and `inferenceTime` when they are known.
+    SageMaker's layout, plus `eventMetadata.labelTime`, `inferenceTime` and `recordIndex` where there is one.
     """
     lines: set[bytes] = set()
     for label in labels:
@@ -141,6 +155,8 @@ def write_ground_truth(labels: Iterable[Label]) -> bytes:
             metadata["inferenceTime"] = label.inference_time.astimezone(UTC)
         if label.label_time is not None:
             metadata["labelTime"] = label.label_time.astimezone(UTC)
+        if label.record_index is not None:
+            metadata["recordIndex"] = label.record_index
         document = {
             "groundTruthData": {"data": label.data, "encoding": label.encoding},
             "eventMetadata": metadata,
@@ -155,29 +171,74 @@ def resolve(labels: Iterable[Label], conflict: Conflict = "latest") -> Resolved:
 
     The same value repeated is one label. Between different values: `latest` or `first` by label time (ties by
     digest), or `reject`, which leaves the id without a label. "1" and "1.0" are the same value.
+
+    Labels of single records are chosen per record and joined (`_joined` says how they meet a whole request's label).
     """
     by_id: dict[str, Label] = {}
-    several: dict[str, list[Label]] = {}
+    several: dict[str | tuple[str, int], list[Label]] = {}
+    by_record: dict[tuple[str, int], Label] = {}
     for label in labels:
-        if label.id in by_id:
+        if label.record_index is not None:
+            record = (label.id, label.record_index)
+            if record in by_record:
+                several.setdefault(record, [by_record[record]]).append(label)
+            else:
+                by_record[record] = label
+        elif label.id in by_id:
             several.setdefault(label.id, [by_id[label.id]]).append(label)
         else:
             by_id[label.id] = label
     repeated = conflicting = rejected = 0
     first_times: dict[str, datetime] = {}
-    for id, candidates in several.items():
+    for key, candidates in several.items():
+        chosen: dict[Any, Label] = by_record if isinstance(key, tuple) else by_id
         values = {value_of(label.data) for label in candidates}
         repeated += len(candidates) - len(values)
         if len(values) > 1:
             conflicting += 1
             if conflict == "reject":
                 rejected += 1
-                del by_id[id]
+                del chosen[key]
                 continue
-        by_id[id] = (min if conflict == "first" else max)(candidates, key=_precedence)
+        chosen[key] = (min if conflict == "first" else max)(candidates, key=_precedence)
         if times := [label.label_time for label in candidates if label.label_time]:
-            first_times[id] = min(times)
+            id = key[0] if isinstance(key, tuple) else key
+            first_times[id] = min([*times, *([first_times[id]] if id in first_times else [])])
+    if by_record:
+        both = _joined(by_id, by_record, conflict)
+        conflicting, rejected = conflicting + both, rejected + both
     return Resolved(by_id, repeated, conflicting, rejected, first_times)
+
+
+def _joined(by_id: dict[str, Label], by_record: dict[tuple[str, int], Label], conflict: Conflict) -> int:
+    """Put one label per request in `by_id`, made of its records' labels and of the whole request's label.
+
+    `latest`: a record's label counts where it is later than the whole request's, which counts for the other records;
+    `first`: where it is earlier. `reject`: a request that has both has no label; returns how many these are.
+    """
+    records: dict[str, dict[int, Label]] = {}
+    for (id, index), label in by_record.items():
+        records.setdefault(id, {})[index] = label
+    rejected = 0
+    for id, labels in records.items():
+        whole = by_id.get(id)
+        if whole is not None:
+            if conflict == "reject":
+                del by_id[id]
+                rejected += 1
+                continue
+            later = conflict == "latest"
+            at = _precedence(whole)
+            labels = {index: label for index, label in labels.items() if (_precedence(label) > at) == later}
+            if not labels:
+                continue
+        document: dict[str, Any] = {"recordLabels": {str(index): labels[index].data for index in sorted(labels)}}
+        if whole is not None:
+            document["others"] = whole.data
+        newest = max([*labels.values(), *([whole] if whole else [])], key=_precedence)
+        data = msgspec.json.encode(document).decode()
+        by_id[id] = msgspec.structs.replace(newest, data=data, encoding="JSON", record_index=None)
+    return rejected
 
 
 def _precedence(label: Label) -> tuple[datetime, str, str, datetime]:

@@ -188,6 +188,7 @@ class _LabelReader:
         self._numbers: dict[str, int] = {}
         self._parts: list[tuple[Words, Checks, Codes]] = []
         self._refused: set[str] = set()
+        self._in_parts: set[str] = set()  # ids that have a label for single records of their request
 
     def read(self, source: Source) -> None:
         bad = BadLines(source.name, "a ground-truth record")
@@ -204,6 +205,7 @@ class _LabelReader:
                 numbered = ((lines.first + index, lines.line(index)) for index in others)
                 labels = read_label_lines(numbered, source.name, source.arrived, bad, good)
                 good += len(labels)
+                self._in_parts.update(label.id for label in labels if label.record_index is not None)
                 if labels:
                     ids = ids_of([label.id for label in labels])
                     codes = np.array([self._number(label.data) for label in labels], dtype=np.int32)
@@ -219,6 +221,8 @@ class _LabelReader:
 
     def resolved(self, sources: Sequence[Source], conflict: Conflict) -> Labels:
         labels = self._labels
+        if self._in_parts:
+            self._join_parts(sources, conflict)
         labels.texts = list(self._numbers)
         keys, checks, codes = self._sorted()
         same = np.zeros(len(keys), dtype=np.bool_)
@@ -234,6 +238,19 @@ class _LabelReader:
         labels._index[:-1] = np.searchsorted(keys, edges)
         labels._index[-1] = len(keys)
         return labels
+
+    def _join_parts(self, sources: Sequence[Source], conflict: Conflict) -> None:
+        """Replace all labels of requests that have one for single records by what `resolve` makes of them."""
+        wanted = np.unique(ids_of(sorted(self._in_parts)).keys)
+        rest = [(keys, ~_among(keys, wanted), checks, codes) for keys, checks, codes in self._parts]
+        self._parts = [(keys[kept], checks[kept], codes[kept]) for keys, kept, checks, codes in rest]
+        read = [source for source in sources if source.name not in self._refused]
+        decided = resolve(_labels_of(read, wanted, self._block), conflict)
+        ids = ids_of(list(decided.by_id))
+        codes = np.array([self._number(label.data) for label in decided.by_id.values()], dtype=np.int32)
+        self._parts.append((ids.keys, ids.checks, codes))
+        labels = self._labels
+        labels.repeated, labels.conflicting, labels.rejected = decided.repeated, decided.conflicting, decided.rejected
 
     def _sorted(self) -> tuple[Words, Checks, Codes]:
         if not self._parts:
@@ -259,17 +276,17 @@ class _LabelReader:
         pairs = np.unique(np.column_stack([groups, value[codes]])[same | np.append(same[1:], False)], axis=0)
         several, counts = np.unique(pairs[:, 0], return_counts=True)
         sizes = np.bincount(groups)
-        labels.repeated = int(sizes[several].sum() - counts.sum())
+        labels.repeated += int(sizes[several].sum() - counts.sum())
         firsts = np.flatnonzero(~same)
         different = firsts[several[counts > 1]]
-        labels.conflicting = len(different)
+        labels.conflicting += len(different)
         kept = np.ones(len(firsts), dtype=np.bool_)
         keys, checks, codes = keys[firsts], checks[firsts], codes[firsts]
-        if labels.conflicting:
+        if len(different):
             wanted = np.sort(keys[several[counts > 1]])
             read = [source for source in sources if source.name not in self._refused]
             decided = resolve(_labels_of(read, wanted, self._block), conflict)
-            labels.rejected = decided.rejected
+            labels.rejected += decided.rejected
             places = several[counts > 1]
             kept[places] = False
             ids = ids_of(list(decided.by_id))
@@ -324,6 +341,8 @@ def _said(line: bytes, source: Source) -> Said:
     if not labels:
         raise OverflowError(bad.named[0].reason)
     [label] = labels
+    if label.record_index is not None:
+        raise OverflowError("a label for a single record")  # such lines are read one by one
     return (label.id, label.data, label.label_time, label.inference_time), (label.encoding, label.source)
 
 

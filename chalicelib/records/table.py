@@ -11,7 +11,7 @@ import io
 from bisect import insort
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import jmespath
 import msgspec
@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from chalicelib.records.attributes import Attributes, ProblemType
 from chalicelib.records.capture import CapturedRequest
-from chalicelib.records.ground_truth import Label
+from chalicelib.records.ground_truth import RECORD_LABELS, Label
 from chalicelib.records.payload import ANSWER, Content, PayloadError, Row, columns_of, content_of, rows_in
 from chalicelib.records.preprocess import PreprocessError, Preprocessor, records_of
 from chalicelib.records.values import NAN, binary_class, class_name, class_order, number_of, text_of
@@ -495,6 +495,11 @@ class _OutputReader:
         return [_search(attribute, row) if isinstance(row, dict) else None for row in rows]
 
 
+class _RecordLabels(msgspec.Struct, rename="camel"):
+    record_labels: dict[Annotated[int, msgspec.Meta(ge=0)], str]
+    others: str | None = None
+
+
 class _LabelReader:
     """The labels, by position, that one label document holds. The same short text is read once."""
 
@@ -505,6 +510,8 @@ class _LabelReader:
 
     def read(self, data: str, ids: list[str], problems: _Problems) -> list[float]:
         """One label per id; nan, counted, where there is none to be had."""
+        if data.startswith(RECORD_LABELS):
+            return self._of_records(data, ids, problems)
         if data not in self._known:
             if len(self._known) > 1000:
                 self._known.clear()
@@ -519,6 +526,21 @@ class _LabelReader:
         for id, value in zip(ids, values, strict=True):
             if value != value:
                 problems.add(f"label is not {self._answers.expected}", id)
+        return values
+
+    def _of_records(self, data: str, ids: list[str], problems: _Problems) -> list[float]:
+        """Labels of single records (`ground_truth.resolve` joined them); a record without one is unlabelled."""
+        try:
+            document = msgspec.json.decode(data, type=_RecordLabels)
+        except (msgspec.DecodeError, UnicodeEncodeError):
+            problems.add("label is not readable", ids[0], len(ids))
+            return [NAN] * len(ids)
+        values = [NAN] * len(ids) if document.others is None else [*self.read(document.others, ids, problems)]
+        for index, text in document.record_labels.items():
+            if index >= len(ids):
+                problems.add(f"expected {len(ids)} records, got the label of another one", ids[0])
+                continue
+            values[index] = self.read(text, ids[index : index + 1], problems)[0]
         return values
 
     def _parse(self, data: str) -> list[float] | None:

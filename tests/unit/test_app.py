@@ -165,10 +165,13 @@ def test_every_source_has_its_function_and_every_function_its_source():
     assert all(isinstance(each, SQSEventConfig) for each in deployed.app.event_sources)
 
 
-def test_the_only_other_function_is_the_webhook():
-    assert set(deployed.app.handler_map) == {source.function for source in SOURCES} | {"ground_truth_posted"}
+def test_the_only_other_functions_are_the_webhooks():
+    routes = {"ground_truth_posted", "ground_truth_posted_by_iam", "openapi"}
+    assert set(deployed.app.handler_map) == {source.function for source in SOURCES} | routes
     assert {path: list(methods) for path, methods in deployed.app.routes.items()} == {
-        "/ground-truth/{endpoint}": ["POST"]
+        "/ground-truth/{endpoint}": ["POST"],
+        "/iam/ground-truth/{endpoint}": ["POST"],
+        "/openapi.json": ["GET"],
     }
 
 

@@ -43,6 +43,7 @@ def test_every_variable() -> None:
             "PLUMBLINE_METRICS_NAMESPACE": "Models/Plumbline",
             "PLUMBLINE_OUTGOING_ALLOWANCES": "127.0.0.1:8123, [::1]:80 ,hooks.internal:443,",
             "PLUMBLINE_LOG_LEVEL": "debug",
+            "PLUMBLINE_WEBHOOK_IAM": "yes",
         }
     )
     assert (read.region, read.stage, read.log_level) == ("us-gov-west-1", "prod-2", "DEBUG")
@@ -82,6 +83,7 @@ def test_a_missing_one_is_named(variable: str, empty: bool) -> None:
         ("PLUMBLINE_OUTGOING_ALLOWANCES", "http://127.0.0.1:8123"),
         ("PLUMBLINE_OUTGOING_ALLOWANCES", "ok:80,host:65536"),
         ("PLUMBLINE_LOG_LEVEL", "LOUD"),
+        ("PLUMBLINE_WEBHOOK_IAM", "true"),
         ("AWS_REGION", "Ireland"),
     ],
 )
@@ -92,7 +94,7 @@ def test_a_wrong_one_is_named_with_what_it_holds(variable: str, value: str) -> N
 
 
 def test_an_empty_optional_one_is_not_set() -> None:
-    optional = ("STAGE", "WEBHOOK_KEYS", "METRICS_NAMESPACE", "OUTGOING_ALLOWANCES", "LOG_LEVEL")
+    optional = ("STAGE", "WEBHOOK_KEYS", "METRICS_NAMESPACE", "OUTGOING_ALLOWANCES", "LOG_LEVEL", "WEBHOOK_IAM")
     assert from_environment(REQUIRED | {f"PLUMBLINE_{name}": "" for name in optional}) == from_environment(REQUIRED)
 
 

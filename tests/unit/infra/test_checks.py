@@ -38,6 +38,11 @@ def statements(resources: dict[str, Any], role: str) -> list[Any]:
     return found
 
 
+def route(resources: dict[str, Any], path: str) -> dict[str, Any]:
+    found: dict[str, Any] = properties(resources, "RestAPI")["DefinitionBody"]["paths"][path]["post"]
+    return found
+
+
 def renamed(resources: dict[str, Any]) -> None:
     """What Chalice and a merge make of a handler that somebody renamed."""
     resources["CaptureArrived"] = {**resources["CaptureLanded"]}
@@ -62,6 +67,12 @@ FAULTS: dict[tuple[Any, str], Spoil] = {
     (checks.functions_match_app, "a renamed handler"): renamed,
     (checks.functions_match_app, "a function is missing"): lambda all: all.pop("RetrainClaimed"),
     (checks.functions_match_app, "a handler twice"): lambda all: all.update(Again=all["WindowDue"]),
+    (checks.routes_ask_whom_they_say, "IAM is not asked"): lambda all: route(all, "/iam/ground-truth/{endpoint}").pop(
+        "security"
+    ),
+    (checks.routes_ask_whom_they_say, "a signed path asks IAM"): lambda all: route(
+        all, "/ground-truth/{endpoint}"
+    ).update(security=[{"sigv4": []}]),
     (checks.queues_are_references, "a queue by its name"): lambda all: event(all, "WindowDue").update(
         Queue={"Fn::Sub": "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:plumbline-dev-windows"}
     ),

@@ -283,3 +283,29 @@ def test_events_are_new_once():
     again = events.add(np.concatenate([keys[20_000:40_000], keys[35_000:45_000]]))
     assert again.tolist() == [False] * 10_000 + [True] * 10_000 + [False] * 5_000 + [True] * 5_000
     assert Counter(events.add(keys).tolist()) == {False: 45_000, True: 5_000}
+
+
+def record_label(id, data, index=None):
+    metadata = {"eventId": id, **({} if index is None else {"recordIndex": index})}
+    return json.dumps({"groundTruthData": {"data": data, "encoding": "CSV"}, "eventMetadata": metadata})
+
+
+@pytest.mark.parametrize("conflict", ["latest", "first", "reject"])
+def test_labels_of_single_records_are_joined_as_resolve_does(conflict):
+    lines = [record_label(f"r{n}", str(n % 2)) for n in range(20)]
+    lines += [record_label("r3", "0", 1), record_label("r3", "1", 2), record_label("r5", "1", 0)]
+    lines += [record_label("new", "1", 0), record_label("new", "0", 1), record_label("new", "1", 1)]
+    lines += [record_label("r7", "1"), record_label("r8", "1")]
+    files = [source("l0", lines[::2]), source("l1", lines[1::2])]
+    found = read_labels(files, conflict)
+    labels = [each for file in files for each in read_ground_truth(body_of(file), file.name, file.arrived).labels]
+    expected = resolve(labels, conflict)
+    ids = sorted({label.id for label in labels})
+    assert {id: label.data for id, label in found.by_id(ids).items()} == {
+        id: label.data for id, label in expected.by_id.items()
+    }
+    assert (found.repeated, found.conflicting, found.rejected) == (
+        expected.repeated,
+        expected.conflicting,
+        expected.rejected,
+    )

@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from chalicelib.errors import MisconfiguredError
-from chalicelib.handlers.ground_truth_posted import MAX_BODY_BYTES, Answer, PostedRequest, handle
+from chalicelib.handlers.ground_truth_posted import Answer, PostedRequest, handle
+from chalicelib.openapi import MAX_BODY_BYTES
 from chalicelib.records.ground_truth import Label, read_ground_truth
 from chalicelib.webhooks import signed_headers
 from tests.fakes import SETTINGS, MemoryServices, memory_services
@@ -49,11 +50,14 @@ class World:
         endpoint: str = "churn",
         content_type: str = "application/json",
         services: Any = None,
+        caller: str | None = None,
         **changes: str,
     ) -> Answer:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = signed_headers([SECRET], webhook_id, self.clock(), raw) | changes
-        request = PostedRequest(endpoint, headers, raw, content_type)
+        if caller is not None:
+            headers = {"webhook-id": webhook_id} | changes
+        request = PostedRequest(endpoint, headers, raw, content_type, caller)
         return handle(request, services or self.services, lambda name: self.places.get(name, []))
 
     def labels(self, bucket: str = "labels") -> list[Label]:
@@ -169,6 +173,54 @@ def test_json_with_its_charset(world: World):
     assert world.post({"id": "ä", "label": 1}, content_type="application/json; charset=UTF-8")[0] == 202
 
 
+@pytest.mark.parametrize("form", ["short", "sagemaker"])
+def test_the_label_of_one_record(world: World, form: str):
+    if form == "short":
+        entries = [{"id": "r", "label": 1, "recordIndex": 2}, {"id": "r", "label": 0, "recordIndex": 0}]
+    else:
+        entries = [sagemaker("r", "1", recordIndex=2), sagemaker("r", "0", recordIndex=0)]
+    assert world.post(entries)[1]["stored"] == 2
+    assert sorted((label.record_index, label.data) for label in world.labels()) == [(0, "0"), (2, "1")]
+
+
+# IAM in the signature's place -----------------------------------------------------------------------------------------
+
+CALLER = "arn:aws:sts::123456789012:assumed-role/labels/batch"
+OPEN = msgspec.structs.replace(SETTINGS, webhook_iam=True)
+
+
+def by_iam(caller: str = CALLER, settings: Any = OPEN, **named: Any) -> tuple[World, Answer]:
+    world = World()
+    world.services = memory_services(world.clock, settings)
+    return world, world.post({"id": "r", "label": 1}, caller=caller, **named)
+
+
+def test_whom_iam_lets_in_needs_no_signature_and_no_key():
+    world, (status, body, _) = by_iam(settings=msgspec.structs.replace(OPEN, webhook_key_parameter=""))
+    assert (status, body["webhookId"]) == (202, "msg_1")
+    assert world.labels() == [Label("r", "1", "CSV", START)]
+
+
+def test_a_repeat_by_iam_stores_once():
+    world, first = by_iam()
+    world.clock.time += timedelta(hours=2)
+    assert world.post({"id": "r", "label": 1}, caller=CALLER) == first
+    assert len(world.keys()) == 1
+    problem(world.post({"id": "r", "label": 0}, caller=CALLER), 409)
+
+
+def test_by_iam_only_where_the_deployment_says_so_and_iam_was_asked():
+    for status, named in (
+        (404, {"settings": SETTINGS}),
+        (401, {"caller": ""}),
+        (400, {"webhook-id": ""}),
+        (400, {"webhook-id": "two words"}),
+    ):
+        world, answer = by_iam(**named)
+        problem(answer, status)
+        assert world.nothing_stored()
+
+
 # What is refused -----------------------------------------------------------------------------------------------------
 
 
@@ -251,6 +303,12 @@ BAD_ENTRIES = [
     ({"id": "r", "label": [1, "cat"]}, "label"),
     ({"id": "r", "label": [[1]]}, "label"),
     ({"id": "r", "label": 1, "lable_time": "2026-01-01T00:00:00Z"}, ""),
+    ({"id": "r", "label": 1, "recordIndex": -1}, "recordIndex"),
+    ({"id": "r", "label": 1, "recordIndex": 100_000}, "recordIndex"),
+    ({"id": "r", "label": 1, "recordIndex": True}, "recordIndex"),
+    ({"id": "r", "label": 1, "recordIndex": 1.0}, "recordIndex"),
+    ({"id": "r", "label": [1], "recordIndex": 0}, "label"),
+    (sagemaker("r", "1", recordIndex="0"), "eventMetadata.recordIndex"),
     ({"id": "r", "label": 1, "labelTime": "yesterday"}, "labelTime"),
     ({"id": "r", "label": 1, "labelTime": "2026-01-01T00:00:00"}, "labelTime"),
     ({"id": "r", "label": 1, "labelTime": 1700000000}, "labelTime"),
