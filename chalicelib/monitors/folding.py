@@ -125,7 +125,9 @@ class CaptureFold:
     def result(self) -> tuple[Folded, Subject | None]:
         """What was read and measured; None for a subject: there was no request."""
         if self._rows:
-            self._folded.measured += self._rows.state
+            # The measurement takes the memory of what it is made of.
+            self._events = Events()
+            self._folded.measured += self._rows.finish()
             self._rows = None
         return self._folded, self._subject if self._folded.requests else None
 
@@ -270,15 +272,15 @@ class _PlainRows:
         self._initials = np.zeros(256, dtype=np.bool_)
         self._initials[[name.encode()[0] for name in self._features]] = True
 
-    @property
-    def state(self) -> Measurement:
+    def finish(self) -> Measurement:
+        """What was counted; nothing is left then."""
         return Measurement(
             rows=self._count,
             whole=self._count,
             answered=self._answered,
             labelled=self._labelled,
             profile=self._profile.state,
-            tally=self._tally.state,
+            tally=self._tally.finish(),
         )
 
     def add(self, lines: Lines, match: Match) -> Places:

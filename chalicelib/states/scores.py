@@ -10,6 +10,7 @@ same bytes; `area_error` says by how much the area may be off. Refuses to know t
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 
 import msgspec
@@ -75,7 +76,7 @@ class Tally(msgspec.Struct, frozen=True, array_like=True):
         fold = TallyFold()
         fold.add_state(self)
         fold.add_state(other)
-        return fold.state
+        return fold.finish()
 
     @property
     def scores(self) -> Floats:
@@ -140,13 +141,16 @@ def tally(scores: Floats, predictions: Floats, labels: Floats) -> Tally:
     """The tally of columns of shape (n,): scores in any unit, predictions and labels 0 or 1; nan rows are left out."""
     fold = TallyFold()
     fold.add(scores, predictions, labels)
-    return fold.state
+    return fold.finish()
 
 
 class TallyFold:
     """Folds rows and tallies into one tally, in place: 16 bytes for each score that a cell has."""
 
     def __init__(self) -> None:
+        self._empty()
+
+    def _empty(self) -> None:
         # For each of the four cells, 2 * served class + label: distinct scores, ascending, and their counts.
         self._scores: list[Floats] = [np.zeros(0)] * 4
         self._counts: list[Counts] = [np.zeros(0, dtype=np.int64)] * 4
@@ -174,14 +178,23 @@ class TallyFold:
             self._put(cell, state.scores[known], cells[known, cell])
         self._drop(max(self._dropped_bits, state.dropped_bits))
 
-    @property
-    def state(self) -> Tally:
+    def finish(self) -> Tally:
+        """The tally; the fold is empty then, because its memory is needed for it."""
         self._settle()
         distinct = self._distinct()
-        cells = np.zeros((len(distinct), 4), dtype="<i8")
-        for cell in range(4):
-            cells[np.searchsorted(distinct, self._scores[cell]), cell] = self._counts[cell]
-        return Tally(distinct.astype("<f8").tobytes(), cells.tobytes(), self._dropped_bits)
+        # Part by part: the cells of a million scores are 32 MB, and would be there twice.
+        packed = io.BytesIO()
+        for start in range(0, len(distinct), _PENDING):
+            some = distinct[start : start + _PENDING]
+            cells = np.zeros((len(some), 4), dtype="<i8")
+            for cell in range(4):
+                first, last = np.searchsorted(self._scores[cell], [some[0], np.nextafter(some[-1], np.inf)])
+                places = np.searchsorted(some, self._scores[cell][first:last])
+                cells[places, cell] = self._counts[cell][first:last]
+            packed.write(cells.tobytes())
+        dropped_bits = self._dropped_bits
+        self._empty()
+        return Tally(distinct.astype("<f8").tobytes(), packed.getvalue(), dropped_bits)
 
     def _settle(self) -> None:
         if not self._waiting:
