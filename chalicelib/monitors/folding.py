@@ -9,6 +9,7 @@ Memory is a block's and, for each event, the 8 bytes that tell whether it came b
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -17,16 +18,19 @@ import numpy as np
 
 from chalicelib.errors import UnreadableError
 from chalicelib.monitors.measurement import Measurement, Subject, measure
-from chalicelib.records.capture import BadLines, CapturedRequest, read_capture_lines
+from chalicelib.records.capture import BadLines, CapturedRequest, Payload, read_capture_lines
 from chalicelib.records.cells import (
     COMMA,
+    LINE_END,
     LONGEST,
     MINUS,
+    PAD,
     Bytes,
     Cells,
     Flags,
     Floats,
     Places,
+    buffer_of,
     endings,
     fields,
     hashes,
@@ -35,13 +39,14 @@ from chalicelib.records.cells import (
     numbers,
     text_at,
 )
-from chalicelib.records.envelopes import BLOCK, LONGEST_LINE, Lines, Match, Matcher, Said, TooLong, blocks_of
+from chalicelib.records.envelopes import BLOCK, LONGEST_LINE, Lines, Match, Matcher, Said, Span, TooLong, blocks_of
 from chalicelib.records.ground_truth import Label
 from chalicelib.records.joins import NONE, Events, Ids, Labels, Source, ids_at, ids_of
+from chalicelib.records.payload import PayloadError, content_of
 from chalicelib.records.preprocess import Preprocessor
 from chalicelib.records.segment import BadInput
 from chalicelib.records.table import Table, is_about, to_table
-from chalicelib.records.values import NAN, binary_class, number_of
+from chalicelib.records.values import NAN, binary_class, number_of, text_of
 from chalicelib.states.columns import ProfileFold
 from chalicelib.states.scores import TallyFold
 
@@ -51,6 +56,10 @@ ROWS = 9_216
 _EVENT, _INFERENCE, _TIME, _ASKED, _ANSWERED = range(5)
 _NO_BYTES = np.zeros(0, dtype=np.uint8)
 _BLANK, _BRACKET, _BRACE = b" [{"
+_SCALARS = {str, int, float, bool, type(None)}
+# Quotes and what no plain row holds: control characters.
+_NOT_PLAIN = {'"', *map(chr, [*range(10), *range(11, 32), 127])}
+_NO_LABEL = set('"[{\n\r')
 
 
 class Folded(msgspec.Struct):
@@ -180,6 +189,9 @@ class CaptureFold:
                 assert self._rows is not None
                 left = self._rows.add(lines, _part(match, slice(start, start + step)))
                 slow += read_capture_lines(((0, lines.line(index)) for index in left.tolist()), bad)
+        if slow and self._settled(slow) and (self._rows or _fits(self._settled(slow))):
+            self._rows = self._rows or _PlainRows(self._settled(slow), self._labels)
+            slow = self._rows.add_requests(slow) if self._rows.fits else slow
         self._measure(slow)
         return sum(len(match.rows) for match in plain) + len(requests)
 
@@ -264,10 +276,10 @@ class _PlainRows:
         self.fits = _fits(subject) and NONE not in (self._score, self._class)
         self._profile = ProfileFold((*self._outputs, *self._features), len(self._features))
         self._tally = TallyFold()
-        self._answered = self._labelled = self._count = 0
+        self._labelled = self._count = 0
         self._hints = [1] * len(self._features)
         self._answer_hints: list[int] = []
-        self._classes: dict[int, float] = {}
+        self._classes: dict[int, list[float]] = {}
         self._names = hashes_of(self._features)
         self._initials = np.zeros(256, dtype=np.bool_)
         self._initials[[name.encode()[0] for name in self._features]] = True
@@ -277,43 +289,131 @@ class _PlainRows:
         return Measurement(
             rows=self._count,
             whole=self._count,
-            answered=self._answered,
+            answered=self._count,
             labelled=self._labelled,
             profile=self._profile.state,
             tally=self._tally.finish(),
         )
 
     def add(self, lines: Lines, match: Match) -> Places:
-        """Count what can be counted here; the indices of the lines that cannot."""
+        """Count requests of one row; the indices of the lines that cannot be counted here."""
         if not len(match.rows):
             return match.rows
-        buffer = lines.buffer
-        begins, lengths = match.spans[_ASKED]
-        columns, fine = fields(buffer, begins, begins + lengths, len(self._features), self._hints)
-        fine &= (lengths > 0) & ~self._may_be_header(buffer, columns[0]) & ~_may_be_json(buffer, begins)
-        answers, answered = self._answer(buffer, *match.spans[_ANSWERED])
-        fine &= answered
+        known, labels = self._truths(_join_ids(match, lines.buffer))
+        fine = np.isfinite(labels) | ~known
+        return match.rows[~self._count_rows(lines.buffer, match.spans[_ASKED], match.spans[_ANSWERED], labels, fine)]
+
+    def add_requests(self, requests: Sequence[CapturedRequest]) -> list[CapturedRequest]:
+        """Count decoded requests whose rows are plain once they are decoded; those that are not."""
+        left: list[CapturedRequest] = []
+        some: list[CapturedRequest] = []
+        asked: list[str] = []
+        answered: list[str] = []
+        for request in requests:
+            question = self._rows_text(request.input, len(self._features))
+            reply = self._rows_text(request.output, 0) if question and not request.is_batch else ""
+            if question and reply and question.count("\n") == reply.count("\n"):
+                some.append(request)
+                asked.append(question)
+                answered.append(reply)
+            else:
+                left.append(request)
+        if not some:
+            return left
+        buffer = buffer_of([b"\n".join(text.encode() for text in (*asked, *answered)), b"\n"])
+        ends = np.flatnonzero(buffer == LINE_END)
+        starts = np.empty_like(ends)
+        starts[0], starts[1:] = PAD, ends[:-1] + 1
+        counts = np.array([text.count("\n") + 1 for text in asked])
+        rows = int(counts.sum())
+        spans = (starts[:rows], ends[:rows] - starts[:rows]), (starts[rows:], ends[rows:] - starts[rows:])
+        firsts = np.cumsum(counts) - counts
+        codes = self._labels.find(ids_of([request.join_id for request in some])).tolist()
+        labels = np.full(rows, NAN)
+        readable = np.ones(len(some), dtype=np.bool_)
+        for index, (code, first, count) in enumerate(zip(codes, firsts.tolist(), counts.tolist(), strict=True)):
+            if code != NONE:
+                values = self._labels_of(code)
+                readable[index] = len(values) == count and NAN not in values
+                labels[first : first + count] = values if readable[index] else NAN
+        # A request is counted as a whole or not at all.
+        fine = np.repeat(readable, counts)
+        whole = np.logical_and.reduceat(self._read_rows(buffer, *spans, labels, fine)[-1], firsts)
+        self._count_rows(buffer, *spans, labels, np.repeat(whole, counts))
+        return [*left, *(request for request, is_fine in zip(some, whole.tolist(), strict=True) if not is_fine)]
+
+    def _rows_text(self, payload: Payload | None, width: int) -> str:
+        """A payload's rows as plain CSV, one in each line; "" where they are not plain, or not `width` (0: any)."""
+        if payload is None:
+            return ""
+        encoding, text = payload.encoding.upper(), payload.data
+        if encoding not in ("CSV", "BASE64"):
+            return self._json_rows(payload, width)
+        if encoding == "BASE64":
+            if "json" in (payload.content_type or "").lower():
+                return ""
+            try:
+                text = b64decode(text, validate=True).decode("ascii")
+            except ValueError:
+                return ""
+        text = text.removesuffix("\n")
+        if not text.isascii() or "\n\n" in text or not text or text[0] in "\n{[" or set(text) & _NOT_PLAIN:
+            return ""
+        return text
+
+    def _json_rows(self, payload: Payload, width: int) -> str:
+        attributes = self._attributes
+        positions = (attributes.probability_attribute, attributes.inference_attribute)
+        if attributes.features_attribute is not None or not all(each is None or each.isdecimal() for each in positions):
+            return ""
+        try:
+            content = content_of(payload)
+        except PayloadError:
+            return ""
+        if content.noted or content.documents is None:
+            return ""
+        lines = []
+        for row in content.rows:
+            if not isinstance(row, list) or (width and len(row) != width) or not set(map(type, row)) <= _SCALARS:
+                return ""
+            texts = [text_of(value) for value in row]
+            line = ",".join(texts)
+            if not line or not line.isascii() or line.count(",") != len(row) - 1 or set(line) & _NOT_PLAIN:
+                return ""
+            lines.append(line)
+        return "" if any("\n" in line for line in lines) else "\n".join(lines)
+
+    def _read_rows(
+        self, buffer: Bytes, asked: Span, answered: Span, labels: Floats, fine: Flags
+    ) -> tuple[list[Cells], list[Cells], Floats, Floats, Flags]:
+        """Columns, answers, scores and served classes of rows, and which of those that are `fine` can be counted."""
+        begins, lengths = asked
+        columns, regular = fields(buffer, begins, begins + lengths, len(self._features), self._hints)
+        answers, usual = self._answer(buffer, *answered)
+        fine = fine & regular & usual & (lengths > 0)
+        fine &= ~self._may_be_header(buffer, columns[0]) & ~_may_be_json(buffer, begins)
         scores = served = np.full(len(fine), NAN)
         if self._score is not None:
             scores = _values(buffer, answers[self._score], fine, number_of)
+            fine &= ~np.isnan(scores)
         if self._class is not None:
             served = _values(buffer, answers[self._class], fine, binary_class)
         else:
             served = np.where(scores > self._attributes.probability_threshold, 1.0, 0.0)
-        known, labels = self._truths(_join_ids(match, buffer))
-        fine &= ~np.isnan(served) & (np.isfinite(labels) | ~known)
-        if self._score is not None:
-            fine &= ~np.isnan(scores)
+        fine &= ~np.isnan(served)
+        return columns, answers, scores, served, fine
+
+    def _count_rows(self, buffer: Bytes, asked: Span, answered: Span, labels: Floats, fine: Flags) -> Flags:
+        """Count rows (labels nan: none); which of those that are `fine` could be."""
+        columns, answers, scores, served, fine = self._read_rows(buffer, asked, answered, labels, fine)
         if not fine.all():
             columns, answers = [each.of(fine) for each in columns], [each.of(fine) for each in answers]
-            scores, served, labels, known = scores[fine], served[fine], labels[fine], known[fine]
-        outputs = len(self._outputs)
-        self._profile.add(buffer, [*answers[:outputs], *columns])
+            scores, served, labels = scores[fine], served[fine], labels[fine]
+        self._profile.add(buffer, [*answers[: len(self._outputs)], *columns])
         self._tally.add(served if self._score is None else scores, served, labels)
         self._count += len(served)
-        self._answered += len(served)
-        self._labelled += int(np.count_nonzero(known))
-        return match.rows[~fine]
+        self._labelled += int(np.count_nonzero(np.isfinite(labels)))
+        return fine
 
     def _answer(self, buffer: Bytes, begins: Places, lengths: Places) -> tuple[list[Cells], Flags]:
         """The fields of the answers, as many as are needed, and which answers have as many as usual."""
@@ -334,16 +434,23 @@ class _PlainRows:
         return possible
 
     def _truths(self, ids: Ids) -> tuple[Flags, Floats]:
-        """Whether there is a label for each id, and which class it names (nan: none, or not a plain one)."""
+        """Whether there is a label for each id of one row, and which class it names (nan: none, or not plainly)."""
         codes = self._labels.find(ids)
         known = codes != NONE
         labels = np.full(len(codes), NAN)
         for code in np.unique(codes[known]).tolist() if known.any() else ():
-            if code not in self._classes:
-                text = self._labels.texts[code]
-                self._classes[code] = NAN if set(text) & set('",[{\n\r') else binary_class(text)
-            labels[codes == code] = self._classes[code]
+            values = self._labels_of(code)
+            labels[codes == code] = values[0] if len(values) == 1 else NAN
         return known, labels
+
+    def _labels_of(self, code: int) -> list[float]:
+        """The classes that a label's text names, one for each row; nan for what is not plainly one."""
+        if code not in self._classes:
+            text = self._labels.texts[code].strip()
+            plain = bool(text) and not set(text) & _NO_LABEL and text.isascii()
+            values = [binary_class(field) for field in text.split(",")] if plain else [NAN]
+            self._classes[code] = [NAN if value != value else value for value in values]
+        return self._classes[code]
 
 
 def _said(line: bytes) -> Said:
