@@ -42,7 +42,7 @@ from chalicelib.records.cells import (
 )
 from chalicelib.records.envelopes import BLOCK, LONGEST_LINE, Lines, Match, Matcher, Said, Span, TooLong, blocks_of
 from chalicelib.records.ground_truth import Label
-from chalicelib.records.joins import NONE, Events, Ids, Labels, Source, ids_at, ids_of
+from chalicelib.records.joins import NONE, Events, Ids, Labels, Source, ids_at, ids_of, keys_at
 from chalicelib.records.payload import PayloadError, content_of
 from chalicelib.records.preprocess import Preprocessor
 from chalicelib.records.segment import BadInput
@@ -221,13 +221,13 @@ class CaptureFold:
         ours = self._settled(requests).attributes if requests else self._subject.attributes if self._subject else None
         times = [np.array([one.inference_time.timestamp() for one in requests], dtype=np.float64)]
         about = [np.array([ours is not None and is_about(one, ours) for one in requests], dtype=np.bool_)]
-        keys = [ids_of([one.event_id for one in requests]).keys]
+        keys = [hashes_of([one.event_id for one in requests])]
         order = [places]
         for match in plain:
             times.append(_times(match, buffer))
             request, _ = match.envelope.said[1]
             about.append(np.full(len(match.rows), ours is not None and is_about(request, ours)))
-            keys.append(ids_at(buffer, *match.spans[_EVENT]).keys)
+            keys.append(keys_at(buffer, *match.spans[_EVENT]))
             order.append(match.rows)
         all_times, all_keys = np.concatenate(times), np.concatenate(keys)
         inside = (all_times >= since) & (all_times < until)
