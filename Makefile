@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine that has Python 3.11 or newer and make: `make demo` and `make test`.
-.PHONY: setup demo test check schemas simulate mutations kill pipeline pipeline-check sdk-check package package-check bench-cold-start bench-labels deploy package-test fuzz openapi-fuzz clean
+.PHONY: setup demo test check schemas simulate mutations kill pipeline pipeline-check sdk-check package package-check bench bench-guard bench-cold-start deploy package-test fuzz clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -89,6 +89,12 @@ package-test: .venv-package/done  ## the tests of the checks, with the SAM trans
 
 package-check: setup build/package/$(STAGE)-$(HERE)/manifest.json  ## the demo, shortened, on what was packaged; policies against calls
 	$(BIN)/python -m local.packaged --stage "$(STAGE)" --arch $(HERE)
+
+bench: setup  ## a window of RECORDS=… (1,000,000) captures to its verdict, against `orjson.loads` of the same bytes; LARGE=1: ten times as many too
+	$(BIN)/python -m bench.speed --records $(or $(RECORDS),1000000) --rounds $(or $(ROUNDS),3) $(if $(LARGE),--large)
+
+bench-guard: setup  ## the same with fewer records; fails above 4.5 times
+	$(BIN)/python -m bench.speed --guard
 
 bench-cold-start: setup build/package/$(STAGE)-$(HERE)/manifest.json  ## cold starts of the packaged functions against `import boto3`
 	$(BIN)/python -m bench.cold_start --stage "$(STAGE)" --arch $(HERE)

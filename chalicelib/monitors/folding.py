@@ -12,6 +12,7 @@ from __future__ import annotations
 from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -41,7 +42,7 @@ from chalicelib.records.cells import (
 )
 from chalicelib.records.envelopes import BLOCK, LONGEST_LINE, Lines, Match, Matcher, Said, Span, TooLong, blocks_of
 from chalicelib.records.ground_truth import Label
-from chalicelib.records.joins import NONE, Events, Ids, Labels, Source, ids_at, ids_of
+from chalicelib.records.joins import NONE, Events, Ids, Labels, Source, ids_at, ids_of, keys_at
 from chalicelib.records.payload import PayloadError, content_of
 from chalicelib.records.preprocess import Preprocessor
 from chalicelib.records.segment import BadInput
@@ -52,13 +53,14 @@ from chalicelib.states.scores import TallyFold
 
 # Rows that are worked on together: their columns stay in the processor's cache.
 ROWS = 9_216
+# Decoded requests that are counted together.
+WAITING = 4096
 
 _EVENT, _INFERENCE, _TIME, _ASKED, _ANSWERED = range(5)
 _NO_BYTES = np.zeros(0, dtype=np.uint8)
 _BLANK, _BRACKET, _BRACE = b" [{"
-_SCALARS = {str, int, float, bool, type(None)}
-# Quotes and what no plain row holds: control characters.
-_NOT_PLAIN = {'"', *map(chr, [*range(10), *range(11, 32), 127])}
+# `text_of` for what a plain row may hold.
+_TEXTS: dict[type, Callable[[Any], str]] = {str: str, float: repr, int: str, bool: text_of, type(None): text_of}
 _NO_LABEL = set('"[{\n\r')
 
 
@@ -128,11 +130,13 @@ class CaptureFold:
         self._subject: Subject | None = None
         self._rows: _PlainRows | None = None
         self._events = Events()
+        self._waiting: list[CapturedRequest] = []
         self._folded = Folded(bad=[])
         self._matcher = Matcher(_said, _ASKED)
 
     def result(self) -> tuple[Folded, Subject | None]:
         """What was read and measured; None for a subject: there was no request."""
+        self._count_waiting()
         if self._rows:
             # The measurement takes the memory of what it is made of.
             self._events = Events()
@@ -189,10 +193,9 @@ class CaptureFold:
                 assert self._rows is not None
                 left = self._rows.add(lines, _part(match, slice(start, start + step)))
                 slow += read_capture_lines(((0, lines.line(index)) for index in left.tolist()), bad)
-        if slow and self._settled(slow) and (self._rows or _fits(self._settled(slow))):
-            self._rows = self._rows or _PlainRows(self._settled(slow), self._labels)
-            slow = self._rows.add_requests(slow) if self._rows.fits else slow
-        self._measure(slow)
+        self._waiting += slow
+        if len(self._waiting) >= WAITING:
+            self._count_waiting()
         return sum(len(match.rows) for match in plain) + len(requests)
 
     def _plain_rows(self, match: Match, lines: Lines) -> _PlainRows:
@@ -218,13 +221,13 @@ class CaptureFold:
         ours = self._settled(requests).attributes if requests else self._subject.attributes if self._subject else None
         times = [np.array([one.inference_time.timestamp() for one in requests], dtype=np.float64)]
         about = [np.array([ours is not None and is_about(one, ours) for one in requests], dtype=np.bool_)]
-        keys = [ids_of([one.event_id for one in requests]).keys]
+        keys = [hashes_of([one.event_id for one in requests])]
         order = [places]
         for match in plain:
             times.append(_times(match, buffer))
             request, _ = match.envelope.said[1]
             about.append(np.full(len(match.rows), ours is not None and is_about(request, ours)))
-            keys.append(ids_at(buffer, *match.spans[_EVENT]).keys)
+            keys.append(keys_at(buffer, *match.spans[_EVENT]))
             order.append(match.rows)
         all_times, all_keys = np.concatenate(times), np.concatenate(keys)
         inside = (all_times >= since) & (all_times < until)
@@ -253,6 +256,17 @@ class CaptureFold:
             matches.append(match if own.all() else _part(match, own))
         return matches, [one for one, is_fresh in zip(requests, chosen.tolist(), strict=False) if is_fresh]
 
+    def _count_waiting(self) -> None:
+        """Count the requests that were decoded; they wait for each other, because a step costs the same for few."""
+        requests, self._waiting = self._waiting, []
+        if not requests:
+            return
+        if self._rows is None:
+            self._rows = _PlainRows(self._settled(requests), self._labels)
+        if self._preprocess is None and self._rows.fits:
+            requests = self._rows.add_requests(requests)
+        self._measure(requests)
+
     def _measure(self, requests: list[CapturedRequest], own: Mapping[str, Label] | None = None) -> None:
         if not requests:
             return
@@ -262,6 +276,16 @@ class CaptureFold:
         if self._watch:
             self._watch(table)
         self._folded.measured += measure(table, subject)
+
+
+class _Read(NamedTuple):
+    """Rows as they were read; `fine`: those that can be counted."""
+
+    columns: list[Cells]
+    answers: list[Cells]
+    scores: Floats
+    served: Floats
+    fine: Flags
 
 
 class _PlainRows:
@@ -301,7 +325,9 @@ class _PlainRows:
             return match.rows
         known, labels = self._truths(_join_ids(match, lines.buffer))
         fine = np.isfinite(labels) | ~known
-        return match.rows[~self._count_rows(lines.buffer, match.spans[_ASKED], match.spans[_ANSWERED], labels, fine)]
+        read = self._read_rows(lines.buffer, match.spans[_ASKED], match.spans[_ANSWERED], fine)
+        self._count_rows(lines.buffer, read, labels)
+        return match.rows[~read.fine]
 
     def add_requests(self, requests: Sequence[CapturedRequest]) -> list[CapturedRequest]:
         """Count decoded requests whose rows are plain once they are decoded; those that are not."""
@@ -338,8 +364,11 @@ class _PlainRows:
                 labels[first : first + count] = values if readable[index] else NAN
         # A request is counted as a whole or not at all.
         fine = np.repeat(readable, counts)
-        whole = np.logical_and.reduceat(self._read_rows(buffer, *spans, labels, fine)[-1], firsts)
-        self._count_rows(buffer, *spans, labels, np.repeat(whole, counts))
+        control = np.flatnonzero((buffer[PAD:-PAD] < _BLANK) & (buffer[PAD:-PAD] != LINE_END)) + PAD
+        fine[np.searchsorted(ends, control) % rows] = False
+        read = self._read_rows(buffer, *spans, fine)
+        whole = np.logical_and.reduceat(read.fine, firsts)
+        self._count_rows(buffer, read._replace(fine=np.repeat(whole, counts)), labels)
         return [*left, *(request for request, is_fine in zip(some, whole.tolist(), strict=True) if not is_fine)]
 
     def _rows_text(self, payload: Payload | None, width: int) -> str:
@@ -357,7 +386,7 @@ class _PlainRows:
             except ValueError:
                 return ""
         text = text.removesuffix("\n")
-        if not text.isascii() or "\n\n" in text or not text or text[0] in "\n{[" or set(text) & _NOT_PLAIN:
+        if not text.isascii() or "\n\n" in text or not text or text[0] in "\n{[" or '"' in text:
             return ""
         return text
 
@@ -374,19 +403,19 @@ class _PlainRows:
             return ""
         lines = []
         for row in content.rows:
-            if not isinstance(row, list) or (width and len(row) != width) or not set(map(type, row)) <= _SCALARS:
+            if not isinstance(row, list) or (width and len(row) != width):
                 return ""
-            texts = [text_of(value) for value in row]
-            line = ",".join(texts)
-            if not line or not line.isascii() or line.count(",") != len(row) - 1 or set(line) & _NOT_PLAIN:
+            try:
+                line = ",".join([_TEXTS[type(value)](value) for value in row])
+            except KeyError:
+                return ""
+            if not line or not line.isascii() or line.count(",") != len(row) - 1 or '"' in line or "\n" in line:
                 return ""
             lines.append(line)
-        return "" if any("\n" in line for line in lines) else "\n".join(lines)
+        return "\n".join(lines)
 
-    def _read_rows(
-        self, buffer: Bytes, asked: Span, answered: Span, labels: Floats, fine: Flags
-    ) -> tuple[list[Cells], list[Cells], Floats, Floats, Flags]:
-        """Columns, answers, scores and served classes of rows, and which of those that are `fine` can be counted."""
+    def _read_rows(self, buffer: Bytes, asked: Span, answered: Span, fine: Flags) -> _Read:
+        """What rows say, and which of those that are `fine` can be counted."""
         begins, lengths = asked
         columns, regular = fields(buffer, begins, begins + lengths, len(self._features), self._hints)
         answers, usual = self._answer(buffer, *answered)
@@ -401,11 +430,11 @@ class _PlainRows:
         else:
             served = np.where(scores > self._attributes.probability_threshold, 1.0, 0.0)
         fine &= ~np.isnan(served)
-        return columns, answers, scores, served, fine
+        return _Read(columns, answers, scores, served, fine)
 
-    def _count_rows(self, buffer: Bytes, asked: Span, answered: Span, labels: Floats, fine: Flags) -> Flags:
-        """Count rows (labels nan: none); which of those that are `fine` could be."""
-        columns, answers, scores, served, fine = self._read_rows(buffer, asked, answered, labels, fine)
+    def _count_rows(self, buffer: Bytes, read: _Read, labels: Floats) -> None:
+        """Count the rows that are fine (labels nan: none)."""
+        columns, answers, scores, served, fine = read
         if not fine.all():
             columns, answers = [each.of(fine) for each in columns], [each.of(fine) for each in answers]
             scores, served, labels = scores[fine], served[fine], labels[fine]
@@ -413,7 +442,6 @@ class _PlainRows:
         self._tally.add(served if self._score is None else scores, served, labels)
         self._count += len(served)
         self._labelled += int(np.count_nonzero(np.isfinite(labels)))
-        return fine
 
     def _answer(self, buffer: Bytes, begins: Places, lengths: Places) -> tuple[list[Cells], Flags]:
         """The fields of the answers, as many as are needed, and which answers have as many as usual."""

@@ -77,30 +77,31 @@ def text_at(buffer: Bytes, begin: int, length: int) -> str:
 
 def words_at(buffer: Bytes, places: Places, count: int) -> list[Words]:
     """`count` words from each place on, a byte at a lower place being the lower byte; one array of shape (n,) each."""
-    size = 8 * count
-    # A dtype of the wanted size and stride 1: numpy then copies each place's bytes in one move.
-    view = np.ndarray((len(buffer) - size + 1,), dtype=f"V{size}", buffer=buffer.data, strides=(1,))
-    found = view[places].view("<u8")
+    table = _table_at(buffer, places, count)
     if count == 1:
-        return [found]
-    table = found.reshape(-1, count)
+        return [table[:, 0]]
     return [np.ascontiguousarray(table[:, place]) for place in range(count)]
 
 
+def _table_at(buffer: Bytes, places: Places, count: int) -> Words:
+    size = 8 * count
+    # A dtype of the wanted size and stride 1: numpy then copies each place's bytes in one move.
+    view = np.ndarray((len(buffer) - size + 1,), dtype=f"V{size}", buffer=buffer.data, strides=(1,))
+    return np.asarray(view[places].view("<u8").reshape(-1, count), dtype=np.uint64)
+
+
 def equal_at(buffer: Bytes, places: Places, text: bytes) -> Flags:
-    """Whether `text` stands at each place."""
-    size = -(-len(text) // 8)
-    padded = text + bytes(8 * size - len(text))
-    same = np.ones(len(places), dtype=np.bool_)
-    for start in range(0, size, 16):
-        count = min(16, size - start)
-        wanted = np.frombuffer(padded, dtype="<u8", count=count, offset=8 * start)
-        mask = np.full(count, _ALL)
-        if start + count == size and len(text) % 8:
-            mask[-1] = (1 << 8 * (len(text) % 8)) - 1
-        for place, word in enumerate(words_at(buffer, places + 8 * start, count)):
-            same &= (word if mask[place] == _ALL else word & mask[place]) == wanted[place]
-    return same
+    """Whether `text` (at most `PAD` bytes) stands at each place."""
+    count = -(-len(text) // 8)
+    if not count:
+        return np.ones(len(places), dtype=np.bool_)
+    wanted = np.frombuffer(text + bytes(8 * count - len(text)), dtype="<u8")
+    found = _table_at(buffer, places, count)
+    if len(text) % 8:
+        found[:, -1] &= _U((1 << 8 * (len(text) % 8)) - 1)
+    equal = found == wanted
+    # Mostly all are, and that is seen at once.
+    return np.ones(len(places), dtype=np.bool_) if equal.all() else np.asarray(equal.all(axis=1), dtype=np.bool_)
 
 
 def lengths_until(buffer: Bytes, places: Places, byte: int, count: int) -> Places:

@@ -113,7 +113,7 @@ class _Room:
     def __init__(self, size: int) -> None:
         # glibc takes memory of up to the size of the largest piece that was ever given back from its own heap from then
         # on, and not page by page from the system: a third of the processor time of labels. Nothing is written to it.
-        np.empty(1 << 24, dtype=np.uint8)
+        np.empty(1 << 21, dtype=np.uint8)
         self._buffer = np.zeros(2 * PAD + size + (size >> 2), dtype=np.uint8)
         self._flags = np.zeros(_STRIP, dtype=np.bool_)
         self.held = 0

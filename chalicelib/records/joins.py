@@ -62,6 +62,11 @@ def ids_at(buffer: Bytes, begins: Places, lengths: Places) -> Ids:
     return Ids(hashes(words, lengths), _check(hashes(words, lengths, 1)))
 
 
+def keys_at(buffer: Bytes, begins: Places, lengths: Places) -> Words:
+    """Their 64-bit hashes alone, by which events are known."""
+    return hashes(endings(buffer, begins, lengths, max(1, -(-int(lengths.max(initial=0)) // 8))), lengths)
+
+
 def ids_of(texts: Sequence[str]) -> Ids:
     """The same of texts."""
     return Ids(hashes_of(texts), _check(hashes_of(texts, 1)))

@@ -1,0 +1,107 @@
+"""Fields, numbers and hashes of bytes, held to Python's own."""
+
+import re
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.records.cells import (
+    COMMA,
+    LONGEST,
+    MINUS,
+    PAD,
+    buffer_of,
+    endings,
+    fields,
+    hashes,
+    hashes_of,
+    last_words,
+    lengths_back,
+    lengths_until,
+    numbers,
+)
+
+PLAIN = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)")
+text = st.one_of(
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.integers(-(10**18), 10**18).map(str),
+    st.decimals(-(10**6), 10**6, places=12).map(str),
+    st.text(alphabet="0123456789.-+eE _/:xé", max_size=LONGEST // 2),
+)
+lists = st.lists(text, min_size=1, max_size=30)
+
+
+def laid_out(texts):
+    encoded = [each.encode() for each in texts]
+    lengths = np.array([len(each) for each in encoded])
+    buffer = buffer_of([each + b"," for each in encoded])
+    return buffer, PAD + np.cumsum(lengths + 1) - (lengths + 1), lengths
+
+
+def words_of(buffer, begins, lengths):
+    return endings(buffer, begins, lengths, max(1, -(-int(lengths.max()) // 8)))
+
+
+@given(lists)
+def test_plain_numbers_are_what_python_reads_and_nothing_else_is_one(texts):
+    buffer, begins, lengths = laid_out(texts)
+    found = numbers(words_of(buffer, begins, lengths), lengths, buffer[begins] == MINUS)
+    for each, value, pointed, plain in zip(texts, *found, strict=True):
+        if plain:
+            assert PLAIN.fullmatch(each)
+            assert (value, pointed) == (float(each), "." in each)
+        # What is left to Python is long, or halfway between two numbers.
+        elif PLAIN.fullmatch(each):
+            assert len(each) > 17
+
+
+@given(lists)
+def test_a_text_has_one_hash_wherever_it_stands(texts):
+    buffer, begins, lengths = laid_out(texts)
+    words = words_of(buffer, begins, lengths)
+    for lane in (0, 1):
+        assert hashes(words, lengths, lane).tolist() == hashes_of(texts, lane).tolist()
+        more = endings(buffer, begins, lengths, len(words) + 2)
+        assert hashes(more, lengths, lane).tolist() == hashes_of(texts, lane).tolist()
+        assert len(set(hashes_of(texts, lane).tolist())) == len(set(texts))
+
+
+def test_hashes_of_ids_that_look_alike_spread():
+    texts = [f"id-{number:09}" for number in range(100_000)] + [f"{number}" for number in range(100_000)]
+    found = hashes_of(texts)
+    assert len(np.unique(found)) == len(texts)
+    # Its highest and its lowest bits are as evenly used as chance would have it (a chi-squared of 255 + 6 deviations).
+    for bits in (found >> np.uint64(56), found & np.uint64(255)):
+        counts = np.bincount(bits.astype(np.int64), minlength=256)
+        assert ((counts - len(texts) / 256) ** 2).sum() / (len(texts) / 256) < 255 + 6 * (2 * 255) ** 0.5
+    assert hashes_of(["a" * 100, "a" * 101, "\ud800"]).tolist() != hashes_of(["a" * 101, "a" * 100, "?"]).tolist()
+
+
+@given(lists)
+def test_fields_end_where_the_next_comma_is(texts):
+    buffer, begins, lengths = laid_out(texts)
+    count = -(-int(lengths.max() + 1) // 8)
+    assert lengths_until(buffer, begins, COMMA, count).tolist() == lengths.tolist()
+    assert lengths_back(buffer, (begins + lengths)[1:], COMMA, count).tolist() == lengths.tolist()[1:]
+
+
+@given(st.lists(st.lists(st.text(alphabet="0a.é", max_size=40), min_size=1, max_size=4), min_size=1, max_size=20))
+def test_rows_are_split_into_fields(rows):
+    lines = [",".join(row).encode() for row in rows]
+    buffer = buffer_of([line + b"\n" for line in lines])
+    ends = np.flatnonzero(buffer == 10)
+    starts = np.concatenate([[PAD], ends[:-1] + 1])
+    for width in (1, 2, 3):
+        hints = [1] * width
+        for _ in range(3):
+            columns, fine = fields(buffer, starts, ends, width, hints)
+            assert fine.tolist() == [len(row) == width for row in rows]
+            columns = [cells.of(fine) for cells in columns]
+            kept = [row for row in rows if len(row) == width]
+            for place, cells in enumerate(columns):
+                pairs = zip(cells.begins.tolist(), cells.lengths.tolist(), strict=True)
+                assert [buffer[a : a + n].tobytes().decode() for a, n in pairs] == [row[place] for row in kept]
+                if kept and int(cells.lengths.max()) <= LONGEST:
+                    expected = words_of(buffer, cells.begins, cells.lengths)
+                    assert [word.tolist() for word in last_words(buffer, cells)] == [word.tolist() for word in expected]
