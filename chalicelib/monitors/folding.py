@@ -17,7 +17,7 @@ import numpy as np
 
 from chalicelib.errors import UnreadableError
 from chalicelib.monitors.measurement import Measurement, Subject, measure
-from chalicelib.records.capture import BadLines, CapturedRequest, Payload, read_capture_lines
+from chalicelib.records.capture import BadLines, CapturedRequest, read_capture_lines
 from chalicelib.records.cells import (
     COMMA,
     MINUS,
@@ -39,6 +39,7 @@ from chalicelib.records.table import Table, is_about, to_table
 from chalicelib.records.values import NAN, binary_class, number_of
 from chalicelib.states.columns import ProfileFold
 from chalicelib.states.scores import TallyFold
+from chalicelib.states.selection import BinarySelectionFold
 
 # Rows that are worked on together: their columns stay in the processor's cache.
 ROWS = 8192
@@ -248,6 +249,7 @@ class _PlainRows:
         self.fits = _fits(subject) and NONE not in (self._score, self._class)
         self._profile = ProfileFold((*self._outputs, *self._features), len(self._features))
         self._tally = TallyFold()
+        self._selection = BinarySelectionFold()
         self._answered = self._labelled = self._count = 0
         self._hints = [1] * len(self._features)
         self._answer_hints: list[int] = []
@@ -267,6 +269,7 @@ class _PlainRows:
             labelled=self._labelled,
             profile=self._profile.state,
             tally=self._tally.state,
+            selection=self._selection.state,
         )
 
     def add(self, lines: Lines, match: Match) -> Places:
@@ -296,7 +299,9 @@ class _PlainRows:
             scores, served, labels, known = scores[fine], served[fine], labels[fine], known[fine]
         outputs = len(self._outputs)
         self._profile.add(buffer, [*answers[:outputs], *columns], [*answer_sizes[:outputs], *sizes])
-        self._tally.add(served if self._score is None else scores, served, labels)
+        scored = served if self._score is None else scores
+        self._tally.add(scored, served, labels)
+        self._selection.add(scored, served, labels)
         self._count += len(served)
         self._answered += len(served)
         self._labelled += int(np.count_nonzero(known))
