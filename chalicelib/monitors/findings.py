@@ -59,7 +59,7 @@ class Labelled(msgspec.Struct, frozen=True, kw_only=True):
     """How many rows have a label, their share of the answered ones, whether that is enough, and what was lost.
 
     `loss` as `records.sample.loss_of` has it; `segments`: the same per model that answered; `ages`: how long the
-    labels took.
+    labels took, where their times are known.
     """
 
     rows: int
@@ -67,7 +67,7 @@ class Labelled(msgspec.Struct, frozen=True, kw_only=True):
     settled: bool
     loss: float | None
     segments: Sequence[Mapping[str, Any]]
-    ages: LabelAges = LabelAges()
+    ages: LabelAges | None = None
 
 
 def own_findings(
@@ -113,7 +113,7 @@ def own_findings(
         "served_loss": labelled.loss,
         "segments": list(labelled.segments),
     }
-    if monitor_type in ("ModelQuality", "ModelBias"):
+    if monitor_type in ("ModelQuality", "ModelBias") and labelled.ages is not None:
         document["label_ages"] = ages_findings(labelled.ages)
     if monitor_type == "ModelQuality" and measured.selection.rows:
         mae = measured.residuals.sizes.mean if measured.residuals.rows else None

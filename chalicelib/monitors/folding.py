@@ -50,6 +50,7 @@ from chalicelib.records.table import Table, is_about, to_table
 from chalicelib.records.values import NAN, binary_class, number_of, text_of
 from chalicelib.states.columns import ProfileFold
 from chalicelib.states.scores import TallyFold
+from chalicelib.states.selection import BinarySelectionFold
 
 # Rows that are worked on together: their columns stay in the processor's cache.
 ROWS = 9_216
@@ -300,6 +301,7 @@ class _PlainRows:
         self.fits = _fits(subject) and NONE not in (self._score, self._class)
         self._profile = ProfileFold((*self._outputs, *self._features), len(self._features))
         self._tally = TallyFold()
+        self._selection = BinarySelectionFold()
         self._labelled = self._count = 0
         self._hints = [1] * len(self._features)
         self._answer_hints: list[int] = []
@@ -317,6 +319,7 @@ class _PlainRows:
             labelled=self._labelled,
             profile=self._profile.state,
             tally=self._tally.finish(),
+            selection=self._selection.state,
         )
 
     def add(self, lines: Lines, match: Match) -> Places:
@@ -439,7 +442,9 @@ class _PlainRows:
             columns, answers = [each.of(fine) for each in columns], [each.of(fine) for each in answers]
             scores, served, labels = scores[fine], served[fine], labels[fine]
         self._profile.add(buffer, [*answers[: len(self._outputs)], *columns])
-        self._tally.add(served if self._score is None else scores, served, labels)
+        scored = served if self._score is None else scores
+        self._tally.add(scored, served, labels)
+        self._selection.add(scored, served, labels)
         self._count += len(served)
         self._labelled += int(np.count_nonzero(np.isfinite(labels)))
 

@@ -37,6 +37,8 @@ Counts = npt.NDArray[np.int64]
 # Numbers below 2 ** -_LEAST are in the bin of 0.
 _LEAST = 64
 _OUTCOMES = 1 << 16
+# Outcomes of a binary classifier.
+_CELLS = 5
 
 
 class Selection(msgspec.Struct, frozen=True, array_like=True):
@@ -137,15 +139,30 @@ def binary_selection(scores: Floats | None, predictions: Floats, labels: Floats)
     """Of columns of shape (n,): scores (None: there are none, the served class stands for them), served classes and
     labels 0, 1 or nan. Scores are probabilities: what lies outside 0 to 1 counts as 0 or 1; rows without one are left
     out."""
-    if scores is None:
-        scores = predictions
-    known = ~np.isnan(scores)
-    scores, predictions, labels = scores[known], predictions[known], labels[known]
-    bins = np.floor(np.clip(scores, 0.0, 1.0) * PROBABILITY_BINS).astype(np.int64)
-    labelled = np.isfinite(labels)
-    outcomes = np.zeros(len(bins), dtype=np.int64)
-    outcomes[labelled] = LABELLED + 2 * predictions[labelled].astype(np.int64) + labels[labelled].astype(np.int64)
-    return _selection("BinaryClassification", (), bins, outcomes)
+    fold = BinarySelectionFold()
+    fold.add(predictions if scores is None else scores, predictions, labels)
+    return fold.state
+
+
+class BinarySelectionFold:
+    """Counts rows of a binary classifier, block by block, into one selection."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(_CELLS * (PROBABILITY_BINS + 1), dtype=np.int64)
+
+    def add(self, scores: Floats, predictions: Floats, labels: Floats) -> None:
+        """Count rows of columns of shape (n,), as `binary_selection` has them."""
+        known = ~np.isnan(scores)
+        if not known.all():
+            scores, predictions, labels = scores[known], predictions[known], labels[known]
+        cells = np.floor(np.clip(scores, 0.0, 1.0) * PROBABILITY_BINS).astype(np.int64) * _CELLS
+        cells += np.where(np.isnan(labels), UNLABELLED, LABELLED + 2 * predictions + labels).astype(np.int64)
+        self._counts += np.bincount(cells, minlength=len(self._counts))
+
+    @property
+    def state(self) -> Selection:
+        cells = np.flatnonzero(self._counts)
+        return _selection("BinaryClassification", (), cells // _CELLS, cells % _CELLS, self._counts[cells])
 
 
 def class_selection(classes: Sequence[str], predictions: Floats, labels: Floats) -> Selection:

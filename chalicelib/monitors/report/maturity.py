@@ -19,16 +19,20 @@ Document = Mapping[str, Any]
 LISTED = 20
 
 
-def settledness(ages: Document, selection: Document | None, outlook: Document | None) -> Markup:
+def settledness(ages: Document | None, selection: Document | None, outlook: Document | None) -> Markup:
     """Where the labels stand, their ages, the revisions of the report, and metrics weighted by score."""
     parts: list[Markup] = []
     if outlook:
         parts.append(element("p", sentence(f"{_capital(outlook['told'])}. As of {_moment(outlook['as_of'])} UTC.")))
-    of = f"{count(ages['labelled_requests'])} of {plural(ages['requests'], 'request')}"
-    parts.append(element("p", f"{of} {'has' if ages['labelled_requests'] == 1 else 'have'} a label."))
+    if ages:
+        of = f"{count(ages['labelled_requests'])} of {plural(ages['requests'], 'request')}"
+        parts.append(element("p", f"{of} {'has' if ages['labelled_requests'] == 1 else 'have'} a label."))
+    elif selection:
+        of = f"{count(selection['labelled'])} of {plural(selection['labelled'] + selection['unlabelled'], 'row')}"
+        parts.append(element("p", f"{of} {'has' if selection['labelled'] == 1 else 'have'} a label."))
     if selection and selection["warning"]:
         parts.append(element("p", "▲ ", sentence(_capital(selection["warning"]) + "."), class_="flag"))
-    if ages["steps"]:
+    if ages and ages["steps"]:
         parts.append(_ages(ages))
     if selection and selection["metrics"] and selection["unlabelled"]:
         parts.append(_weighted(selection))

@@ -202,8 +202,8 @@ def _settledness(documents: Documents, kinds: Sequence[str]) -> Markup | None:
     """The part about labels, from the first report that needs them."""
     for kind in kinds:
         own = documents[kind]["evaluation.json"]
-        if "label_ages" in own:
-            return settledness(own["label_ages"], own.get("selection"), documents[kind].get("settledness.json"))
+        if "label_ages" in own or "selection" in own:
+            return settledness(own.get("label_ages"), own.get("selection"), documents[kind].get("settledness.json"))
     return None
 
 
