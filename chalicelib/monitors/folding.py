@@ -179,12 +179,7 @@ class CaptureFold:
                 others += match.rows.tolist()
         others.sort()
         good += sum(len(match.rows) for match in plain)
-        requests: list[CapturedRequest] = []
-        places: list[int] = []
-        for index in others:
-            for request in read_capture_lines([(lines.first + index, lines.line(index))], bad, good + len(requests)):
-                requests.append(request)
-                places.append(index)
+        requests, places = _decoded(lines, others, bad, good)
         fresh, slow = self._counted(lines.buffer, plain, requests, np.array(places, dtype=np.int64))
         for match in fresh:
             count = len(match.rows)
@@ -484,6 +479,21 @@ class _PlainRows:
             values = [binary_class(field) for field in text.split(",")] if plain else [NAN]
             self._classes[code] = [NAN if value != value else value for value in values]
         return self._classes[code]
+
+
+def _decoded(lines: Lines, indices: list[int], bad: BadLines, good: int) -> tuple[list[CapturedRequest], list[int]]:
+    """The requests in these lines, and the indices of their lines."""
+    numbered = [(lines.first + index, lines.line(index)) for index in indices]
+    requests = read_capture_lines(numbered, BadLines("", ""), 1 << 62)
+    if len(requests) == len(indices):
+        return requests, indices
+    # Some are no requests, and which ones is only known one by one.
+    requests, places = [], []
+    for index, line in zip(indices, numbered, strict=True):
+        for request in read_capture_lines([line], bad, good + len(requests)):
+            requests.append(request)
+            places.append(index)
+    return requests, places
 
 
 def _said(line: bytes) -> Said:

@@ -336,7 +336,8 @@ class Matcher:
         self._known.sort(key=lambda each: -fitted.get(id(each), 0))
         del self._known[2 * MOST :]
         others = np.sort(np.concatenate([left, np.flatnonzero(lines.odd)])).tolist()
-        others = [index for index in others if not lines.line(index).isspace()]
+        first = lines.buffer[lines.starts]
+        others = [index for index in others if first[index] > _SPACE or not lines.line(index).isspace()]
         return self._without_more_quotes(lines, matches, others)
 
     def _matched(self, envelope: Envelope, lines: Lines, left: Places, matches: list[Match]) -> Places:
