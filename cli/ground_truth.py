@@ -10,7 +10,6 @@ import argparse
 import csv
 import io
 import json
-import os
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -222,8 +221,8 @@ def _write_private(path: Path, text: str) -> None:
     """Only the owner may read it: it is payload."""
     try:
         path.unlink(missing_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
+        path.touch(0o600, exist_ok=False)
+        path.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
         raise MisconfiguredError("--out", str(path), f"a file to write to ({error.strerror})") from None
 
