@@ -84,6 +84,16 @@ def merge_key(output: str, endpoint: str, variant: str, monitor: str, hour: str)
     return join(output, "merge", endpoint, variant, hour, f"part-00000-{monitor}.c000.jsonl")
 
 
+def merge_prefix(output: str, endpoint: str, variant: str) -> str:
+    """The folder of SageMaker's merged records of a variant."""
+    return join(output, "merge", endpoint, variant) + "/"
+
+
+def report_prefix(output: str, endpoint: str, monitor: str, monitor_type: str) -> str:
+    """The folder of all reports of a monitor type."""
+    return join(output, endpoint, f"{monitor}-{SCHEDULE_SUFFIX[monitor_type]}") + "/"
+
+
 def definition_key(monitor: str, version: str) -> str:
     return f"plumbline/facts/{monitor}/definitions/{version}.json"
 
@@ -107,6 +117,11 @@ def ids_key(monitor: str, window: Window, digest: str) -> str:
     Named by its content, like the segment: a slower worker's fewer ids must not take the place of a newer one's.
     """
     return f"{ids_prefix(monitor)}{window.name}/{digest}.bin"
+
+
+def payload_prefix(monitor: str) -> str:
+    """Everything of a monitor that holds captured data or what could show it."""
+    return f"plumbline/payload/{monitor}/"
 
 
 def parse_ids_key(key: str) -> str:

@@ -221,8 +221,8 @@ def _write_private(path: Path, text: str) -> None:
     """Only the owner may read it: it is payload."""
     try:
         path.unlink(missing_ok=True)
-        path.touch(mode=0o600, exist_ok=False)
-        path.write_text(text, encoding="utf-8")
+        path.touch(0o600, exist_ok=False)
+        path.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
         raise MisconfiguredError("--out", str(path), f"a file to write to ({error.strerror})") from None
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from chalicelib import settings, wiring
 from chalicelib.errors import PlumblineError
 from chalicelib.records.window import parse_duration
-from cli import baseline, connect, diff, doctor, evaluate, ground_truth, pause, rebuild, redrive, remove, status
+from cli import baseline, connect, diff, doctor, evaluate, forget, ground_truth, pause, rebuild, redrive, remove, status
 from cli.account import DeniedError, UnansweredError, failure
 from cli.add import add_monitor, read_definition
 from cli.explain import explanation, find_in_folder, find_in_table
@@ -138,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     acts.add_argument("--delete", action="store_true", help="delete the letters named by --message for good")
     dead.add_argument("--json", action="store_true", help="the answer as one JSON object")
     dead.set_defaults(run=_redrive)
-    for command in (baseline, evaluate, doctor, connect, status, ground_truth, pause, remove, diff):
+    for command in (baseline, evaluate, doctor, connect, status, ground_truth, forget, pause, remove, diff):
         command.register(commands)
     return parser
 

@@ -15,11 +15,12 @@ from chalicelib import keys
 from chalicelib.definition import LABELLED_TYPES, Definition, split_s3_uri
 from chalicelib.errors import ConflictError, NotFoundError, UnreadableError
 from chalicelib.events import object_created_body
-from chalicelib.facts import champions, deployments, labels
+from chalicelib.facts import champions, deployments, forgotten, labels
 from chalicelib.handlers.landed_objects import too_large
 from chalicelib.monitors import baseline
 from chalicelib.monitors.baseline import read_analysis, read_constraints, read_model_constraints, read_statistics
 from chalicelib.monitors.evaluation import Baselines, Document, Span, Task
+from chalicelib.records.forgetting import Gone, without_records
 from chalicelib.records.ground_truth import Label, read_ground_truth, resolve
 from chalicelib.records.segment import (
     Inputs,
@@ -66,6 +67,7 @@ def gather(
     """
     bucket = services.settings.bucket
     write = services.objects.put if anew else services.objects.put_if_absent
+    gone = Gone(forgotten.fingerprints(services.ledger, definition.name))
     segment, kms_key_id = Segment(), None
     if known and not anew:
         key = keys.segment_key(definition.name, window, known)
@@ -78,7 +80,7 @@ def gather(
     if anew and anew.only:
         files = [file for file in files if file.key in anew.named.captures]
     kms_key_id = kms_key_id or found_key
-    grown = with_files(segment, files)
+    grown = without_records(with_files(segment, files), gone).segment
     requests = requests_of(grown, window, definition.attributes)
     ids = {request.join_id for request in requests.requests}
     if files and ids:
@@ -94,7 +96,7 @@ def gather(
         # New requests may be what the labels of objects read long ago were waiting for.
         read = set() if files else set(grown.label_sources)
         new_labels, sources = _new_labels(services, definition, window, read, ids, anew)
-        grown = with_labels(grown, new_labels, sources)
+        grown = with_labels(grown, [label for label in new_labels if not gone.holds(label.id)], sources)
     if anew and lost_inputs(anew.named, grown.inputs):
         raise ConflictError(f"{definition.name} {window.name}: inputs went away while they were gathered anew")
     if grown.digest != known or anew:
