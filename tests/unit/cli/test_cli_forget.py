@@ -12,7 +12,7 @@ from chalicelib import wiring
 from chalicelib.facts import due
 from chalicelib.records.capture import read_captures
 from chalicelib.records.forgetting import Gone, fingerprint, without_hashes, without_lines, without_names
-from chalicelib.records.segment import hash_ids, ids_among
+from chalicelib.records.segment import hash_ids
 from chalicelib.records.window import Window
 from cli.main import main
 from tests.unit.handlers.world import (
@@ -229,7 +229,7 @@ def test_lines_keep_their_numbers_and_unreadable_ones_stay() -> None:
 def test_hashes_of_others_stay() -> None:
     index = hash_ids(["a", "b", "c"]).tobytes()
     cut = without_hashes(index, ["b", "nobody"])
-    assert ids_among(["a", "b", "c"], cut, "") == {"a", "c"} and len(cut) == 16
+    assert cut == hash_ids(["a", "c"]).tobytes()
     assert without_hashes(b"damaged", ["b"]) == b"damaged"
 
 
