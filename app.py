@@ -93,6 +93,7 @@ def ground_truth_posted_by_iam(endpoint: str) -> Response:
 def openapi() -> Response:
     from chalicelib.openapi import document
 
+    metrics.add_metric(name="OpenapiReads", unit=MetricUnit.Count, value=1)
     return Response(body=document(), headers={"Content-Type": "application/json"})
 
 

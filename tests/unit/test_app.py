@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
+import msgspec
 import pytest
 from chalice.app import SQSEventConfig
 from chalice.test import Client, HTTPResponse
@@ -379,6 +380,41 @@ def test_a_bad_post_is_answered_by_a_problem_document(
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert problem["title"] and problem["detail"] and SECRET not in json.dumps(problem)
     assert services.objects.keys("labels") == ()
+
+
+def by_iam(identity: dict[str, Any], endpoint: str = "churn") -> tuple[int, dict[str, Any]]:
+    """What API Gateway hands over on the path that asks IAM, and the answer."""
+    path = "/iam/ground-truth/{endpoint}"
+    event = {
+        "requestContext": {"httpMethod": "POST", "resourcePath": path, "identity": identity, "path": path},
+        "headers": {"content-type": "application/json", "webhook-id": "msg_1"},
+        "pathParameters": {"endpoint": endpoint},
+        "multiValueQueryStringParameters": None,
+        "stageVariables": None,
+        "body": json.dumps({"id": "r", "label": 1}),
+        "isBase64Encoded": False,
+    }
+    answer = deployed.app(event, Context())
+    return answer["statusCode"], json.loads(answer["body"])
+
+
+def test_whom_iam_let_in_is_known_by_the_requests_identity(services: MemoryServices):
+    opened = msgspec.structs.replace(SETTINGS, webhook_iam=True)
+    wiring.use(dataclasses.replace(services, settings=opened))
+    status, body = by_iam({"userArn": "arn:aws:iam::123456789012:user/labels", "sourceIp": "127.0.0.1"})
+    assert (status, body["stored"]) == (202, 1)
+    assert services.objects.keys("labels") == (body["object"],)
+    assert by_iam({"sourceIp": "127.0.0.1"})[0] == by_iam({"userArn": None})[0] == 401
+    wiring.use(services)
+    assert by_iam({"userArn": "arn:aws:iam::123456789012:user/labels"})[0] == 404
+
+
+def test_the_openapi_document_needs_no_key_and_no_environment():
+    wiring.use(None)
+    with Client(deployed.app, project_dir=str(ROOT)) as client:
+        answer = client.http.get("/openapi.json")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
+    assert set(answer.json_body["paths"]) == set(deployed.app.routes)
 
 
 def test_a_webhook_id_is_for_one_body(services: MemoryServices):
