@@ -18,6 +18,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -37,6 +38,8 @@ from cli.progress import Progress
 BATCH_BYTES = MAX_BODY_BYTES // 2
 ATTEMPTS = 5
 TIMEOUT = 30.0
+# Labels are payload: they go out encrypted, or not out of this machine.
+_LOOPBACK = {("http", host) for host in ("127.0.0.1", "localhost", "::1")}
 # Bad lines that are named; the others are counted.
 SHOWN = 20
 
@@ -164,7 +167,10 @@ class Journal:
 
 def to_webhook(services: Services, url: str, endpoint: str, secrets: Sequence[str], pause: float) -> Send:
     """Post a part, signed; while the other side does not answer or is busy, again after `pause` seconds, then twice as
-    many, and so on. Raises PushError."""
+    many, and so on. Raises PushError, MisconfiguredError for an address that is none."""
+    parts = urlsplit(url)
+    if not parts.hostname or (parts.scheme != "https" and (parts.scheme, parts.hostname) not in _LOOPBACK):
+        raise MisconfiguredError("--url", url, "https://…, the address in the stack's output EndpointURL")
     target = f"{url.rstrip('/')}/ground-truth/{endpoint}"
 
     def send(digest: str, body: bytes) -> None:

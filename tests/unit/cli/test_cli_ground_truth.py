@@ -269,3 +269,10 @@ def test_a_refusal_ends_it_with_the_webhooks_words(
 def test_nobody_answers(world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     error = told(capsys, "push", str(labels_file(tmp_path)), MONITOR, "--url", "http://127.0.0.1:9", *PARTS, code=1)
     assert "after 5 attempts; say it again to go on" in error
+
+
+@pytest.mark.parametrize("url", ["http://hooks.example/api", "file:///etc/passwd", "hooks.example", "https://"])
+def test_labels_go_out_encrypted_or_not_at_all(
+    world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path, url: str
+) -> None:
+    assert "--url" in told(capsys, "push", str(labels_file(tmp_path)), MONITOR, "--url", url, *PARTS, code=2)
