@@ -99,8 +99,8 @@ bench-guard: setup  ## the same with fewer records; fails above 4.5 times
 bench-cold-start: setup build/package/$(STAGE)-$(HERE)/manifest.json  ## cold starts of the packaged functions against `import boto3`
 	$(BIN)/python -m bench.cold_start --stage "$(STAGE)" --arch $(HERE)
 
-bench-labels: setup  ## signed posts of ten labels for SECONDS=… (60), over fakes and over the stand-in; are all in a report?
-	$(BIN)/python -m bench.label_load --seconds $(or $(SECONDS),60)
+bench-labels: setup  ## signed posts of ten labels for SECONDS=… (60), at most MOST=… (400) a second, over fakes and over the stand-in; are all in a report?
+	$(BIN)/python -m bench.label_load --seconds $(or $(SECONDS),60) --most $(or $(MOST),400)
 
 build/package/$(STAGE)-$(HERE)/manifest.json: app.py requirements.txt constraints.txt $(shell find chalicelib infra -name '*.py')
 	@$(MAKE) package STAGE="$(STAGE)" ARCH=$(HERE)
