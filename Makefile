@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine that has Python 3.11 or newer and make: `make demo` and `make test`.
-.PHONY: setup demo test check schemas simulate mutations kill pipeline pipeline-check sdk-check package package-check bench bench-guard bench-cold-start deploy package-test fuzz clean
+.PHONY: setup demo test check schemas simulate mutations kill pipeline pipeline-check sdk-check package package-check bench bench-guard bench-cold-start bench-label-join deploy package-test fuzz clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -95,6 +95,9 @@ bench: setup  ## a window of RECORDS=… (1,000,000) captures to its verdict, ag
 
 bench-guard: setup  ## the same with fewer records; fails above 4.5 times
 	$(BIN)/python -m bench.speed --guard
+
+bench-label-join: setup  ## CPU, bytes and objects that a batch of labels costs against 1, 30 and 365 days of windows
+	$(BIN)/python -m bench.label_join
 
 bench-cold-start: setup build/package/$(STAGE)-$(HERE)/manifest.json  ## cold starts of the packaged functions against `import boto3`
 	$(BIN)/python -m bench.cold_start --stage "$(STAGE)" --arch $(HERE)

@@ -72,6 +72,20 @@ class ClaimMessage(msgspec.Struct, frozen=True):
     claim_id: str
 
 
+class LabelBatchMessage(msgspec.Struct, frozen=True):
+    """Our own message on the ground-truth queue: look up the labels of a monitor that wait."""
+
+    label_batch_of: str
+
+
+def label_batch(body: str) -> str | None:
+    """The monitor of a label batch's message; None for any other message."""
+    try:
+        return msgspec.json.decode(body, type=LabelBatchMessage).label_batch_of
+    except (ValueError, RecursionError):
+        return None
+
+
 def object_created(body: str) -> ObjectCreated:
     detail, time = _detail(body, "an S3 Object Created event")
     try:

@@ -129,6 +129,26 @@ def parse_ids_key(key: str) -> str:
     return key.split("/")[-2]
 
 
+def filters_prefix(monitor: str) -> str:
+    return f"plumbline/payload/{monitor}/filters/"
+
+
+def filter_key(monitor: str, span: Window, digest: str) -> str:
+    """The ids of the windows of a day (or of one longer window), in twelve bits each: it takes the place of theirs."""
+    return f"{filters_prefix(monitor)}{span.name}/{digest}.msgpack"
+
+
+def parse_filter_key(key: str) -> tuple[str, str]:
+    """Name of the span and digest in a filter's key."""
+    span, name = key.split("/")[-2:]
+    return span, name.removesuffix(".msgpack")
+
+
+def filter_check_key(monitor: str, span: str, digest: str) -> str:
+    """What a filter's answers are checked with."""
+    return f"plumbline/payload/{monitor}/filter-checks/{span}/{digest}.bin"
+
+
 def revision_key(monitor: str, window: Window, digest: str) -> str:
     """All files of a revision, merged records among them: payload."""
     return f"plumbline/payload/{monitor}/revisions/{window.name}/{digest}.msgpack"

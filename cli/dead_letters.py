@@ -383,10 +383,25 @@ def _about_endpoint(body: str) -> str:
     return f"endpoint {event.name}, {event.status} with {event.config_name}"
 
 
+def _about_labels(body: str) -> str:
+    if monitor := events.label_batch(body):
+        return f"labels of {monitor} that wait to be looked up"
+    return _about_object("label file")(body)
+
+
+def _ground_truth(services: Services, body: str) -> _Answer:
+    monitor = events.label_batch(body)
+    if monitor is None:
+        return _landed("ground-truth", _labels)(services, body)
+    if not labels.awaiting(services.ledger, monitor, limit=1):
+        return _nothing("no label waits any more")
+    return _Answer("works", "looks them up; the clock asks for that every minute")
+
+
 # Each queue of the topology: what its messages are about, and what a replay would lead to.
 _PARTS: dict[str, tuple[Callable[[str], str], Callable[[Services, str], _Answer]]] = {
     "captures": (_about_object("capture file"), _landed("capture", _capture)),
-    "ground-truth": (_about_object("label file"), _landed("ground-truth", _labels)),
+    "ground-truth": (_about_labels, _ground_truth),
     "clock": (lambda body: "a tick of the clock", _tick),
     "windows": (_about_window, _window),
     "executions": (_about_job, _execution),

@@ -41,13 +41,15 @@ from chalicelib.records.batch import read_manifest, read_transform
 from chalicelib.records.capture import CapturedRequest, Payload, read_captures
 from chalicelib.records.files import kind_of
 from chalicelib.records.ground_truth import Conflict, Label, read_ground_truth, resolve, write_ground_truth
+from chalicelib.records.id_filters import candidates, filter_from_bytes
 from chalicelib.records.merge import Merged, merge, read_merged, write_merged
 from chalicelib.records.sample import questions
 from chalicelib.records.segment import (
     Requests,
     Segment,
     SegmentFile,
-    ids_among,
+    hash_ids,
+    hashes_from_bytes,
     labels_of,
     requests_of,
     segment_from_bytes,
@@ -330,7 +332,12 @@ def state(data: bytes) -> Reading:
     except PlumblineError as error:
         errors.append(str(error))
     try:
-        outcomes.append(sorted(ids_among({"a", "b"}, data, "ids")))
+        outcomes.append(hashes_from_bytes(data, "ids").tolist())
+    except PlumblineError as error:
+        errors.append(str(error))
+    try:
+        made, wanted = filter_from_bytes(data, "filter"), hash_ids({"a", "b"})
+        outcomes.append(candidates(made, wanted).windows.tolist())
     except PlumblineError as error:
         errors.append(str(error))
     return Reading((outcomes, errors), tuple(errors))

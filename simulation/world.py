@@ -786,6 +786,9 @@ class World:
                 due = msgspec.json.decode(item.body)
                 if due["sent_until"] is not None or due["not_before"] <= self._time.strftime("%Y-%m-%dT%H:%M:%SZ"):
                     return f"window {item.sk} is due"
+        for name in self.monitors:
+            if ledger.query(f"AWAITING#{name}"):
+                return f"labels of {name} wait to be looked up"
         if self.retrain_claims and self.retrain_claims[-1].in_flight:
             claim = self.retrain_claims[-1]
             if claim.state != "AWAITING_APPROVAL" or self._decided(claim.package_arn):

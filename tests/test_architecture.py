@@ -53,6 +53,7 @@ SHARED_HANDLERS = {
         "window_decision",
         "retrain_request",
         "landed_objects",
+        "label_batches",
     ),
 }
 

@@ -2,9 +2,12 @@
 
 Keys: LABELS#{monitor}#{window} / {bucket}/{key}#{etag} -> Source (this object has labels for this window);
 UNMATCHED#{monitor} / {arrival}#{bucket}/{key}#{etag} -> Source (some of its ids were unknown when it landed);
+AWAITING#{monitor} / {bucket}/{key}#{etag} -> Awaiting (ids of it wait for the next batch that is looked up);
+MONITOR#{monitor} / LABEL_BATCH -> Batch (a batch is being looked up);
 LATE#{monitor}#{window} / {bucket}/{key}#{etag} -> Late (so many of its labels came after the window was sealed);
 LANDED#{bucket}/{folder} / {name}#{etag} -> Landed (worked off).
 
+Ids that no time leads to their windows are looked up many at once: whatever the number of objects, once per batch.
 A label and its capture may arrive in either order and at the same moment. The one that lands writes UNMATCHED
 *before* it looks for windows; the one that evaluates writes the window's ids *before* it looks for UNMATCHED.
 So at least one of the two sees the other.
@@ -18,7 +21,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from chalicelib.errors import ConflictError
-from chalicelib.facts.document import load_all, put_if_absent
+from chalicelib.facts.document import Stored, change, decoded, load_all, monitor_partition, put_if_absent
 from chalicelib.ports import Ledger
 
 
@@ -36,6 +39,32 @@ class Source(msgspec.Struct, frozen=True):
     @property
     def sort_key(self) -> str:
         return f"{self.bucket}/{self.key}#{self.etag}"
+
+
+class Awaiting(msgspec.Struct, frozen=True):
+    """Ids of an object that wait to be looked up: their hashes (little-endian uint64), beside each the seconds since
+    1970 that the id itself tells (0: none). `all`: too many to be kept here, the object is to be read again.
+    `landed_at`: when the first of them came, which says whether their windows were open."""
+
+    source: Source
+    landed_at: datetime
+    hashes: bytes = b""
+    times: tuple[int, ...] = ()
+    all: bool = False
+
+
+# More ids than these of one object are not kept in the table.
+MOST_AWAITING = 512
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Until when nobody else begins one, unless the one at work ends before."""
+
+    leased_until: datetime | None = None
+
+
+# A batch of labels is looked up at most this often while one is at work.
+BATCH = timedelta(minutes=5)
 
 
 class Late(msgspec.Struct, frozen=True):
@@ -84,6 +113,55 @@ def remove_unmatched(ledger: Ledger, monitor: str, source: Source) -> None:
 def unmatched(ledger: Ledger, monitor: str, since: str) -> list[Source]:
     """Label objects with unknown ids that arrived at or after a time (ISO)."""
     return load_all(ledger, f"UNMATCHED#{monitor}", Source, since=since)
+
+
+def add_awaiting(ledger: Ledger, monitor: str, awaiting: Awaiting, expires_at: datetime) -> None:
+    """Let ids of an object wait for the next batch, beside those of it that wait already."""
+
+    def think(stored: Awaiting | None) -> Awaiting:
+        if stored is None:
+            return awaiting
+        known = dict(zip(_eights(stored.hashes), stored.times, strict=True))
+        known |= dict(zip(_eights(awaiting.hashes), awaiting.times, strict=True))
+        ordered = sorted(known)
+        whole = stored.all or awaiting.all or len(known) > MOST_AWAITING
+        if whole:
+            return Awaiting(awaiting.source, stored.landed_at, all=True)
+        return Awaiting(awaiting.source, stored.landed_at, b"".join(ordered), tuple(known[each] for each in ordered))
+
+    change(ledger, f"AWAITING#{monitor}", awaiting.source.sort_key, Awaiting, think, expires_at)
+
+
+def _eights(hashes: bytes) -> list[bytes]:
+    return [hashes[at : at + 8] for at in range(0, len(hashes), 8)]
+
+
+def awaiting(ledger: Ledger, monitor: str, limit: int | None = None) -> list[Stored[Awaiting]]:
+    """What waits to be looked up, each with its revision."""
+    items = ledger.query(f"AWAITING#{monitor}", limit=limit)
+    return [Stored(decoded(item, Awaiting), item.revision) for item in items]
+
+
+def looked_up(ledger: Ledger, monitor: str, done: Stored[Awaiting]) -> None:
+    """What waited has been looked up; what has been added to it meanwhile goes on waiting."""
+    with suppress(ConflictError):
+        ledger.delete(f"AWAITING#{monitor}", done.value.source.sort_key, expected=done.revision)
+
+
+def begin_batch(ledger: Ledger, monitor: str, now: datetime) -> bool:
+    """Whether the caller may have a batch looked up; then nobody else may until it ends, or for `BATCH`."""
+
+    def think(stored: Batch | None) -> Batch | None:
+        if stored and stored.leased_until and stored.leased_until > now:
+            return None
+        return Batch(now + BATCH)
+
+    return change(ledger, monitor_partition(monitor), "LABEL_BATCH", Batch, think)[1]
+
+
+def end_batch(ledger: Ledger, monitor: str) -> None:
+    """The next batch may begin."""
+    change(ledger, monitor_partition(monitor), "LABEL_BATCH", Batch, lambda stored: Batch() if stored else None)
 
 
 def add_late(ledger: Ledger, monitor: str, window: str, source: Source, count: int, now: datetime) -> None:

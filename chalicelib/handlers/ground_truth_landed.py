@@ -1,23 +1,29 @@
 """A label file was written, by the webhook or by anybody: which windows do its ids touch? Mark them due.
 
-Writes UNMATCHED before it looks (see facts/labels.py): a label and its capture may arrive at the same moment.
+A label with an inference time goes straight to its window. The ids of the others wait for the clock's next batch
+(`label_batches`), which looks all of them up at once. Writes UNMATCHED before anything is looked up (see
+facts/labels.py): a label and its capture may arrive at the same moment.
 """
 
 from __future__ import annotations
 
-from chalicelib import keys
 from chalicelib.definition import Definition
 from chalicelib.errors import UnreadableError
+from chalicelib.events import label_batch
 from chalicelib.facts import due, labels
+from chalicelib.handlers.label_batches import awaiting_of, claimed, look_up, unplaced
 from chalicelib.handlers.landed_objects import landed, quarantine
 from chalicelib.records.ground_truth import Label, read_ground_truth
-from chalicelib.records.segment import ids_among
-from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 
 
 def handle(body: str, services: Services) -> None:
-    """Work off one S3 event of a ground-truth place."""
+    """Work off one S3 event of a ground-truth place, or the clock's word that a monitor's labels can be looked up."""
+    if monitor := label_batch(body):
+        entry = services.definitions.entry(monitor)
+        if not entry.removed_at:
+            look_up(services, services.definitions.of(entry))
+        return
     found = landed(body, services, "ground-truth")
     if found is None:
         return
@@ -39,36 +45,10 @@ def handle(body: str, services: Services) -> None:
 def _mark_windows(services: Services, definition: Definition, source: labels.Source, found: list[Label]) -> None:
     now, name = services.now(), definition.name
     expires_at = now + definition.horizon
-    labels.add_unmatched(services.ledger, name, source, expires_at)
-    windows = {Window.of(label.inference_time, definition.window_length) for label in found if label.inference_time}
-    unknown = {label.id for label in found if not label.inference_time}
-    for window in _windows_with_ids(services, definition, unknown):
-        windows.add(window)
-    open_windows = [window for window in sorted(windows) if now < window.end + definition.horizon]
-    for window in open_windows:
+    waiting = unplaced(definition, found, now)
+    if waiting:
+        labels.add_unmatched(services.ledger, name, source, expires_at)
+        labels.add_awaiting(services.ledger, name, awaiting_of(source, waiting, now), expires_at)
+    for window in sorted({window for label in found if (window := claimed(definition, label, now))}):
         labels.add_source(services.ledger, name, window.name, source, expires_at)
         due.mark(services.ledger, name, window, definition.grace, now)
-    if not unknown:
-        labels.remove_unmatched(services.ledger, name, source)
-
-
-def _windows_with_ids(services: Services, definition: Definition, unknown: set[str]) -> list[Window]:
-    """Open windows that hold any of the ids, newest first; ids found are removed from `unknown`.
-
-    An inference id need not be unique, but a label almost always belongs to the newest request that has it, and the
-    merge rule joins it to every request of the windows it touches.
-    """
-    bucket, prefix = services.settings.bucket, keys.ids_prefix(definition.name)
-    touched = []
-    indexes = sorted(services.objects.list(bucket, prefix), key=lambda index: index.key, reverse=True)
-    for index in indexes:
-        if not unknown:
-            break
-        window = Window.parse(keys.parse_ids_key(index.key), definition.window_length)
-        if services.now() >= window.end + definition.horizon:
-            break
-        matched = ids_among(unknown, services.objects.get(bucket, index.key).body, index.key)
-        if matched:
-            unknown -= matched
-            touched.append(window)
-    return touched

@@ -53,12 +53,13 @@ def _evaluate(services: Services, definition: Definition, window: Window, anew: 
     previous = evaluations.load_evaluation(services.ledger, definition.name, window.name)
     past = services.now() >= window.end + definition.horizon
     order = _order(services, definition, window, previous, past) if anew else None
-    if previous and past and order is None:  # sealed
-        tell_settledness(services, definition, window, previous.value)
-        return
+    sealed = previous is not None and past and order is None
     if previous is None and definition.ground_truth_s3_uri:
         sweep_labels(services, definition, window)
-    gathered = gather(services, definition, window, previous.value.segment if previous else "", order)
+    gathered = gather(services, definition, window, previous.value.segment if previous else "", order, sealed)
+    if previous and sealed and gathered.segment.digest == previous.value.segment:
+        tell_settledness(services, definition, window, previous.value, gathered.kms_key_id)
+        return
     findings = evaluate(gathered.task)
     champion = champions.load_champion(services.ledger, definition.name)
     model = champion.reign_at(window.name).candidate if champion else ""

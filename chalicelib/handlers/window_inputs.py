@@ -16,6 +16,7 @@ from chalicelib.definition import LABELLED_TYPES, Definition, split_s3_uri
 from chalicelib.errors import ConflictError, NotFoundError, UnreadableError
 from chalicelib.events import object_created_body
 from chalicelib.facts import champions, deployments, forgotten, labels
+from chalicelib.handlers.label_batches import awaiting_of, claimed
 from chalicelib.handlers.landed_objects import too_large
 from chalicelib.monitors import baseline
 from chalicelib.monitors.baseline import read_analysis, read_constraints, read_model_constraints, read_statistics
@@ -55,13 +56,19 @@ class Anew(msgspec.Struct, frozen=True):
 
 
 def gather(
-    services: Services, definition: Definition, window: Window, known: str, anew: Anew | None = None
+    services: Services,
+    definition: Definition,
+    window: Window,
+    known: str,
+    anew: Anew | None = None,
+    sealed: bool = False,
 ) -> Gathered:
     """Fold what is new into the window's segment, store it, and lay the inputs out as a task.
 
     `known` is the digest of the segment that the last evaluation stood on, "" before the first; with `anew` it is not
-    read, and what is stored under the same names is written over, for it may be damaged. Raises ConflictError when
-    the segment, or an input named by `anew`, went away meanwhile.
+    read, and what is stored under the same names is written over, for it may be damaged. Of a `sealed` window only
+    labels count that came before the seal and have not been read yet. Raises ConflictError when the segment, or an
+    input named by `anew`, went away meanwhile.
 
     The ids of the window are written before unmatched labels are looked for (facts/labels.py says why).
     """
@@ -76,7 +83,7 @@ def gather(
         except NotFoundError:
             raise ConflictError(f"{key}: replaced by another worker") from None
         segment, kms_key_id = segment_from_bytes(stored.body, key), stored.kms_key_id
-    files, found_key = _new_captures(services, definition, window, segment)
+    files, found_key = ([], None) if sealed else _new_captures(services, definition, window, segment)
     if anew and anew.only:
         files = [file for file in files if file.key in anew.named.captures]
     kms_key_id = kms_key_id or found_key
@@ -95,7 +102,8 @@ def gather(
     if set(LABELLED_TYPES) & set(definition.monitor_types):
         # New requests may be what the labels of objects read long ago were waiting for.
         read = set() if files else set(grown.label_sources)
-        new_labels, sources = _new_labels(services, definition, window, read, ids, anew)
+        news = bool(files) or not known
+        new_labels, sources = _new_labels(services, definition, window, read, ids, anew, news)
         grown = with_labels(grown, [label for label in new_labels if not gone.holds(label.id)], sources)
     if anew and lost_inputs(anew.named, grown.inputs):
         raise ConflictError(f"{definition.name} {window.name}: inputs went away while they were gathered anew")
@@ -172,8 +180,12 @@ def _new_labels(
     read: set[tuple[str, str]],
     ids: set[str],
     anew: Anew | None,
+    news: bool,
 ) -> tuple[list[Label], list[tuple[str, str]]]:
     """Labels of these ids in the objects known to touch the window, and in those that had unknown ids when they landed.
+
+    The second only where there is `news` of captures: an object that landed after the window's ids were written was
+    looked up among them. Labels that name the window and are of no request of it are to be looked up in the others.
 
     The objects themselves, with their ETags, are named when they touch the window: whether that was known before the
     window was evaluated or is seen only now makes no difference. What is named by `anew` touches it, also where the
@@ -183,7 +195,8 @@ def _new_labels(
     waiting: list[labels.Source] = []
     if not (anew and anew.only):
         touching += labels.sources(services.ledger, definition.name, window.name)
-        waiting = labels.unmatched(services.ledger, definition.name, window.name)
+        if news or anew:
+            waiting = labels.unmatched(services.ledger, definition.name, window.name)
     found: list[Label] = []
     sources: list[tuple[str, str]] = []
     for source in sorted({*touching, *waiting}, key=lambda source: (source.key, source.etag)):
@@ -196,10 +209,27 @@ def _new_labels(
         except (NotFoundError, UnreadableError):
             continue  # gone: what it held for us is in the segment; unreadable: quarantined when it landed
         ours = [label for label in content.labels if label.id in ids]
+        if not (anew and anew.only):
+            _look_for_astray(
+                services, definition, window, source, [each for each in content.labels if each.id not in ids]
+            )
         found.extend(ours)
         if ours or source in touching:
             sources.append((uri, stored.etag))
     return found, sources
+
+
+def _look_for_astray(
+    services: Services, definition: Definition, window: Window, source: labels.Source, others: Sequence[Label]
+) -> None:
+    """Labels whose time is that of the window and whose ids are not in it may be of another one: by a wrong clock, or
+    with the time of something else."""
+    now = services.now()
+    astray = [each for each in others if claimed(definition, each, now) == window]
+    if astray:
+        expires_at = now + definition.horizon
+        labels.add_unmatched(services.ledger, definition.name, source, expires_at)
+        labels.add_awaiting(services.ledger, definition.name, awaiting_of(source, astray, now), expires_at)
 
 
 def _named_sources(named: Inputs) -> list[labels.Source]:

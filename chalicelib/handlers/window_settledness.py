@@ -10,7 +10,6 @@ from datetime import datetime
 
 from chalicelib import keys
 from chalicelib.definition import LABELLED_TYPES, Definition, split_s3_uri
-from chalicelib.errors import NotFoundError
 from chalicelib.facts import evaluations, labels
 from chalicelib.facts.due import debounce
 from chalicelib.facts.evaluations import Evaluation
@@ -27,9 +26,9 @@ LEARNED_FROM = 1200
 
 
 def tell_settledness(
-    services: Services, definition: Definition, window: Window, evaluation: Evaluation, kms_key_id: str | None = None
+    services: Services, definition: Definition, window: Window, evaluation: Evaluation, kms_key_id: str | None
 ) -> None:
-    """Write settledness.json beside each report that needs labels. Without a key the stored segment's is used."""
+    """Write settledness.json beside each report that needs labels."""
     bucket, output = split_s3_uri(definition.output_s3_uri)
     paths = [
         keys.settledness_key(output, definition.endpoint, definition.name, monitor_type, window)
@@ -38,12 +37,6 @@ def tell_settledness(
     ]
     if not paths:
         return
-    if kms_key_id is None:
-        try:
-            segment = keys.segment_key(definition.name, window, evaluation.segment)
-            kms_key_id = services.objects.get(services.settings.bucket, segment).kms_key_id
-        except NotFoundError:
-            pass  # lost: what is written has numbers and names of objects only
     now, name = services.now(), definition.name
     curve = learned_curve(services, definition, window)
     late = labels.late(services.ledger, name, window.name)

@@ -14,12 +14,13 @@ from chalicelib.definition import Definition
 from chalicelib.errors import NotFoundError, PlumblineError
 from chalicelib.events import (
     ClaimMessage,
+    LabelBatchMessage,
     WindowMessage,
     endpoint_changed_body,
     execution_changed_body,
     package_changed_body,
 )
-from chalicelib.facts import champions, claims, cursor, deployments, due
+from chalicelib.facts import champions, claims, cursor, deployments, due, labels
 from chalicelib.facts import monitors as index
 from chalicelib.handlers.challenges import end_retrain, send_promotion
 from chalicelib.records.window import Window
@@ -53,6 +54,7 @@ def handle(services: Services) -> int:
             if not entry.removed_at:  # of a removed monitor only what is in flight is taken to its end
                 closed = _owe_closed_windows(services, definition, entry.since, now)
                 _reconcile_deployment(services, definition, closed)
+                _send_label_batch(services, definition, now)
             _reconcile_retrain(services, definition, now)
             _reconcile_promotion(services, definition, now)
         except Exception as error:  # told below, with the monitor's name
@@ -89,6 +91,14 @@ def _owe_closed_windows(services: Services, definition: Definition, since: str, 
     if last is not None:
         cursor.advance(services.ledger, definition.name, last.name)
     return last is not None
+
+
+def _send_label_batch(services: Services, definition: Definition, now: datetime) -> None:
+    """Labels whose windows no time tells are looked up together: one batch at a time, whatever came meanwhile."""
+    if labels.awaiting(services.ledger, definition.name, limit=1) and labels.begin_batch(
+        services.ledger, definition.name, now
+    ):
+        services.queues.send("ground-truth", [msgspec.json.encode(LabelBatchMessage(definition.name))])
 
 
 def _reconcile_deployment(services: Services, definition: Definition, closed: bool) -> None:

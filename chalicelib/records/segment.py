@@ -175,20 +175,8 @@ def hash_ids(ids: Iterable[str]) -> np.ndarray:
     return np.unique(np.frombuffer(b"".join(hashes), dtype="<u8"))
 
 
-def ids_among(ids: Iterable[str], index: bytes, where: str) -> set[str]:
-    """Those of `ids` whose hash is in an index written by `hash_ids(...).tobytes()`.
-
-    `where` names the index. Raises UnreadableError for bytes that are no whole number of hashes.
-    """
-    if len(index) % 8:
-        raise UnreadableError(where, f"expected hashes of 8 bytes, got {len(index)} bytes")
-    known = np.frombuffer(index, dtype="<u8")
-    if not known.size:
-        return set()
-    found = set()
-    for identity in ids:
-        wanted = np.frombuffer(hashlib.blake2b(identity.encode(), digest_size=8).digest(), dtype="<u8")[0]
-        place = int(np.searchsorted(known, wanted))
-        if place < known.size and known[place] == wanted:
-            found.add(identity)
-    return found
+def hashes_from_bytes(body: bytes, where: str) -> np.ndarray:
+    """What `hash_ids(...).tobytes()` wrote. Raises UnreadableError naming `where` for no whole number of hashes."""
+    if len(body) % 8:
+        raise UnreadableError(where, f"expected hashes of 8 bytes, got {len(body)} bytes")
+    return np.frombuffer(body, dtype="<u8").astype(np.uint64, copy=False)

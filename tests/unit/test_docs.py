@@ -36,7 +36,7 @@ from chalicelib.definition import (
     parse_definition,
 )
 from chalicelib.errors import MisconfiguredError
-from chalicelib.facts import champions, claims, deliveries, due
+from chalicelib.facts import champions, claims, deliveries, due, labels
 from chalicelib.handlers.incident_alerts import TITLES
 from chalicelib.monitors.model_explainability import AttributionSettings
 from chalicelib.records.attributes import Attributes
@@ -443,6 +443,9 @@ def test_every_s3_key_is_told() -> None:
         "segment_key": lambda: keys.segment_key("{monitor}", window, "{digest}"),
         "ids_prefix": lambda: keys.ids_prefix("{monitor}"),
         "ids_key": lambda: keys.ids_key("{monitor}", window, "{digest}"),
+        "filters_prefix": lambda: keys.filters_prefix("{monitor}"),
+        "filter_key": lambda: keys.filter_key("{monitor}", window, "{digest}"),
+        "filter_check_key": lambda: keys.filter_check_key("{monitor}", "{window}", "{digest}"),
         "revision_key": lambda: keys.revision_key("{monitor}", window, "{digest}"),
         "decision_key": lambda: keys.decision_key("{monitor}", "{decision_id}"),
         "training_manifest_key": lambda: keys.training_manifest_key("{monitor}", "{decision_id}"),
@@ -462,7 +465,7 @@ def test_every_s3_key_is_told() -> None:
         )
     tree = ast.parse((ROOT / "chalicelib/keys.py").read_text(encoding="utf-8"))
     functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    not_layouts = {"hour_folder", "parse_hourly", "parse_ids_key", "join", "s3_uri"}
+    not_layouts = {"hour_folder", "parse_hourly", "parse_ids_key", "parse_filter_key", "join", "s3_uri"}
     # Folders that hold the layouts below.
     not_layouts |= {"payload_prefix", "merge_prefix", "report_prefix"}
     assert functions - not_layouts == {name.split()[0] for name in made}
@@ -482,7 +485,7 @@ def test_the_class_of_our_own_keys_is_that_of_their_place() -> None:
 
 
 def test_numbers_of_the_table_are_those_of_the_code() -> None:
-    modules = {"due": due, "claims": claims, "champions": champions, "deliveries": deliveries}
+    modules = {"due": due, "claims": claims, "champions": champions, "deliveries": deliveries, "labels": labels}
     told = {codes(row["constant"])[0]: row["value"] for row in rows(section(STATE, "Numbers"))}
     meant = {}
     for name in told:

@@ -248,7 +248,10 @@ def test_what_came_after_the_seal_stays_out(damage: Callable[[World], None]) -> 
     assert world.evaluation(1).rows == 20 and world.evaluation(1).labelled == 20
     if damage is nothing:
         after = world.derived()
-        assert {name: after[name] for name in before} == before
+        # The id lists of a day that is over become a filter.
+        assert {name: after[name] for name in before if not name.startswith("ids of")} == {
+            name: body for name, body in before.items() if not name.startswith("ids of")
+        }
 
 
 def test_what_came_since_is_counted_while_the_window_is_open() -> None:

@@ -20,8 +20,8 @@ import msgspec
 from chalicelib.decisions.alert import Alert
 from chalicelib.definition import Definition, parse_definition
 from chalicelib.errors import NotFoundError, PermanentError
-from chalicelib.events import object_created_body
-from chalicelib.facts import champions, claims, decisions, evaluations
+from chalicelib.events import LabelBatchMessage, object_created_body
+from chalicelib.facts import champions, claims, decisions, evaluations, labels
 from chalicelib.facts.champions import Champion
 from chalicelib.facts.evaluations import Evaluation
 from chalicelib.handlers import (
@@ -478,11 +478,19 @@ class World:
             self.clock.time = max(self.clock.time, first + index * MINUTE)
             self.tick()
 
-    def settle(self) -> None:
-        """Deliver everything that waits, in the order of the queues, until nothing does."""
-        while waiting := self.take():
+    def settle(self, batches: bool = True) -> None:
+        """Deliver everything that waits, in the order of the queues, until nothing does.
+
+        Labels that wait to be looked up are, as after the clock's next tick, unless there are to be no `batches`.
+        """
+        while waiting := self.take() or (self._batch() if batches else []):
             for queue, message in waiting:
                 self.deliver(queue, message)
+
+    def _batch(self) -> list[tuple[str, bytes]]:
+        if not labels.awaiting(self.services.ledger, MONITOR):
+            return []
+        return [("ground-truth", msgspec.json.encode(LabelBatchMessage(MONITOR)))]
 
     def disturbed(self, draw: random.Random, moves: int) -> None:
         """Deliver what waits in random order, the clock ticking in between; nothing is lost.
