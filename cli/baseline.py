@@ -26,6 +26,12 @@ from cli.output import write_files
 from cli.places import files_of
 from cli.tables import Columns, joined, read_table
 
+# Whatever this command may write.
+_PATHS = (
+    *(baseline.DATA_STATISTICS, baseline.DATA_CONSTRAINTS, baseline.MODEL_STATISTICS, baseline.MODEL_CONSTRAINTS),
+    *(baseline.BIAS_CONSTRAINTS, baseline.EXPLAINABILITY_CONSTRAINTS),
+)
+
 
 def roles_of(options: argparse.Namespace, definition: Definition | None, columns: Columns) -> Roles | None:
     """Which columns are what; None: no model was named, so every column is described and nothing else.
@@ -102,6 +108,10 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         raise MisconfiguredError(
             "--ground-truth-attribute", roles.ground_truth, "a column with labels that can be read"
         )
+    if roles and not (table.predictions == table.predictions).any():
+        named = roles.inference or roles.probability
+        option = "--inference-attribute" if roles.inference else "--probability-attribute"
+        raise MisconfiguredError(option, named, "a column with answers that can be read")
     documents, missing = documents_of(table, definition, roles is not None, wiring.utc_now().isoformat())
     told = ""
     if explainer and definition and definition.attribution:
@@ -110,7 +120,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         found, told = explainer.explain(statistics)
         documents[baseline.EXPLAINABILITY_CONSTRAINTS] = baseline.attribution_document(found, definition.attribution)
         missing = [each for each in missing if not each.startswith("model explainability")]
-    written = write_files(options.out, documents)
+    written = write_files(options.out, documents, _PATHS)
     bad = {reason: found.count for reason, found in table.bad.items()}
     if options.json:
         document = {

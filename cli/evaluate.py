@@ -50,6 +50,8 @@ FOLDERS: dict[MonitorType, str] = {
     "ModelExplainability": "model_explainability",
 }
 _TYPES = {folder: monitor_type for monitor_type, folder in FOLDERS.items()}
+_NAMES = ("statistics.json", "constraints.json", "constraint_violations.json", "analysis.json", "evaluation.json")
+_PATHS = ("report.html", *(f"{folder}/{name}" for folder in FOLDERS.values() for name in _NAMES))
 VIOLATIONS_SHOWN = 20
 # Characters of a description; the rest is in the file.
 TOLD = 160
@@ -107,6 +109,9 @@ def read_baselines(folder: str) -> tuple[Baselines, dict[str, Document]]:
         if file := file_of(beside(folder, path), "--baseline"):
             found[field] = read(file.read(), file.name)
             files[path] = found[field]
+    # Not needed for any check: the page shows what the live metrics are compared with.
+    if file := file_of(beside(folder, baseline.MODEL_STATISTICS), "--baseline"):
+        files[baseline.MODEL_STATISTICS] = baseline.read_model_statistics(file.read(), file.name)
     if not found:
         paths = ", ".join(path for path, _ in readers.values())
         raise MisconfiguredError("--baseline", folder, f"a folder with some of {paths} (`plumbline baseline` makes it)")
@@ -163,10 +168,14 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         raise MisconfiguredError("--end", options.end, f"a time after --start {options.start}")
     preprocess = load_preprocessor(options.preprocess) if options.preprocess else None
     explainer = explainer_of(options, definition)
+    _refuse_the_baseline(options.out, options.baseline)
+    if options.ground_truth and not (definition or given):
+        raise MisconfiguredError("--ground-truth", options.ground_truth, "--problem-type or --monitor FILE beside it")
     baselines, baseline_files = read_baselines(options.baseline)
     if explainer and baselines.data_quality_statistics is None:
         raise MisconfiguredError("--baseline", options.baseline, f"{baseline.DATA_STATISTICS}, for --explain-with")
     captures = files_of(options.captures, "--captures")
+    endpoint, variant = _source(captures, definition)
     label_files = files_of(options.ground_truth, "--ground-truth") if options.ground_truth else []
     wanted: Sequence[str] = ("DataQuality", *(["ModelQuality"] if given else []))
     if definition:
@@ -205,7 +214,6 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         label_objects=len(label_files),
     )
     reports = report(captured.measured, asked)
-    endpoint, variant = _source(captures[0], definition)
     scope = Scope(
         monitor=definition.name if definition else endpoint or Path(options.captures).name,
         endpoint=endpoint,
@@ -226,10 +234,8 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         elsewhere=captured.elsewhere,
     )
     documents = _documents(reports, scope, read, captured.measured, baselines, baseline_files, definition)
-    written = write_files(options.out, documents)
-    status = 3 if any(reports.violations.values()) else 0
-    if all(state == "NOT_EVALUATED" for state, _ in reports.states.values()):
-        status = 1
+    written = write_files(options.out, documents, _PATHS)
+    status = _status(reports, len(label_files))
     if options.json:
         return _json(scope, read, captured, reports, written), status
     text = _text(scope, read, captured, reports, written)
@@ -285,13 +291,41 @@ def _loss(reports: Reports) -> float | None:
     return float(metrics["mae"]["value"] if "mae" in metrics else 1.0 - metrics["accuracy"]["value"])
 
 
-def _source(file: File, definition: Definition | None) -> tuple[str, str]:
-    """Endpoint and variant: of the definition, else as the capture's path has them (…/{endpoint}/{variant}/YYYY/…)."""
+def _source(files: Sequence[File], definition: Definition | None) -> tuple[str, str]:
+    """Endpoint and variant: of the definition, else as the captures' paths have them (…/{endpoint}/{variant}/YYYY/…).
+
+    Raises MisconfiguredError for captures of several: their mixture is nobody's.
+    """
+    found = set()
+    for file in files:
+        hourly = keys.parse_hourly(file.name.removeprefix("s3://").lstrip("/"))
+        parts = hourly.prefix.split("/")[-2:] if hourly else []
+        if len(parts) == 2 and parts[1] not in ("input", "output"):
+            found.add((parts[0], parts[1]))
+    if len(found) > 1:
+        several = ", ".join("/".join(each) for each in sorted(found)[:5])
+        raise MisconfiguredError("--captures", several, "captures of one endpoint and variant; name its folder")
     if definition:
         return definition.endpoint, definition.variant
-    hourly = keys.parse_hourly(file.name.removeprefix("s3://").lstrip("/"))
-    parts = hourly.prefix.split("/") if hourly else []
-    return (parts[-2], parts[-1]) if len(parts) > 1 else ("", "")
+    return found.pop() if found else ("", "")
+
+
+def _refuse_the_baseline(out: Path, folder: str) -> None:
+    """The files have the same names: written there, they would be what the next run is compared with."""
+    if not folder.startswith("s3://") and out.resolve() == Path(folder).resolve():
+        raise MisconfiguredError("--out", str(out), "another folder than --baseline")
+
+
+def _status(reports: Reports, label_files: int) -> int:
+    """0 clean, 3 violations, 1 when what was asked for, with labels at hand, could not be evaluated."""
+    if any(reports.violations.values()):
+        return 3
+    missing = {name for name, (state, _) in reports.states.items() if state == "NOT_EVALUATED"}
+    unlabelled = {name for name in missing if name in ("ModelQuality", "ModelBias") and not label_files}
+    without_baseline = {name for name in missing if "baseline" in reports.states[name][1]}
+    # Attributions are there or not: that the model returns none is known when it is built.
+    left = missing - unlabelled - without_baseline - {"ModelExplainability"}
+    return 1 if left or missing == set(reports.states) else 0
 
 
 def _nothing(place: str, captured: Folded, since: datetime | None, until: datetime | None) -> str:
@@ -312,10 +346,11 @@ def _bad(bad: Sequence[BadInput], more: int) -> list[str]:
 def _text(scope: Scope, read: Read, captured: Folded, reports: Reports, written: Sequence[str]) -> str:
     measured = captured.measured
     outside = f", {captured.outside:,} outside of the time asked for" if captured.outside else ""
+    more = outside + (f", {measured.repeated:,} repeated" if measured.repeated else "")
     share = measured.labelled / measured.answered if measured.answered else 0.0
     lines = [
         f"{scope.monitor}: {scope.start} to {scope.end}",
-        f"captures      {read.capture_files:,} files, {read.requests:,} requests, {measured.rows:,} rows{outside}",
+        f"captures      {read.capture_files:,} files, {read.requests:,} requests, {measured.rows:,} rows{more}",
         f"ground truth  {read.label_objects:,} files, {measured.labelled:,} rows labelled ({share:.1%})",
         *_bad(read.bad, read.more_bad),
     ]
@@ -356,7 +391,10 @@ def _json(scope: Scope, read: Read, captured: Folded, reports: Reports, written:
         "requests_outside": captured.outside,
         "rows": captured.measured.rows,
         "labelled_rows": captured.measured.labelled,
+        "repeated_requests": captured.measured.repeated,
+        "labels_conflicting": read.labels_conflicting,
         "unreadable": len(read.bad) + read.more_bad,
+        "bad_records": {reason: found.count for reason, found in captured.measured.bad_records.items()},
         "monitors": {
             FOLDERS[monitor_type]: {  # type: ignore[index]
                 "status": state,

@@ -66,7 +66,7 @@ def file_of(place: str, option: str) -> File | None:
     """One file by its path or URI, or None when it is not there."""
     if not place.startswith("s3://"):
         path = Path(place)
-        return _file(path) if path.is_file() else None
+        return _file(path) if _is_file(path) else None
     bucket, key = split_s3_uri(place, option)
     return next((each for each in _in_bucket(place, option) if each.name == keys.s3_uri(bucket, key)), None)
 
@@ -82,13 +82,30 @@ def _name(file: File) -> str:
 
 def _in_folder(place: str) -> Iterator[File]:
     path = Path(place)
-    if path.is_file():
+    if _is_file(path):
         yield _file(path)
-        return
-    for each in path.rglob("*"):
-        hidden = any(part.startswith(".") for part in each.relative_to(path).parts)
-        if each.is_file() and not hidden:
+    elif path.is_dir():
+        yield from _below(path)
+
+
+def _below(folder: Path) -> Iterator[File]:
+    """Everything below a folder; one that may not be looked into is an error, for what is in it would be missing."""
+    try:
+        found = sorted(each for each in folder.iterdir() if not each.name.startswith("."))
+    except OSError as error:
+        raise UnreadableError(str(folder), error.strerror or "cannot be read") from None
+    for each in found:
+        if each.is_dir():
+            yield from _below(each)
+        elif each.is_file():
             yield _file(each)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise UnreadableError(str(path), error.strerror or "cannot be read") from None
 
 
 def _file(path: Path) -> File:

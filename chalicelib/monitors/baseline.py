@@ -105,6 +105,12 @@ class _ModelConstraints(msgspec.Struct, frozen=True):
             raise ValueError(f"one of {', '.join(self.__struct_fields__)}")
 
 
+class _ModelStatistics(msgspec.Struct, frozen=True):
+    binary_classification_metrics: dict[str, dict[str, Any]] | None = None
+    multiclass_classification_metrics: dict[str, dict[str, Any]] | None = None
+    regression_metrics: dict[str, dict[str, Any]] | None = None
+
+
 class _Analysis(msgspec.Struct, frozen=True):
     pre_training_bias_metrics: dict[str, Any] | None = None
     post_training_bias_metrics: dict[str, Any] | None = None
@@ -129,6 +135,11 @@ def read_model_constraints(body: bytes, where: str) -> Mapping[str, Any]:
     """The model-quality constraints.json in these bytes (section 6.3), as it is; thresholds are checked where they are
     used. Raises UnreadableError."""
     return _document(body, where, _ModelConstraints)
+
+
+def read_model_statistics(body: bytes, where: str) -> Mapping[str, Any]:
+    """The model-quality statistics.json in these bytes (section 6.2), as it is. Raises UnreadableError."""
+    return _document(body, where, _ModelStatistics)
 
 
 def read_analysis(body: bytes, where: str) -> Mapping[str, Any]:

@@ -276,7 +276,9 @@ def _data_quality(measured: Measurement, asked: Asked) -> tuple[dict[str, bytes]
         profile, baselines.data_quality_constraints, baselines.data_quality_statistics
     )
     documents["constraint_violations.json"] = encode_json(violations_document(violations))
-    return documents, ("EVALUATED", ""), _names(violations)
+    drift = (baselines.data_quality_statistics or {}).get("features")
+    reason = "" if drift else "drift is not checked: the baseline has no statistics"
+    return documents, ("EVALUATED", reason), _names(violations)
 
 
 def _model_quality(measured: Measurement, asked: Asked) -> tuple[dict[str, bytes], tuple[str, str], list[str]]:
@@ -287,6 +289,8 @@ def _model_quality(measured: Measurement, asked: Asked) -> tuple[dict[str, bytes
     documents = {"statistics.json": encode_json(statistics)}
     if asked.baselines.model_quality_constraints is None:
         return documents, ("NOT_EVALUATED", "there is no model-quality baseline to compare with"), []
+    if not model_quality.thresholds(asked.baselines.model_quality_constraints):
+        return documents, ("NOT_EVALUATED", "the model-quality baseline has no thresholds"), []
     violations = model_quality.check_constraints(statistics, asked.baselines.model_quality_constraints)
     documents["constraint_violations.json"] = encode_json(violations_document(violations))
     return documents, ("EVALUATED", ""), _names(violations)
@@ -331,7 +335,8 @@ def _model_explainability(
 def _unlabelled(measured: Measurement, asked: Asked) -> str:
     """Why nothing can be said of a window without a labelled row."""
     reason = "no captured rows" if not measured.rows else f"no labels yet for {measured.rows} rows"
-    return f"{reason}; looked in {asked.label_objects} label objects"
+    bad = "; ".join(f"{found.count} rows: {why}" for why, found in list(measured.bad_records.items())[:3])
+    return f"{reason}; looked in {asked.label_objects} label objects{f' ({bad})' if bad else ''}"
 
 
 def _names(violations: Sequence[Document]) -> list[str]:

@@ -122,6 +122,11 @@ def suggest_constraints(statistics: Mapping[str, Any]) -> dict[str, Any]:
     return {"version": 0.0, f"{kind}_constraints": constraints}
 
 
+def thresholds(constraints: Mapping[str, Any]) -> bool:
+    """Whether a constraints file has any threshold: with none, nothing could ever violate it."""
+    return any(bool(constraints.get(f"{kind}_constraints")) for kind in METRICS)
+
+
 def check_constraints(statistics: Mapping[str, Any], constraints: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The violations of `constraints` (constraints.json) by `statistics` (as `statistics` gives them).
 

@@ -92,7 +92,7 @@ def records_of(preprocess: Preprocessor, request: CapturedRequest, label: Label 
     """
     try:
         made = preprocess(inference_record(request, label))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # The message may repeat what was captured; the kind of the error cannot.
         raise PreprocessError(f"preprocess_handler raised {type(error).__name__}") from None
     if made is None:

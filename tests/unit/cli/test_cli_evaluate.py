@@ -381,3 +381,91 @@ def test_labels_among_the_captures_are_told(
     given = ("--captures", labels, "--baseline", baseline, "--out", tmp_path / "out")
     out, _ = call(capsys, 1, "evaluate", *given)
     assert "holds labels and no captures; --ground-truth reads it" in out
+
+
+# Runs that check less than was asked for ------------------------------------------------------------------------------
+
+
+def test_the_baseline_is_never_written_over(baseline: Path, captures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.read_bytes() for path in baseline.rglob("*.json")}
+    _, err = call(capsys, 2, "evaluate", "--captures", captures, "--baseline", baseline, "--out", baseline / ".")
+    assert "--out: got" in err and {path: path.read_bytes() for path in baseline.rglob("*.json")} == before
+
+
+def test_captures_of_two_variants_are_refused(
+    tmp_path: Path, baseline: Path, captures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(captures / "churn/Canary/2022/04/01/10/00-00.jsonl", [line(900, "1,1", "0.9")])
+    _, err = call(capsys, 2, "evaluate", "--captures", captures, "--baseline", baseline, "--out", tmp_path / "out")
+    assert "churn/AllTraffic, churn/Canary" in err
+
+
+@pytest.mark.parametrize(
+    ("missing", "body", "status", "told"),
+    [
+        ("data_quality/statistics.json", None, 0, "drift is not checked: the baseline has no statistics"),
+        ("data_quality/statistics.json", "{}", 0, "drift is not checked: the baseline has no statistics"),
+        (
+            "model_quality/constraints.json",
+            '{"binary_classification_constraints": {}}',
+            0,
+            "the model-quality baseline has no thresholds",
+        ),
+    ],
+)
+def test_what_a_baseline_lacks_is_told(
+    tmp_path: Path,
+    baseline: Path,
+    captures: Path,
+    labels: Path,
+    capsys: pytest.CaptureFixture[str],
+    missing: str,
+    body: str | None,
+    status: int,
+    told: str,
+) -> None:
+    (baseline / missing).unlink() if body is None else (baseline / missing).write_text(body)
+    given = ("--captures", captures, "--ground-truth", labels, "--baseline", baseline, *BINARY, "0")
+    out, _ = call(capsys, status, "evaluate", *given, "--out", tmp_path / "out")
+    assert told in out
+
+
+def test_answers_that_cannot_be_read_are_a_failure_where_labels_are_at_hand(
+    tmp_path: Path, baseline: Path, captures: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("--captures", captures, "--ground-truth", labels, "--baseline", baseline, "--out", tmp_path / "out")
+    out, _ = call(capsys, 1, "evaluate", *given, *BINARY, "5")
+    assert "400 rows: output: probability is not a number" in out
+    _, err = call(capsys, 2, "evaluate", *given)
+    assert "--problem-type or --monitor FILE beside it" in err
+
+
+def test_files_of_an_earlier_run_do_not_stay(
+    tmp_path: Path, baseline: Path, captures: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("--captures", captures, "--baseline", baseline, "--out", tmp_path / "out")
+    call(capsys, 0, "evaluate", *given, "--ground-truth", labels, *BINARY, "0")
+    assert (tmp_path / "out/model_quality/statistics.json").exists()
+    (tmp_path / "out/notes.txt").write_text("mine")
+    call(capsys, 0, "evaluate", *given)
+    assert not (tmp_path / "out/model_quality/statistics.json").exists()
+    assert (tmp_path / "out/notes.txt").read_text() == "mine"
+
+
+def test_a_script_that_exits_is_counted_and_does_not_end_the_command(
+    tmp_path: Path, baseline: Path, captures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import sys\ndef preprocess_handler(inference_record):\n    sys.exit(0)\n")
+    given = ("--captures", captures, "--baseline", baseline, "--preprocess", script, "--out", tmp_path / "out")
+    out, _ = call(capsys, 1, "evaluate", *given)
+    assert "preprocess_handler raised SystemExit" in out
+
+
+def test_a_baseline_of_unreadable_answers_is_refused(
+    tmp_path: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = write(tmp_path / "words.csv", ["a,p,y", *(f"{n},word,{n % 2}" for n in range(9))])
+    given = ("baseline", words, *BINARY, "p", "--ground-truth-attribute", "y", "--out", tmp_path / "b")
+    _, err = call(capsys, 2, *given)
+    assert "--probability-attribute: got 'p'; expected a column with answers that can be read" in err
