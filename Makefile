@@ -56,9 +56,10 @@ fuzz: .venv-fuzz/done  ## every reader of foreign bytes under a coverage-guided 
 openapi-fuzz: setup .venv-openapi/done  ## calls drawn from the webhook's OpenAPI document (schemathesis); EXAMPLES=… (200), SEED=…
 	$(BIN)/python -m tests.openapi .venv-openapi/bin/schemathesis --examples $(or $(EXAMPLES),200) $(if $(SEED),--seed $(SEED))
 
-.venv-openapi/done: tests/openapi/requirements.txt
+.venv-openapi/done: tests/openapi/requirements.txt tests/openapi/constraints.txt
 	$(PYTHON) -m venv .venv-openapi
-	.venv-openapi/bin/python -m pip install --quiet --disable-pip-version-check -r tests/openapi/requirements.txt
+	.venv-openapi/bin/python -m pip install --quiet --disable-pip-version-check -r tests/openapi/requirements.txt \
+		-c tests/openapi/constraints.txt
 	touch $@
 
 pipeline: .venv-pipeline/done  ## rebuild the retraining pipeline's definition with the SageMaker SDK (1 GB, own environment)

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,7 +31,6 @@ from chalicelib.definition import Definition, split_s3_uri
 from chalicelib.errors import NotFoundError
 from chalicelib.events import object_created_body
 from chalicelib.facts import due, evaluations, monitors
-from chalicelib.ports import Item
 from chalicelib.records.window import Window
 from chalicelib.settings import from_environment
 from chalicelib.webhooks import signed_headers
@@ -175,39 +174,11 @@ def serve(name: str) -> None:
 def _services(name: str) -> Services:
     if name == "stand-in":
         return LazyServices(from_environment(os.environ))
-    from tests.fakes import SETTINGS, MemoryLedger, memory_services
-
-    class SharedLedger(MemoryLedger):
-        """The fake for many threads, which a function never has, and for many items: partitions are found at once."""
-
-        def __init__(self, now: Callable[[], datetime]) -> None:
-            super().__init__(now)
-            self._lock = threading.RLock()
-            self._partitions: dict[str, MemoryLedger] = {}
-
-        def put(self, pk: str, sk: str, *args: Any, **named: Any) -> str:
-            with self._lock:
-                return self._partition(pk).put(pk, sk, *args, **named)
-
-        def get(self, pk: str, sk: str) -> Item | None:
-            with self._lock:
-                return self._partition(pk).get(pk, sk)
-
-        def delete(self, pk: str, sk: str, *, expected: str) -> None:
-            with self._lock:
-                self._partition(pk).delete(pk, sk, expected=expected)
-
-        def query(self, pk: str, **named: Any) -> list[Item]:
-            with self._lock:
-                return self._partition(pk).query(pk, **named)
-
-        def _partition(self, pk: str) -> MemoryLedger:
-            if pk not in self._partitions:
-                self._partitions[pk] = MemoryLedger(self._now)
-            return self._partitions[pk]
+    from bench.shared_fakes import SharedLedger, SharedObjects
+    from tests.fakes import SETTINGS, memory_services
 
     services = memory_services(wiring.utc_now, msgspec.structs.replace(SETTINGS, stage=STAGE, bucket=BUCKET))
-    services = dataclasses.replace(services, ledger=SharedLedger(wiring.utc_now))
+    services = dataclasses.replace(services, ledger=SharedLedger(wiring.utc_now), objects=SharedObjects(wiring.utc_now))
     services.secrets.values[SETTINGS.webhook_key_parameter] = f"{NEW_KEY} {OLD_KEY}"
     return services
 

@@ -216,6 +216,7 @@ def unreachable(definition: Definition) -> list[str]:
         if definition.ground_truth_s3_uri
         else "",
         f"models, and what pipelines wrote below {definition.retraining.output_uri}" if definition.retraining else "",
+        "parts of hashes in the filters that lead labels to windows: no id can be read from them",
         "files of Model Monitor's own schedules, and files that somebody exported",
         "old versions of objects in versioned buckets, replicas, backups",
         "numbers: metrics in CloudWatch, and statistics of windows that are sealed",

@@ -42,7 +42,12 @@ def main(arguments: list[str] | None = None) -> int:
     ):
         log = Path(folder) / "calls.jsonl"
         log.touch()
-        command = [options.schemathesis, "--config-file", str(Path(__file__).with_name("schemathesis.toml")), "run"]
+        command = [
+            str(Path(options.schemathesis).absolute()),
+            "--config-file",
+            str(Path(__file__).with_name("schemathesis.toml")),
+            "run",
+        ]
         command += [f"{server.url}/openapi.json", "--url", server.url]
         command += ["--checks", ",".join(CHECKS), "--max-examples", str(options.examples), "--no-color"]
         command += [
