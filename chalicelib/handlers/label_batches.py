@@ -21,9 +21,10 @@ from chalicelib.errors import ConflictError, NotFoundError, UnreadableError
 from chalicelib.facts import due, labels
 from chalicelib.facts.document import Stored
 from chalicelib.facts.labels import Awaiting, Source
-from chalicelib.records.ground_truth import Label, read_ground_truth
+from chalicelib.records.ground_truth import Label
 from chalicelib.records.id_filters import MOST_WINDOWS, build, candidates, confirmed, filter_from_bytes
 from chalicelib.records.id_times import seconds_of
+from chalicelib.records.label_files import read_label_file
 from chalicelib.records.segment import hash_ids, hashes_from_bytes
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
@@ -126,7 +127,7 @@ def _hashes_of(services: Services, definition: Definition, waits: Awaiting) -> t
     source = waits.source
     try:
         stored = services.objects.get(source.bucket, source.key)
-        read = read_ground_truth(stored.body, source.key, stored.last_modified).labels
+        read = read_label_file(stored.body, source.key, stored.last_modified, definition.labels.mapping).labels
     except (NotFoundError, UnreadableError):
         read = []  # gone: what it held is lost for the windows that do not have it yet
     ids = sorted({label.id for label in unplaced(definition, read, waits.landed_at)})
