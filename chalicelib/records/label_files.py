@@ -37,7 +37,7 @@ class LabelMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 def check_mapping(mapping: LabelMapping) -> None:
-    """Raises MisconfiguredError for names that are empty or used twice, and for a delimiter that is not one character."""
+    """Raises MisconfiguredError for names that are empty or used twice, and for a delimiter of several characters."""
     for field in ("id", "label"):
         if not getattr(mapping, field):
             raise MisconfiguredError(field, "", "the name of a column")
