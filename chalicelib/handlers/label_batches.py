@@ -82,7 +82,7 @@ def claimed(definition: Definition, label: Label, now: datetime) -> Window | Non
 def look_up(services: Services, definition: Definition) -> None:
     """Look up everything that waits, mark the windows that hold it due, and list what came after their seal."""
     name, now = definition.name, services.now()
-    waiting = labels.awaiting(services.ledger, name)
+    waiting = labels.awaiting(services.ledger, name, limit=labels.MOST_AT_ONCE)
     if waiting:
         _work_off(services, definition, waiting, now)
     labels.end_batch(services.ledger, name)
@@ -90,6 +90,7 @@ def look_up(services: Services, definition: Definition) -> None:
 
 def _work_off(services: Services, definition: Definition, waiting: list[Stored[Awaiting]], now: datetime) -> None:
     name = definition.name
+    unmatched = labels.unmatched_revisions(services.ledger, name, [each.value.source for each in waiting])
     parts = [_hashes_of(services, definition, each.value) for each in waiting]
     every = np.concatenate([hashes for hashes, _ in parts])
     times = np.concatenate([seconds for _, seconds in parts])
@@ -116,7 +117,8 @@ def _work_off(services: Services, definition: Definition, waiting: list[Stored[A
     left = set(owners[np.repeat(~known, ends - starts)].tolist())
     for owner, each in enumerate(waiting):
         if owner not in left:
-            labels.remove_unmatched(services.ledger, name, each.value.source)
+            source = each.value.source
+            labels.remove_unmatched(services.ledger, name, source, unmatched.get(source.sort_key))
         labels.looked_up(services.ledger, name, each)
 
 
