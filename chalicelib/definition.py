@@ -22,6 +22,7 @@ from chalicelib.errors import UNDECODABLE, MisconfiguredError, UnreadableStateEr
 from chalicelib.monitors.model_explainability import AttributionSettings, check_threshold
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.attributes import check as check_attributes
+from chalicelib.records.label_files import LabelMapping, check_mapping
 from chalicelib.records.window import check_length, parse_duration
 from chalicelib.states.facets import BiasSettings
 from chalicelib.states.facets import check as check_bias
@@ -46,10 +47,12 @@ class WindowSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 class LabelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`horizon`: how long a window stays open to labels. `conflict`: which of several different labels counts."""
+    """`horizon`: how long a window stays open to labels. `conflict`: which of several different labels counts.
+    `mapping`: how label files that are not SageMaker's are read."""
 
     horizon: str = "P45D"
     conflict: Literal["latest", "first", "reject"] = "latest"
+    mapping: LabelMapping | None = None
 
 
 class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -199,6 +202,11 @@ def _check(definition: Definition) -> None:
     except MisconfiguredError as error:  # what the user wrote, not how Python prints it
         raise MisconfiguredError(error.field, definition.window.length, error.expected) from None
     _check_durations(definition)
+    if definition.labels.mapping:
+        try:
+            check_mapping(definition.labels.mapping)
+        except MisconfiguredError as error:
+            raise MisconfiguredError(f"labels.mapping.{error.field}", error.value, error.expected) from None
     check_policy(definition.policy)
     if set(LABELLED_TYPES) & set(definition.monitor_types):
         split_s3_uri(definition.ground_truth_s3_uri, "ground_truth_s3_uri")

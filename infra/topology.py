@@ -50,7 +50,13 @@ WEBHOOK, WEBHOOK_TIMEOUT, WEBHOOK_MEMORY = "ground_truth_posted", 29, 512
 SOURCES: tuple[Source, ...] = (
     # The two S3 sources share the event; the key layout tells them apart (keys.py), one rule per bucket and prefix.
     Source("captures", "capture_landed", {"source": ["aws.s3"], "detail-type": ["Object Created"]}),
-    Source("ground-truth", "ground_truth_landed", {"source": ["aws.s3"], "detail-type": ["Object Created"]}),
+    Source(
+        "ground-truth",
+        "ground_truth_landed",
+        {"source": ["aws.s3"], "detail-type": ["Object Created"]},
+        timeout=300,
+        memory=1024,
+    ),
     Source("clock", "windows_due", schedule="rate(1 minute)", batch_size=1, timeout=120),
     Source("windows", "window_due", batch_size=1, timeout=300, memory=1769, late=3600),
     Source(

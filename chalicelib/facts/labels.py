@@ -15,13 +15,14 @@ So at least one of the two sees the other.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
 import msgspec
 
 from chalicelib.errors import ConflictError
-from chalicelib.facts.document import Stored, change, decoded, load_all, monitor_partition, put_if_absent
+from chalicelib.facts.document import ATTEMPTS, Stored, change, decoded, load_all, monitor_partition, put_if_absent
 from chalicelib.ports import Ledger
 
 
@@ -63,6 +64,9 @@ class Batch(msgspec.Struct, frozen=True):
     leased_until: datetime | None = None
 
 
+# Objects of one batch; what is more waits for the next.
+MOST_AT_ONCE = 4000
+
 # A batch of labels is looked up at most this often while one is at work.
 BATCH = timedelta(minutes=5)
 
@@ -98,16 +102,40 @@ def sources(ledger: Ledger, monitor: str, window: str) -> list[Source]:
 
 
 def add_unmatched(ledger: Ledger, monitor: str, source: Source, expires_at: datetime) -> None:
-    put_if_absent(ledger, f"UNMATCHED#{monitor}", f"{source.arrived}#{source.sort_key}", source, expires_at)
+    """Some ids of an object are unknown. Written anew each time: whoever looked before cannot take it away.
+
+    Raises ConflictError when others write it again and again.
+    """
+    pk, sk = f"UNMATCHED#{monitor}", _unmatched_key(source)
+    for attempt in range(ATTEMPTS):
+        item = ledger.get(pk, sk)
+        try:
+            ledger.put(
+                pk, sk, msgspec.json.encode(source), expected=item.revision if item else None, expires_at=expires_at
+            )
+            return
+        except ConflictError:
+            if attempt == ATTEMPTS - 1:
+                raise
 
 
-def remove_unmatched(ledger: Ledger, monitor: str, source: Source) -> None:
-    """Every id of the object has found its window."""
-    pk, sk = f"UNMATCHED#{monitor}", f"{source.arrived}#{source.sort_key}"
-    if item := ledger.get(pk, sk):
+def _unmatched_key(source: Source) -> str:
+    return f"{source.arrived}#{source.sort_key}"
+
+
+def unmatched_revisions(ledger: Ledger, monitor: str, sources: Sequence[Source]) -> dict[str, str]:
+    """The revision under which each of these objects is known to have unknown ids, by its sort key."""
+    since = min((source.arrived for source in sources), default="~")
+    there = {item.sk: item.revision for item in ledger.query(f"UNMATCHED#{monitor}", since=since)}
+    return {each.sort_key: there[_unmatched_key(each)] for each in sources if _unmatched_key(each) in there}
+
+
+def remove_unmatched(ledger: Ledger, monitor: str, source: Source, revision: str | None) -> None:
+    """Every id of the object has found its window, unless more have become unknown since this revision."""
+    if revision:
         # Lost races are harmless: it is gone, or it was written anew by somebody who will look again.
         with suppress(ConflictError):
-            ledger.delete(pk, sk, expected=item.revision)
+            ledger.delete(f"UNMATCHED#{monitor}", _unmatched_key(source), expected=revision)
 
 
 def unmatched(ledger: Ledger, monitor: str, since: str) -> list[Source]:

@@ -13,7 +13,8 @@ from chalicelib.events import label_batch
 from chalicelib.facts import due, labels
 from chalicelib.handlers.label_batches import awaiting_of, claimed, look_up, unplaced
 from chalicelib.handlers.landed_objects import landed, quarantine
-from chalicelib.records.ground_truth import Label, read_ground_truth
+from chalicelib.records.ground_truth import Label
+from chalicelib.records.label_files import read_label_file
 from chalicelib.wiring import Services
 
 
@@ -28,14 +29,14 @@ def handle(body: str, services: Services) -> None:
     if found is None:
         return
     event, stored = found.event, found.stored
-    try:
-        read = read_ground_truth(found.body(), event.key, stored.last_modified).labels
-    except UnreadableError as error:
-        for definition in found.definitions:
-            quarantine(services, definition, found, error.reason)
-        read = []
     source = labels.Source(event.bucket, event.key, event.etag, found.hourly.hour.strftime("%Y-%m-%dT%H:%M:%SZ"))
     for definition in found.definitions:
+        mapping = definition.labels.mapping
+        try:
+            read = read_label_file(found.body(), event.key, stored.last_modified, mapping).labels
+        except UnreadableError as error:
+            quarantine(services, definition, found, error.reason)
+            continue
         if read:
             _mark_windows(services, definition, source, read)
     horizon = max(definition.horizon for definition in found.definitions)

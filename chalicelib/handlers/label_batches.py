@@ -21,9 +21,10 @@ from chalicelib.errors import ConflictError, NotFoundError, UnreadableError
 from chalicelib.facts import due, labels
 from chalicelib.facts.document import Stored
 from chalicelib.facts.labels import Awaiting, Source
-from chalicelib.records.ground_truth import Label, read_ground_truth
+from chalicelib.records.ground_truth import Label
 from chalicelib.records.id_filters import MOST_WINDOWS, build, candidates, confirmed, filter_from_bytes
 from chalicelib.records.id_times import seconds_of
+from chalicelib.records.label_files import read_label_file
 from chalicelib.records.segment import hash_ids, hashes_from_bytes
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
@@ -81,7 +82,7 @@ def claimed(definition: Definition, label: Label, now: datetime) -> Window | Non
 def look_up(services: Services, definition: Definition) -> None:
     """Look up everything that waits, mark the windows that hold it due, and list what came after their seal."""
     name, now = definition.name, services.now()
-    waiting = labels.awaiting(services.ledger, name)
+    waiting = labels.awaiting(services.ledger, name, limit=labels.MOST_AT_ONCE)
     if waiting:
         _work_off(services, definition, waiting, now)
     labels.end_batch(services.ledger, name)
@@ -89,6 +90,7 @@ def look_up(services: Services, definition: Definition) -> None:
 
 def _work_off(services: Services, definition: Definition, waiting: list[Stored[Awaiting]], now: datetime) -> None:
     name = definition.name
+    unmatched = labels.unmatched_revisions(services.ledger, name, [each.value.source for each in waiting])
     parts = [_hashes_of(services, definition, each.value) for each in waiting]
     every = np.concatenate([hashes for hashes, _ in parts])
     times = np.concatenate([seconds for _, seconds in parts])
@@ -115,7 +117,8 @@ def _work_off(services: Services, definition: Definition, waiting: list[Stored[A
     left = set(owners[np.repeat(~known, ends - starts)].tolist())
     for owner, each in enumerate(waiting):
         if owner not in left:
-            labels.remove_unmatched(services.ledger, name, each.value.source)
+            source = each.value.source
+            labels.remove_unmatched(services.ledger, name, source, unmatched.get(source.sort_key))
         labels.looked_up(services.ledger, name, each)
 
 
@@ -126,7 +129,7 @@ def _hashes_of(services: Services, definition: Definition, waits: Awaiting) -> t
     source = waits.source
     try:
         stored = services.objects.get(source.bucket, source.key)
-        read = read_ground_truth(stored.body, source.key, stored.last_modified).labels
+        read = read_label_file(stored.body, source.key, stored.last_modified, definition.labels.mapping).labels
     except (NotFoundError, UnreadableError):
         read = []  # gone: what it held is lost for the windows that do not have it yet
     ids = sorted({label.id for label in unplaced(definition, read, waits.landed_at)})

@@ -22,7 +22,8 @@ from chalicelib.monitors import baseline
 from chalicelib.monitors.baseline import read_analysis, read_constraints, read_model_constraints, read_statistics
 from chalicelib.monitors.evaluation import Baselines, Document, Span, Task
 from chalicelib.records.forgetting import Gone, without_records
-from chalicelib.records.ground_truth import Label, read_ground_truth, resolve
+from chalicelib.records.ground_truth import Label, resolve
+from chalicelib.records.label_files import read_label_file
 from chalicelib.records.segment import (
     Inputs,
     Segment,
@@ -205,7 +206,7 @@ def _new_labels(
             continue
         try:
             stored = services.objects.get(source.bucket, source.key)
-            content = read_ground_truth(stored.body, source.key, stored.last_modified)
+            content = read_label_file(stored.body, source.key, stored.last_modified, definition.labels.mapping)
         except (NotFoundError, UnreadableError):
             continue  # gone: what it held for us is in the segment; unreadable: quarantined when it landed
         ours = [label for label in content.labels if label.id in ids]

@@ -88,6 +88,12 @@ def _violations(evaluation: Path) -> int:
     return len(json.loads(path.read_text())["violations"]) if path.exists() else 0
 
 
+def settledness(folder: Path, endpoint: str, monitor: str) -> list[dict[str, Any]]:
+    """How far the labels of each window have come, oldest first."""
+    paths = sorted((folder / "reports" / endpoint / f"{monitor}-model-quality").rglob("settledness.json"))
+    return [json.loads(path.read_text()) for path in paths]
+
+
 def recorded(folder: Path, endpoint: str, attributes: Attributes) -> list[Recorded]:
     """The captured and labelled rows of every window, from the merged records."""
     windows = []

@@ -111,6 +111,9 @@ class Replay:
         if 0 <= labelled_hour < self.hours:
             self._post_labels(labelled_hour)
         self._settle()
+        # AWS ticks every minute; here the first tick has the labels looked up, the second evaluates what they touch.
+        self.pump.call_schedule("windows_due", "clock")
+        self._settle()
         self.clock.advance(to=end + GRACE)
         self.pump.call_schedule("windows_due", "clock")
         self._settle()

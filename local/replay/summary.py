@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from local.replay.reports import (
     model_quality,
     persistence,
     recorded,
+    settledness,
     violations_by_type,
 )
 from local.replay.stream import WEEK
@@ -51,6 +53,8 @@ def summarise(
     lines = ["", *_windows(folder, loop, never), "", *_decisions(records, outcomes)]
     lines += ["", "CloudWatch alarms that changed"]
     lines += [f"  {event}" for event in alarm_events] or ["  none"]
+    restated = _restated(settledness(folder, LOOP, LOOP))
+    lines += ["", *restated]
     lines += ["", "alerts that the receiver got"]
     lines += [f"  {count:4d}  {name}" for name, count in sorted(alerts.items())] or ["  none"]
     windows, first = recorded(folder, LOOP, attributes), recorded(folder, FIRST, attributes)
@@ -76,6 +80,8 @@ def summarise(
     lines += ["", "messages and calls per handler"]
     lines += [f"  {worked.get(name, 0):6d}  {name}" for name in HANDLERS]
     faults = _faults(kinds, worked, approved, dead_letters, lower)
+    if not restated:
+        faults.append("no report was restated as labels came")
     return Summary("\n".join(lines), faults, loop, never)
 
 
@@ -105,6 +111,21 @@ def _windows(folder: Path, loop: Sequence[WindowReport], never: Sequence[WindowR
         share = labelled / rows if rows else 0.0
         silent = sum(not each.rows for each in reports)
         lines.append(f"  {name:24}{len(reports):8d}{silent:8d}{rows:8d}{share:10.1%}   {kinds}")
+    return lines
+
+
+def _restated(windows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How often reports were restated as labels came, and one window's way; nothing where none was."""
+    counts = Counter(len(window["revisions"]) for window in windows if len(window["revisions"]) > 1)
+    if not counts:
+        return []
+    lines = ["reports restated as labels came"]
+    lines += [f"  {number:6d}  windows with {count} revisions" for count, number in sorted(counts.items())]
+    told = [window for window in windows if len(window["revisions"]) > 1 and window["maturity"]]
+    for window in told[-1:]:
+        way = ", ".join(f"{each['label_coverage']:.0%} at {each['stored_at'][11:16]}" for each in window["revisions"])
+        lines += _wrapped(f"window {window['window']['start']}: labelled {way}")
+        lines += _wrapped(f"as of {window['as_of']}: {window['told']}")
     return lines
 
 

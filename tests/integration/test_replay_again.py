@@ -6,6 +6,7 @@ A real run of the stand-in, shortened, under a policy that retrains early; what 
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,10 @@ POLICY: dict[str, object] = {"cost": 0.02, "reference_windows": 2, "holdback_win
 
 
 def objects(replay: Replay) -> dict[str, str]:
-    """Key -> ETag of everything in the bucket, but what tells how far labels had come when it was written."""
+    """Key -> ETag of everything in the bucket, but for what depends on the moment: settledness, filters of ids."""
     pages = replay.account.client("s3").get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
     found = {item["Key"]: item["ETag"] for page in pages for item in page.get("Contents", [])}
-    return {key: etag for key, etag in found.items() if not key.endswith("/settledness.json")}
+    return {key: etag for key, etag in found.items() if not re.search("/settledness.json$|/ids/|/filter", key)}
 
 
 def effects(replay: Replay) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from chalicelib.facts import champions, claims, deliveries, due, labels
 from chalicelib.handlers.incident_alerts import TITLES
 from chalicelib.monitors.model_explainability import AttributionSettings
 from chalicelib.records.attributes import Attributes
+from chalicelib.records.label_files import LabelMapping
 from chalicelib.records.window import Window
 from chalicelib.states.facets import BiasSettings, Facet
 from cli.main import _parser
@@ -57,6 +58,7 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "attributes": Attributes,
     "window": WindowSettings,
     "labels": LabelSettings,
+    "mapping": LabelMapping,
     "baseline": Baseline,
     "bias": BiasSettings,
     "facets": Facet,

@@ -11,6 +11,8 @@ import pytest
 from chalicelib.facts import labels
 from tests.unit.handlers.test_windows_evaluated import quiet
 from tests.unit.handlers.world import (
+    DATA,
+    ENDPOINT,
     MINUTE,
     MONITOR,
     OWN,
@@ -188,3 +190,16 @@ def test_a_label_that_came_before_the_seal_counts_though_its_window_is_evaluated
     assert world.clock.time > hour(31)
     assert world.evaluation(0).labelled == 10
     assert world.report(0, name="settledness.json")["late_label_count"] == 0
+
+
+def test_label_files_of_other_systems_are_joined_by_the_mapping() -> None:
+    mapping = {"id": "order", "label": "outcome"}
+    world = quiet(labels={**WEEK, "mapping": mapping})
+    rows = rows_of(0, 10)
+    put(world, 0, rows)
+    table = "\n".join(["order,outcome,other", *(f"{row.inference_id},{row.label('x')},-" for row in rows[:7])])
+    world.services.objects.put(DATA, f"ground-truth/{ENDPOINT}/2026/01/05/01/export of Monday", table.encode())
+    world.minutes(20)
+    assert world.evaluation(0).labelled == 7
+    answer(world, rows[7:])
+    assert world.evaluation(0).labelled == 10

@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 import random
 import re
+from copy import deepcopy
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from chalicelib.facts import evaluations
 from tests.unit.handlers.test_windows_evaluated import quiet
@@ -27,11 +32,11 @@ def line(row: Row, value: int, known: datetime) -> bytes:
     return json.dumps(document).encode() + b"\n"
 
 
-def reports(world: World) -> dict[str, Any]:
+def reports(world: World, windows: int = 2) -> dict[str, Any]:
     """Every report and merge file of the windows with traffic, but for how the labels were delivered."""
     found: dict[str, Any] = {}
     for key in world.services.objects.keys(DATA, "reports/"):
-        if key.endswith("settledness.json") or not re.search("/2026/01/05/0[0-4]/", key):
+        if key.endswith("settledness.json") or not re.search(f"/2026/01/05/0[0-{windows}]/", key):
             continue
         body = world.services.objects.get(DATA, key).body
         found[key] = body
@@ -90,7 +95,7 @@ def test_shuffled_late_and_corrected_labels_end_where_the_same_labels_at_once_en
     assert len(coverages) > 3 and coverages == sorted(coverages)
     for each in told["revisions"]:
         assert each["key"] in late.services.objects.keys(OWN, "plumbline/payload/churn/revisions/")
-    assert reports(late) == reports(at_once)
+    assert reports(late, 4) == reports(at_once, 4)
     assert late.report(0)["inputs"]["labels_repeated"] + late.report(1)["inputs"]["labels_repeated"] > 0
 
 
@@ -128,3 +133,30 @@ def test_a_sealed_window_says_its_final_coverage() -> None:
     assert evaluation.delays.coverage == 1.0
     assert not settledness(world, 0)["sealed"]
     assert settledness(world, 0)["sealed_at"] == "2026-01-05T04:00:00Z"
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_any_order_repetition_and_split_of_the_deliveries_ends_in_the_same_reports(data: st.DataObject) -> None:
+    lines = COMING + [COMING[place] for place in data.draw(st.lists(st.integers(0, len(COMING) - 1), max_size=10))]
+    lines = data.draw(st.permutations(lines))
+    cuts = sorted({0, len(lines), *data.draw(st.lists(st.integers(1, len(lines) - 1), max_size=6))})
+    world = deepcopy(BEFORE)
+    for number, (start, end) in enumerate(pairwise(cuts)):
+        world.put_labels(b"".join(lines[start:end]), f"part-{number}")
+        world.minutes(data.draw(st.sampled_from([1, 20])))
+    world.minutes(70)
+    assert reports(world) == AT_ONCE
+
+
+def _at_once() -> tuple[World, list[bytes], dict[str, Any]]:
+    """Two windows without labels, their labels, and the reports when all of them have come in one file."""
+    before = quiet(labels=HORIZON)
+    coming = [body for _, body in deliveries(traffic(before, 2), 5)[0]]
+    world = deepcopy(before)
+    world.put_labels(b"".join(coming), "all")
+    world.minutes(70)
+    return before, coming, reports(world)
+
+
+BEFORE, COMING, AT_ONCE = _at_once()
