@@ -44,30 +44,45 @@ def test_unmatched_sources_since_a_time():
     assert labels.unmatched(ledger, "fraud", "") == []
 
 
+def remove(ledger: MemoryLedger, each: Source) -> None:
+    """Remove what is known of an object now."""
+    revision = labels.unmatched_revisions(ledger, "churn", [each]).get(each.sort_key)
+    labels.remove_unmatched(ledger, "churn", each, revision)
+
+
 def test_a_matched_source_is_removed_and_only_that():
     ledger = memory_ledger()
     for each in (source("a"), source("a", etag="e2"), source("b")):
         labels.add_unmatched(ledger, "churn", each, EXPIRES)
     for _ in range(2):
-        labels.remove_unmatched(ledger, "churn", source("a"))
+        remove(ledger, source("a"))
     assert labels.unmatched(ledger, "churn", "") == [source("a", etag="e2"), source("b")]
 
 
 def test_two_that_remove_the_same_are_both_content():
-    ledger = RacingLedger(lambda table: None, lambda table: labels.remove_unmatched(table, "churn", source("a")))
+    ledger = RacingLedger(lambda table: None, lambda table: remove(table, source("a")))
     labels.add_unmatched(ledger, "churn", source("a"), EXPIRES)
-    labels.remove_unmatched(ledger, "churn", source("a"))
+    remove(ledger, source("a"))
     assert labels.unmatched(ledger, "churn", "") == []
 
 
 def test_what_was_written_anew_meanwhile_stays():
     def anew(table: MemoryLedger) -> None:
-        labels.remove_unmatched(table, "churn", source("a"))
+        remove(table, source("a"))
         labels.add_unmatched(table, "churn", source("a"), EXPIRES)
 
     ledger = RacingLedger(lambda table: None, anew)
     labels.add_unmatched(ledger, "churn", source("a"), EXPIRES)
-    labels.remove_unmatched(ledger, "churn", source("a"))
+    remove(ledger, source("a"))
+    assert labels.unmatched(ledger, "churn", "") == [source("a")]
+
+
+def test_what_became_unknown_since_it_was_looked_at_stays():
+    ledger = memory_ledger()
+    labels.add_unmatched(ledger, "churn", source("a"), EXPIRES)
+    revision = labels.unmatched_revisions(ledger, "churn", [source("a")])[source("a").sort_key]
+    labels.add_unmatched(ledger, "churn", source("a"), EXPIRES)
+    labels.remove_unmatched(ledger, "churn", source("a"), revision)
     assert labels.unmatched(ledger, "churn", "") == [source("a")]
 
 
