@@ -355,7 +355,9 @@ def _evaluated(seen: Seen) -> Iterator[tuple[str, Window, evaluations.Evaluation
 
 
 def _facts(seen: Seen) -> dict[str, bytes]:
-    found = _below(seen.objects, "reports/")
+    below = _below(seen.objects, "reports/")
+    # How far labels had come is told as of the moment of the telling, and a kill moves that.
+    found = {name: body for name, body in below.items() if not name.endswith("/settledness.json")}
     for monitor, window, each in _evaluated(seen):
         found[f"evaluation {monitor} {window.name}"] = msgspec.json.encode(each)
     return found
