@@ -86,7 +86,7 @@ RARE = {
 
 # The rarest, which need to be aimed at more often.
 OFTEN = {
-    **{"ledger.get CLAIM#PROMOTION": 6, "ledger.put CLAIM#PROMOTION": 5, "ledger.put CLAIM#RETRAIN": 4},
+    **{"ledger.get CLAIM#PROMOTION": 6, "ledger.put CLAIM#PROMOTION": 7, "ledger.put CLAIM#RETRAIN": 4},
     **{"ledger.get CLAIM#RETRAIN": 2, "ledger.get DUE": 3, "ledger.put DUE": 2, "ledger.put OUTCOME": 3},
     **{"ledger.get TRIGGER": 3, "ledger.put TRIGGER": 5, "ledger.put INCIDENT": 3, "ledger.put EXECUTION": 2},
     **{
@@ -94,10 +94,10 @@ OFTEN = {
         "ledger.get PAUSE": 3,
         "ledger.query MONITOR": 4,
         "ledger.get MONITORS": 4,
-        "topic.publish": 3,
+        "topic.publish": 4,
         "objects.get definitions": 4,
     },
-    **{"objects.get retraining": 5, "objects.put baselines": 6, "queues.send promotion-claims": 6},
+    **{"objects.get retraining": 6, "objects.put baselines": 6, "queues.send promotion-claims": 6},
     **{"queues.send retrain-claims": 6, "queues.send endpoints": 5, "queues.send model-packages": 3},
     **{"sagemaker.describe_endpoint_config": 2, "sagemaker.update_endpoint": 3, "sagemaker.describe_model_package": 2},
 }

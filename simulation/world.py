@@ -155,10 +155,11 @@ QUIET_TICK = 20 * MINUTE
 class Message:
     """A message on a queue. `id` is the same whenever the same thing is said for the n-th time."""
 
-    __slots__ = ("body", "id", "queue", "receives")
+    __slots__ = ("body", "id", "queue", "receives", "redriven")
 
     def __init__(self, identity: str, queue: str, body: bytes) -> None:
         self.id, self.queue, self.body, self.receives = identity, queue, body, 0
+        self.redriven = False  # by a person, who mended first what had failed
 
 
 class Stuck(Exception):
@@ -336,7 +337,7 @@ class World:
         share = DISTURBED.get(queue, DISTURBED_OTHERS)
         if self._focus and FUNCTIONS[queue] == self._focus[0] and message.receives < RECEIVES:
             share = 0.95
-        if draw := self.chosen("fault", identity, share):
+        if not message.redriven and (draw := self.chosen("fault", identity, share)):
             disturbance = self._disturbance(identity, draw, FUNCTIONS[queue])
         share = 0.8 if self._focus == (FUNCTIONS[queue], "objects.get definitions") else 0.08
         if self.chosen("cold start", identity, share):
@@ -351,7 +352,7 @@ class World:
             if self._quiet:
                 self.broken.append(f"{FUNCTIONS[queue]} fails for ever on {self._about(queue, message.body)}")
                 return
-            message.receives = 0
+            message.receives, message.redriven = 0, True
             self.at(self._time + DEAD_FOR, "delivery", self.deliver, message)
             return
         wait = VISIBILITY[queue]
