@@ -14,17 +14,17 @@ from chalicelib.wiring import Services
 def handle(body: str, services: Services) -> None:
     """Record the newest state; a trigger in ALARM and any change of a veto make the newest settled window due again.
 
-    A trigger that comes before any window has settled is answered by the first that does.
+    A trigger that comes before any window has settled is answered by the first that does. It has asked also when its
+    event comes after that of its end: which of the two is delivered first says nothing.
     """
     event = alarm_changed(body)
     for definition in services.definitions.find("alarm", event.name):
         state = alarms.AlarmState(event.name, event.state, event.changed_at)
-        if not alarms.record(services.ledger, definition.name, state):
-            continue
+        is_newest = alarms.record(services.ledger, definition.name, state)
         role = next(alarm.role for alarm in definition.alarms if alarm.name == event.name)
         if role == "trigger" and event.state == "ALARM":
             alarms.ask(services.ledger, definition.name, event.name, event.changed_at)
-        elif role != "veto":
+        elif role != "veto" or not is_newest:
             continue
         window = evaluations.newest_settled(services.ledger, definition.name)
         if not window:

@@ -144,6 +144,21 @@ def test_a_trigger_that_comes_again_on_the_same_window_is_a_new_question():
     assert world.retraining().window == window_name(3)
 
 
+def test_a_trigger_that_is_heard_of_after_its_end_has_asked_all_the_same():
+    """The alarm was over in minutes, and its two events came in the other order: nobody was asked."""
+    world = World(definition(policy={**DEAR, "cool_down_windows": 1}))
+    for number in range(3):
+        world.live(number)
+    began = world.clock.time
+    world.clock.time += 5 * MINUTE
+    world.alarm("accuracy-low", "OK")
+    world.minutes(2)
+    world.alarm("accuracy-low", "ALARM", at=began)
+    world.minutes(4)
+    assert len(world.services.sagemaker.executions) == 1
+    assert alarms.states(world.services.ledger, MONITOR)["accuracy-low"].state == "OK"
+
+
 def test_a_trigger_from_before_the_last_start_starts_nothing_more():
     """Its event came hours late, when the retraining that answered it had long begun."""
     world = World(definition(policy={**DEAR, "cool_down_windows": 1}))
