@@ -18,6 +18,7 @@ from chalicelib import keys
 from chalicelib.definition import Definition
 from chalicelib.facts import champions, claims, decisions, due, evaluations
 from chalicelib.facts.document import change, monitor_partition
+from chalicelib.handlers.label_batches import SETTLED_AFTER, SPAN
 from chalicelib.records.window import Window
 from cli.add import add_monitor
 from local.packaged.functions import PackagedFunctions
@@ -51,6 +52,7 @@ class Scenes:
         self._rejection()
         self._lost_execution()
         self._lost_promotion()
+        self._labels_after_their_day()
         self._other_secrets()
 
     def _put(self, prefix: str, name: str, body: bytes) -> None:
@@ -96,6 +98,26 @@ class Scenes:
         aws.client("sqs").purge_queue(QueueUrl=aws.resources.queue_urls["ground-truth"])
         self._hour()
         self._hour()
+
+    def _labels_after_their_day(self) -> None:
+        """The first day is over: its lists of ids become a filter, in which labels without a time are looked up."""
+        merged = self._s3.list_objects_v2(Bucket=BUCKET, Prefix=f"reports/merge/{LOOP}/")["Contents"][0]["Key"]
+        line = self._s3.get_object(Bucket=BUCKET, Key=merged)["Body"].read().splitlines()[0]
+        metadata = json.loads(line)["eventMetadata"]
+        entry = {
+            "groundTruthData": json.loads(line)["groundTruthData"],
+            "eventMetadata": {"eventId": metadata.get("inferenceId") or metadata["eventId"]},
+            "eventVersion": "0",
+        }
+        day = Window.of(self._replay.clock.now(), SPAN)
+        self._replay.clock.advance(to=day.end + SETTLED_AFTER)
+        for name in ("makes-the-filter", "reads-the-filter"):
+            self._put(f"ground-truth/{LOOP}", f"{name}.jsonl", json.dumps(entry).encode())
+            self._replay._settle()
+            self._tick()
+            self._tick()
+        found = self._s3.list_objects_v2(Bucket=BUCKET, Prefix=keys.filters_prefix(LOOP))
+        assert found["KeyCount"], "expected a filter of the day's ids"
 
     def _roll_back(self) -> None:
         """The newest settled window has decided to bring back a past champion; its worker crashed before the claim."""
