@@ -21,8 +21,9 @@ import numpy.typing as npt
 from chalicelib.errors import UnreadableError
 from chalicelib.records.capture import BadLine, BadLines
 from chalicelib.records.cells import Bytes, Flags, Places, Words, endings, hashes, hashes_of, text_at
-from chalicelib.records.envelopes import LONGEST_LINE, Lines, Match, Matcher, Said, TooLong, blocks_of
+from chalicelib.records.envelopes import Match, Matcher, Said
 from chalicelib.records.ground_truth import Conflict, Label, read_label_lines, resolve, value_of
+from chalicelib.records.lines import LONGEST_LINE, Lines, TooLong, blocks_of
 
 Checks = npt.NDArray[np.uint32]
 Codes = npt.NDArray[np.int32]

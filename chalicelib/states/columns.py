@@ -37,12 +37,12 @@ class ProfileFold:
         self._width = width
         self._rows = 0
 
-    def add(self, buffer: Bytes, columns: Sequence[Cells]) -> None:
-        """Add rows: the cells of each column, of shape (n,)."""
-        if not columns or not len(columns[0].begins):
+    def add(self, columns: Sequence[tuple[Bytes, Cells]]) -> None:
+        """Add rows: the cells of each column, of shape (n,), and the buffer in which they are."""
+        if not columns or not len(columns[0][1].begins):
             return
-        self._rows += len(columns[0].begins)
-        for column, cells in zip(self._columns, columns, strict=True):
+        self._rows += len(columns[0][1].begins)
+        for column, (buffer, cells) in zip(self._columns, columns, strict=True):
             column.add(buffer, cells)
 
     @property
