@@ -202,6 +202,7 @@ def _ours(folder: Path) -> dict[str, Any]:
     start = _cpu()
     from chalicelib.monitors.baseline import read_constraints, read_model_constraints, read_statistics
     from chalicelib.monitors.evaluation import Asked, Baselines, report
+    from chalicelib.monitors.folding import fold_captures  # noqa: F401
 
     imported = _cpu()
     folded, subject, read = _folded(folder, facts["width"])

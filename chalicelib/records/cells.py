@@ -130,7 +130,8 @@ def fields(buffer: Bytes, starts: Places, ends: Places, width: int, hints: list[
     """
     found = []
     place = starts
-    last = len(buffer) - PAD
+    # One byte behind the last text, so that no row that is too short ends there.
+    last = len(buffer) - PAD + 1
     for index in range(width - 1):
         words: list[Words] | None = words_at(buffer, place, hints[index])
         assert words is not None

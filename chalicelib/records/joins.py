@@ -24,6 +24,7 @@ from chalicelib.records.cells import Bytes, Flags, Places, Words, endings, hashe
 from chalicelib.records.envelopes import Match, Matcher, Said
 from chalicelib.records.ground_truth import Conflict, Label, read_label_lines, resolve, value_of
 from chalicelib.records.lines import LONGEST_LINE, Lines, TooLong, blocks_of
+from chalicelib.records.sorting import order_of_hashes, sort_hashes
 
 Checks = npt.NDArray[np.uint32]
 Codes = npt.NDArray[np.int32]
@@ -87,7 +88,7 @@ class Events:
     def add(self, keys: Words) -> Flags:
         """Which of these events are new; of several equal ones the first is."""
         keys = np.where(keys == 0, _GOLDEN, keys)
-        ordered = np.sort(keys)
+        ordered = sort_hashes(keys)
         fresh = np.ones(len(keys), dtype=np.bool_)
         if bool((ordered[1:] == ordered[:-1]).any()):
             fresh[:] = False
@@ -265,7 +266,7 @@ class _LabelReader:
         checks = np.concatenate([part[1] for part in self._parts])
         codes = np.concatenate([part[2] for part in self._parts])
         self._parts = []
-        order = np.argsort(keys, kind="stable")
+        order = order_of_hashes(keys)
         keys = keys[order]
         if bool(((keys[1:] == keys[:-1]) & (checks[order[1:]] != checks[order[:-1]])).any()):
             order = order[np.lexsort((checks[order], keys))]
