@@ -31,7 +31,7 @@ from chalicelib.records.cells import (
     lengths_until,
     words_at,
 )
-from chalicelib.records.lines import BROKEN, QUOTED, Lines, Masked, line_spans, pieces_of, unmask
+from chalicelib.records.lines import Lines, Masked, line_spans, pieces_of, unmask
 
 # What a line says: the texts and times that may differ from line to line, and everything else.
 Said = tuple[tuple[Any, ...], Any]
@@ -117,9 +117,8 @@ class Envelope(msgspec.Struct, frozen=True, eq=False):
     def match_masked(self, lines: Masked, rows: Places, payloads: Sequence[int]) -> tuple[Flags, dict[int, Span]]:
         """The same for masked lines, each of which has as many quotes as this envelope; `payloads`: the fields that
         may hold quotes and line breaks."""
-        quotes = np.flatnonzero(lines.buffer == QUOTE)
+        quotes, masks = lines.quotes, lines.masks
         first = np.searchsorted(quotes, lines.starts[rows])
-        masks = np.flatnonzero((lines.buffer == QUOTED) | (lines.buffer == BROKEN))
         place, ends = lines.starts[rows], lines.ends[rows]
         same = np.ones(len(rows), dtype=np.bool_)
         spans: dict[int, Span] = {}
@@ -302,8 +301,7 @@ class Matcher:
 
     def _split_masked(self, lines: Masked, indices: Places) -> tuple[list[Match], int, Places]:
         """The masked lines that fit an envelope, how many quotes they had before, and the indices of the others."""
-        places = np.flatnonzero(lines.buffer == QUOTE)
-        counts = np.searchsorted(places, lines.ends) - np.searchsorted(places, lines.starts)
+        counts = np.searchsorted(lines.quotes, lines.ends) - np.searchsorted(lines.quotes, lines.starts)
         left = np.flatnonzero(~lines.odd)
         matches: list[Match] = []
         for envelope in self._known:
@@ -314,20 +312,22 @@ class Matcher:
             if learned := self._learned(lines.line(int(left[len(left) // 2]))):
                 left = self._matched_masked(learned, lines, counts, indices, left, matches)
         others = np.concatenate([left, np.flatnonzero(lines.odd)])
-        quotes = lines.quotes - sum(unmask(lines.line(index)).count(b'"') for index in others.tolist())
+        quotes = lines.quotes_before - sum(unmask(lines.line(index)).count(b'"') for index in others.tolist())
         return matches, quotes, indices[others]
 
     def _matched_masked(
         self, envelope: Envelope, lines: Masked, counts: Places, indices: Places, left: Places, matches: list[Match]
     ) -> Places:
-        fitting = left[counts[left] == envelope.quotes]
+        possible = counts[left] == envelope.quotes
+        fitting = left[possible]
         if not len(fitting):
             return left
         same, spans = envelope.match_masked(lines, fitting, self._payloads)
         found = Match(envelope, indices[fitting], spans, lines.buffer, lines.starts[fitting], lines.ends[fitting], True)
         if same.any():
             matches.append(found[same])
-        return left[~np.isin(left, fitting[same])]
+        possible[possible] = same
+        return left[~possible]
 
     def _matched(self, envelope: Envelope, lines: Lines, left: Places, matches: list[Match]) -> Places:
         if not len(left) or not envelope.is_near:

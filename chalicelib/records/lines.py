@@ -1,6 +1,6 @@
 """The lines of a file in memory, a block of them at a time: where each begins and ends, and which are out of the usual.
 
-Lines of JSON whose texts hold quotes and line breaks (JSON in JSON, several rows) are masked: each `\\"` and `\\n`
+Lines of JSON whose texts hold quotes and line breaks (JSON in JSON, several rows) are masked (`Masked`): each `\\"` and `\\n`
 becomes one byte that no JSON line has, so that a quote is always the end of a text. Refuses to know what lines say.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 import numpy as np
 
-from chalicelib.records.cells import LINE_END, PAD, QUOTE, Bytes, Flags, Places, buffer_of
+from chalicelib.records.cells import LINE_END, PAD, QUOTE, Bytes, Flags, Places
 
 # Bytes that are read and matched together, and the longest line.
 BLOCK = 1 << 22
@@ -21,7 +21,7 @@ LONGEST_LINE = 1 << 26
 QUOTED, BROKEN = 1, 2
 _QUOTED, _BROKEN = bytes([QUOTED]), bytes([BROKEN])
 
-_BACKSLASH, _SPACE, _TILDE = 92, 32, 126
+_BACKSLASH, _BREAK, _SPACE, _TILDE = b"\\n ~"
 _STRIP = 1 << 18
 
 
@@ -45,40 +45,46 @@ class Lines(msgspec.Struct, frozen=True, eq=False):
 
     def masked(self, indices: Places) -> Masked:
         """Some lines, masked, in memory of their own."""
-        body = b"\n".join(pieces_of(self.buffer, self.starts[indices], self.ends[indices])) + b"\n"
-        quotes = body.count(b'"')
-        buffer = buffer_of([mask(body)])
+        body = b"".join(
+            (bytes(PAD), b"\n".join(pieces_of(self.buffer, self.starts[indices], self.ends[indices])), b"\n")
+        )
+        text = np.frombuffer(body + bytes(PAD), dtype=np.uint8).copy()
+        quotes = int(np.count_nonzero(text == QUOTE))
+        marks = np.flatnonzero(text == _BACKSLASH)
+        marks = marks[(text[marks + 1] == QUOTE) | (text[marks + 1] == _BREAK)]
+        text[marks + 1] = np.where(text[marks + 1] == QUOTE, QUOTED, BROKEN)
+        kept = np.ones(len(text), dtype=np.bool_)
+        kept[marks] = False
+        buffer = text[kept]
         starts, ends = line_spans(buffer)
         odd = np.zeros(len(ends), dtype=np.bool_)
         odd[np.searchsorted(ends, np.flatnonzero(buffer == _BACKSLASH))] = True
-        return Masked(buffer, starts, ends, odd, quotes)
+        # Each mark that was left out before moves what follows by one.
+        return Masked(buffer, starts, ends, odd, np.flatnonzero(buffer == QUOTE), marks - np.arange(len(marks)), quotes)
 
 
 class Masked(msgspec.Struct, frozen=True, eq=False):
-    """Lines as `mask` leaves them. `odd`: those where something else is escaped. `quotes`: how many there were
-    before."""
+    """Lines in which each `\\"` and `\\n` is one byte that JSON has nowhere else (`QUOTED`, `BROKEN`).
+
+    `odd`: lines in which something else is escaped. `quotes`: the places of quotes that are left; `masks`: of those
+    bytes; `quotes_before`: how many quotes there were.
+    """
 
     buffer: Bytes
     starts: Places
     ends: Places
     odd: Flags
-    quotes: int
+    quotes: Places
+    masks: Places
+    quotes_before: int
 
     def line(self, index: int) -> bytes:
         """The line, still masked."""
         return self.buffer[self.starts[index] : self.ends[index]].tobytes()
 
 
-def mask(text: bytes) -> bytes:
-    """The text with each `\\"` and `\\n` as one byte that JSON has nowhere else (`QUOTED`, `BROKEN`).
-
-    Where a backslash is left, something else is escaped (or a backslash itself) and the text is of no use.
-    """
-    return text.replace(b'\\"', _QUOTED).replace(b"\\n", _BROKEN)
-
-
 def unmask(text: bytes) -> bytes:
-    """What `mask` was given."""
+    """A masked text as it was."""
     return text.replace(_QUOTED, b'\\"').replace(_BROKEN, b"\\n")
 
 
