@@ -327,7 +327,8 @@ class Matcher:
         if same.any():
             matches.append(found[same])
         possible[possible] = same
-        return left[~possible]
+        rest: Places = left[~possible]
+        return rest
 
     def _matched(self, envelope: Envelope, lines: Lines, left: Places, matches: list[Match]) -> Places:
         if not len(left) or not envelope.is_near:

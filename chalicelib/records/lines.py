@@ -1,7 +1,7 @@
 """The lines of a file in memory, a block of them at a time: where each begins and ends, and which are out of the usual.
 
-Lines of JSON whose texts hold quotes and line breaks (JSON in JSON, several rows) are masked (`Masked`): each `\\"` and `\\n`
-becomes one byte that no JSON line has, so that a quote is always the end of a text. Refuses to know what lines say.
+Lines of JSON whose texts hold quotes and line breaks (JSON in JSON, several rows) are masked: each escaped one becomes
+one byte that no line of JSON has, so that a quote is always the end of a text. Refuses to know what lines say.
 """
 
 from __future__ import annotations
@@ -45,10 +45,8 @@ class Lines(msgspec.Struct, frozen=True, eq=False):
 
     def masked(self, indices: Places) -> Masked:
         """Some lines, masked, in memory of their own."""
-        body = b"".join(
-            (bytes(PAD), b"\n".join(pieces_of(self.buffer, self.starts[indices], self.ends[indices])), b"\n")
-        )
-        text = np.frombuffer(body + bytes(PAD), dtype=np.uint8).copy()
+        lines = b"\n".join(pieces_of(self.buffer, self.starts[indices], self.ends[indices]))
+        text = buffer_of([lines, b"\n"]).copy()
         quotes = int(np.count_nonzero(text == QUOTE))
         marks = np.flatnonzero(text == _BACKSLASH)
         marks = marks[(text[marks + 1] == QUOTE) | (text[marks + 1] == _BREAK)]
