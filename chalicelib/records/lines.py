@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 import numpy as np
 
-from chalicelib.records.cells import LINE_END, PAD, QUOTE, Bytes, Flags, Places
+from chalicelib.records.cells import LINE_END, PAD, QUOTE, Bytes, Flags, Places, buffer_of
 
 # Bytes that are read and matched together, and the longest line.
 BLOCK = 1 << 22
