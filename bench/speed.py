@@ -173,11 +173,16 @@ def _folded(folder: Path, width: int) -> Any:
         Source(name, ARRIVED, lambda name=name: traffic.pieces(folder / name))
         for name in ("labels.jsonl", "captures.jsonl")
     ]
-    labels = read_labels(sources[:1])
-    read = _cpu()
+    read = [0.0]
     subject = _subject(width)
-    folded, _ = fold_captures(sources[1:], labels, lambda _: subject)
-    return folded, subject, read
+
+    def labels() -> Any:
+        found = read_labels(sources[:1])
+        read[0] = _cpu()
+        return found
+
+    folded, _ = fold_captures(sources[1:], labels(), lambda _: subject)
+    return folded, subject, read[0]
 
 
 def _baseline(folder: Path) -> dict[str, Any]:

@@ -74,6 +74,8 @@ def fold_captures(
     subject: there was no request.
     """
     fold = CaptureFold(labels, subject_of, since, until, block)
+    # A caller that does not keep them either has their memory back before the measurement is made.
+    del labels
     for source in sources:
         fold.read(source)
         if told:
@@ -83,6 +85,8 @@ def fold_captures(
 
 class CaptureFold:
     """The way of `fold_captures`, file by file, for callers that have requests of other kinds of files too.
+
+    Nothing can be counted after `result`, which lets go of the labels.
 
     With `preprocess` the records of a request are what it makes of it. `watch` is shown every table that rows were
     laid out in; rows of a subject with bias or attribution all are.
@@ -114,7 +118,7 @@ class CaptureFold:
         self._count_waiting()
         if self._rows:
             # The measurement takes the memory of what it is made of.
-            self._events = Events()
+            self._events, self._labels = Events(), Labels()
             self._folded.measured += self._rows.finish()
             self._rows = None
         return self._folded, self._subject if self._folded.requests else None

@@ -65,7 +65,7 @@ class Cells(NamedTuple):
         return Cells(self.begins[rows], self.lengths[rows], words)
 
 
-def buffer_of(parts: Iterable[bytes]) -> Bytes:
+def buffer_of(parts: Iterable[bytes | memoryview]) -> Bytes:
     """The bytes one after the other with `PAD` zero bytes before and after; positions count from the first zero."""
     return np.frombuffer(b"".join((bytes(PAD), *parts, bytes(PAD))), dtype=np.uint8)
 
