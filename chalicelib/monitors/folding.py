@@ -32,7 +32,7 @@ from chalicelib.records.table import Table, is_about, to_table
 from chalicelib.records.texts import Encoding, Texts, encoding_of, mask_text, texts_of
 
 # Requests that are decoded and counted together, and the bytes of their lines.
-WAITING = 4096
+WAITING = 5120
 _HELD = 1 << 22
 
 _EVENT, _INFERENCE, _TIME, _ASKED, _ANSWERED = range(5)

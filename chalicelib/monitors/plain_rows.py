@@ -23,7 +23,6 @@ from chalicelib.records.cells import (
     Flags,
     Floats,
     Places,
-    buffer_of,
     endings,
     fields,
     hashes,
@@ -35,7 +34,6 @@ from chalicelib.records.cells import (
 from chalicelib.records.envelopes import Span
 from chalicelib.records.joins import NONE, Ids, Labels
 from chalicelib.records.json_rows import JsonRows
-from chalicelib.records.lines import pieces_of
 from chalicelib.records.texts import Encoding, Rows, Texts, from_base64, rows_in, without_quotes
 from chalicelib.records.values import NAN, binary_class, number_of
 from chalicelib.states.columns import ProfileFold
@@ -43,7 +41,7 @@ from chalicelib.states.scores import TallyFold
 from chalicelib.states.selection import BinarySelectionFold
 
 # Rows that are worked on together: their columns stay in the processor's cache.
-ROWS = 18_432
+ROWS = 9_216
 
 _BLANK, _BRACKET, _BRACE = b" [{"
 _NO_LABEL = set('"[{\n\r')
@@ -319,11 +317,15 @@ def _joined(laid: Sequence[_Laid]) -> _Laid:
 
 
 def _joined_rows(rows: Sequence[Rows]) -> Rows:
-    """The rows of several buffers in one that holds nothing else: near each other they are read faster."""
-    pieces = [piece for each in rows for piece in pieces_of(each.buffer, each.begins, each.begins + each.lengths)]
-    lengths = np.concatenate([each.lengths for each in rows])
-    begins = PAD + np.cumsum(lengths) - lengths
-    return Rows(buffer_of(pieces), begins, lengths, np.concatenate([each.counts for each in rows]))
+    if len(rows) == 1:
+        return rows[0]
+    moved = np.cumsum([0, *(len(each.buffer) for each in rows[:-1])]).tolist()
+    return Rows(
+        np.concatenate([each.buffer for each in rows]),
+        np.concatenate([each.begins + by for each, by in zip(rows, moved, strict=True)]),
+        np.concatenate([each.lengths for each in rows]),
+        np.concatenate([each.counts for each in rows]),
+    )
 
 
 def _may_be_json(buffer: Bytes, begins: Places) -> Flags:

@@ -324,8 +324,8 @@ class Matcher:
             return left
         same, spans = envelope.match_masked(lines, fitting, self._payloads)
         found = Match(envelope, indices[fitting], spans, lines.buffer, lines.starts[fitting], lines.ends[fitting], True)
-        if same.any():
-            matches.append(found[same])
+        if len(kept := np.flatnonzero(same)):
+            matches.append(found[kept])
         possible[possible] = same
         rest: Places = left[~possible]
         return rest
@@ -339,8 +339,9 @@ class Matcher:
         if same.all():
             matches.append(found)
             return left[:0]
-        if same.any():
-            matches.append(found[same])
+        # By their places: many arrays are taken from.
+        if len(kept := np.flatnonzero(same)):
+            matches.append(found[kept])
         return left[~same]
 
     def _without_more_quotes(

@@ -14,7 +14,7 @@ import numpy as np
 from chalicelib.records.cells import LINE_END, PAD, QUOTE, Bytes, Flags, Places, buffer_of
 
 # Bytes that are read and matched together, and the longest line.
-BLOCK = 1 << 23
+BLOCK = 1 << 22
 LONGEST_LINE = 1 << 26
 
 # What an escaped quote and an escaped line break become.
@@ -207,7 +207,7 @@ class _Room:
 
 def _with(places: list[Places], ends: Places) -> Flags:
     """Which lines have one of the places in them."""
-    found = np.zeros(len(ends), dtype=np.bool_)
-    for each in places:
-        found[np.searchsorted(ends, each)] = True
-    return found
+    if not places:
+        return np.zeros(len(ends), dtype=np.bool_)
+    before = np.searchsorted(np.sort(np.concatenate(places), kind="stable"), ends)
+    return np.asarray(np.diff(before, prepend=0) > 0, dtype=np.bool_)

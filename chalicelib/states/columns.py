@@ -155,6 +155,9 @@ class _FewTexts:
         known &= places > 0
         if not known.all():
             unknown = np.flatnonzero(~known)
+            # Columns of numbers have too many, and that is mostly seen from a few rows.
+            if len(unknown) > 2 * BOUND and len(np.unique(keys[unknown[: 2 * BOUND]])) > BOUND:
+                return False
             found, first, counts = np.unique(keys[unknown], return_index=True, return_counts=True)
             listed = found.tolist()
             if len(self._texts) + sum(key not in self._texts for key in listed) > BOUND:
