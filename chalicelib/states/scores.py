@@ -24,6 +24,7 @@ from chalicelib.states.serialization import MOST_ROWS, pack, unpack
 VERSION = 2
 SCORES = 1_000_000
 
+_CELL_BYTES = 4 * 8
 # Rows that are counted together: their sort stays in the processor's cache.
 _PENDING = 1 << 16
 
@@ -183,8 +184,9 @@ class TallyFold:
         """The tally; the fold is empty then, because its memory is needed for it."""
         self._settle()
         distinct = self._distinct()
-        # Part by part: the cells of a million scores are 32 MB, and would be there twice.
-        packed = io.BytesIO()
+        # Part by part: the cells of a million scores are 32 MB, and would be there twice. In memory that is asked for
+        # once: what grows leaves its former places behind.
+        packed = io.BytesIO(bytes(_CELL_BYTES * len(distinct)))
         for start in range(0, len(distinct), _PENDING):
             some = distinct[start : start + _PENDING]
             cells = np.zeros((len(some), 4), dtype="<i8")
