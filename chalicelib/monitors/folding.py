@@ -32,7 +32,7 @@ from chalicelib.records.table import Table, is_about, to_table
 from chalicelib.records.texts import Encoding, Texts, encoding_of, mask_text, texts_of
 
 # Requests that are decoded and counted together, and the bytes of their lines.
-WAITING = 5120
+WAITING = 4096
 _HELD = 1 << 22
 
 _EVENT, _INFERENCE, _TIME, _ASKED, _ANSWERED = range(5)
@@ -248,21 +248,20 @@ class CaptureFold:
     def _count_waiting(self) -> None:
         """Count the requests that wait for each other, because a step costs the same for few."""
         requests, self._waiting = self._waiting, []
-        matches, self._waiting_matches = self._waiting_matches, []
         if requests and self._rows is None:
             self._rows = PlainRows(self._settled(requests), self._labels)
         if self._rows and self._preprocess is None and self._rows.fits:
-            requests = self._counted_as_texts(self._rows, matches, requests)
+            requests = self._counted_as_texts(self._rows, requests)
         self._measure(requests)
 
-    def _counted_as_texts(
-        self, rows: PlainRows, matches: Sequence[Match], requests: Sequence[CapturedRequest]
-    ) -> list[CapturedRequest]:
+    def _counted_as_texts(self, rows: PlainRows, requests: Sequence[CapturedRequest]) -> list[CapturedRequest]:
         """Count requests whose payloads are plain rows once they are decoded; those that are not."""
         alike: dict[tuple[int, bool], list[Match]] = {}
-        for match in matches:
+        for match in self._waiting_matches:
             alike.setdefault((id(match.envelope), match.is_masked), []).append(match)
-        whole = [joined(each) for each in alike.values()]
+        self._waiting_matches = []
+        # Each part is let go as soon as it is copied.
+        whole = [joined(alike.pop(key)) for key in list(alike)]
         groups = [_group_of(match) for match in whole]
         written, left = _written_alike(requests)
         groups += [group for _, group in written]

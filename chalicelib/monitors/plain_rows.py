@@ -129,6 +129,7 @@ class PlainRows:
             counted.append(fine)
             laid.append(found)
         every = _joined(laid)
+        del laid, found
         fine = self._count_laid(every)
         for flags in counted:
             some = int(np.count_nonzero(flags))
