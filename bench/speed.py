@@ -31,11 +31,11 @@ BASELINE_RECORDS = 20_000
 # What is shown of the profiler's run: (file, function) -> stage. None of these calls another one of them.
 STAGES = {
     ("joins.py", "read_labels"): "labels: read, decode, sort",
-    ("envelopes.py", "add"): "captures: read",
-    ("envelopes.py", "lines"): "captures: find lines",
+    ("lines.py", "add"): "captures: read",
+    ("lines.py", "lines"): "captures: find lines",
     ("envelopes.py", "split"): "captures: envelopes",
     ("folding.py", "_counted"): "captures: ids, times, repeated events",
-    ("folding.py", "_truths"): "join",
+    ("plain_rows.py", "_truths"): "join",
     ("cells.py", "fields"): "payload: fields",
     ("cells.py", "last_words"): "payload: texts of fields",
     ("cells.py", "hashes"): "profile: hashes",
