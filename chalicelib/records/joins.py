@@ -94,15 +94,21 @@ class Events:
             fresh[:] = False
             fresh[np.unique(keys, return_index=True)[1]] = True
         while self._count + len(keys) > _LOAD * len(self._slots):
-            held = self._slots[self._slots != 0]
-            self._slots = np.zeros(2 * len(self._slots), dtype=np.uint64)
-            for start in range(0, len(held), 1 << 16):
-                self._insert(held[start : start + (1 << 16)])
+            self._grow()
         rows = np.flatnonzero(fresh)
         known = self._insert(keys[rows])
         fresh[rows[known]] = False
         self._count += int(fresh.sum())
         return fresh
+
+    def _grow(self) -> None:
+        """Twice as many places. The old ones are given back from their end on, as fast as new ones are written to."""
+        old, self._slots = self._slots, np.zeros(2 * len(self._slots), dtype=np.uint64)
+        while len(old):
+            start = max(0, len(old) - (1 << 16))
+            part = old[start:].copy()
+            old.resize(start, refcheck=False)
+            self._insert(part[part != 0])
 
     def _insert(self, keys: Words) -> Flags:
         """Put different keys in their places; which of them were there."""
