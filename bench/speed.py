@@ -14,6 +14,7 @@ import pstats
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -249,7 +250,7 @@ def _ours(folder: Path) -> dict[str, Any]:
 
 
 def _stages(folder: Path) -> dict[str, Any]:
-    profiler = cProfile.Profile()
+    profiler = cProfile.Profile(time.process_time)
     profiler.runcall(_ours, folder)
     found = dict.fromkeys([*STAGES.values(), "everything else"], 0.0)
     total = 0.0
