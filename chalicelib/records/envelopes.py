@@ -31,7 +31,7 @@ from chalicelib.records.cells import (
     lengths_until,
     words_at,
 )
-from chalicelib.records.lines import Lines, Masked, line_spans, pieces_of, unmask
+from chalicelib.records.lines import Lines, Masked, pieces_of, unmask
 
 # What a line says: the texts and times that may differ from line to line, and everything else.
 Said = tuple[tuple[Any, ...], Any]
@@ -238,9 +238,12 @@ def joined(matches: Sequence[Match]) -> Match:
     """Lines of one envelope, all masked or none, in memory of their own."""
     lines: list[memoryview] = []
     for match in matches:
-        lines += pieces_of(match.buffer, match.starts, match.ends)
-    buffer = buffer_of([b"\n".join(lines) + b"\n"])
-    starts, ends = line_spans(buffer)
+        # With their line ends.
+        lines += pieces_of(match.buffer, match.starts, match.ends + 1)
+    buffer = buffer_of(lines)
+    sizes = np.concatenate([match.ends - match.starts for match in matches]) + 1
+    ends = PAD - 1 + np.cumsum(sizes)
+    starts = ends + 1 - sizes
     moved = starts - np.concatenate([match.starts for match in matches])
     first = matches[0]
     spans = {

@@ -19,7 +19,7 @@ LONGEST_LINE = 1 << 26
 
 # What an escaped quote and an escaped line break become.
 QUOTED, BROKEN = 1, 2
-_QUOTED, _BROKEN = bytes([QUOTED]), bytes([BROKEN])
+_QUOTED, _BROKEN = np.uint8(QUOTED), np.uint8(BROKEN)
 
 _BACKSLASH, _BREAK, _SPACE, _TILDE = b"\\n ~"
 _STRIP = 1 << 18
@@ -45,18 +45,23 @@ class Lines(msgspec.Struct, frozen=True, eq=False):
 
     def masked(self, indices: Places) -> Masked:
         """Some lines, masked, in memory of their own."""
-        lines = b"\n".join(pieces_of(self.buffer, self.starts[indices], self.ends[indices]))
-        text = buffer_of([lines, b"\n"]).copy()
-        quotes = int(np.count_nonzero(text == QUOTE))
+        lines = pieces_of(self.buffer, self.starts[indices], self.ends[indices] + 1)
+        text = np.frombuffer(bytearray().join([bytes(PAD), *lines, bytes(PAD)]), dtype=np.uint8)
+        quotes = np.count_nonzero(text == QUOTE)
         marks = np.flatnonzero(text == _BACKSLASH)
-        marks = marks[(text[marks + 1] == QUOTE) | (text[marks + 1] == _BREAK)]
-        text[marks + 1] = np.where(text[marks + 1] == QUOTE, QUOTED, BROKEN)
+        escaped = text[marks + 1]
+        is_quote = escaped == QUOTE
+        usual = is_quote | (escaped == _BREAK)
+        if not usual.all():
+            marks, is_quote = marks[usual], is_quote[usual]
+        text[marks + 1] = np.where(is_quote, _QUOTED, _BROKEN)
         kept = np.ones(len(text), dtype=np.bool_)
         kept[marks] = False
         buffer = text[kept]
         starts, ends = line_spans(buffer)
         odd = np.zeros(len(ends), dtype=np.bool_)
-        odd[np.searchsorted(ends, np.flatnonzero(buffer == _BACKSLASH))] = True
+        if not usual.all():
+            odd[np.searchsorted(ends, np.flatnonzero(buffer == _BACKSLASH))] = True
         # Each mark that was left out before moves what follows by one.
         return Masked(buffer, starts, ends, odd, np.flatnonzero(buffer == QUOTE), marks - np.arange(len(marks)), quotes)
 
@@ -83,7 +88,7 @@ class Masked(msgspec.Struct, frozen=True, eq=False):
 
 def unmask(text: bytes) -> bytes:
     """A masked text as it was."""
-    return text.replace(_QUOTED, b'\\"').replace(_BROKEN, b"\\n")
+    return text.replace(bytes([QUOTED]), b'\\"').replace(bytes([BROKEN]), b"\\n")
 
 
 def pieces_of(buffer: Bytes, begins: Places, ends: Places) -> list[memoryview]:
