@@ -10,6 +10,7 @@ different labels are read again and asked there. Refuses to know what a label me
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -242,7 +243,7 @@ class _LabelReader:
         np.logical_and(keys[1:] == keys[:-1], checks[1:] == checks[:-1], out=same[1:])
         if same.any():
             keys, checks, codes = self._chosen(keys, checks, codes, same, sources, conflict)
-        labels._keys, labels._checks, labels._codes = keys, checks, codes
+        labels._keys, labels._checks, labels._codes = _apart(keys), _apart(checks), _apart(codes)
         labels._bits = max(len(keys).bit_length() - 1, 0)
         edges = np.arange(1 << labels._bits, dtype=np.uint64)
         if labels._bits:
@@ -333,6 +334,16 @@ class _LabelReader:
 
     def _number(self, text: str) -> int:
         return self._numbers.setdefault(text, len(self._numbers))
+
+
+def _apart(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array in pages of its own. The allocator keeps what is given back between smaller pieces; what lies in such
+    pages is the system's again at once, before the measurement is made."""
+    if not array.nbytes:
+        return array
+    pages = np.frombuffer(mmap.mmap(-1, array.nbytes), dtype=array.dtype)
+    pages[:] = array
+    return pages
 
 
 def _matched(source: Source, block: int) -> Iterable[tuple[Lines | TooLong, list[Match], list[int]]]:
