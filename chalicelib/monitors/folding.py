@@ -32,8 +32,8 @@ from chalicelib.records.table import Table, is_about, to_table
 from chalicelib.records.texts import Encoding, Texts, encoding_of, mask_text, texts_of
 
 # Requests that are decoded and counted together, and the bytes of their lines.
-WAITING = 4096
-_HELD = 1 << 22
+WAITING = 6_144
+_HELD = 6 << 20
 
 _EVENT, _INFERENCE, _TIME, _ASKED, _ANSWERED = range(5)
 
@@ -133,6 +133,9 @@ class CaptureFold:
                     bad.add(lines.line, OverflowError(f"longer than {LONGEST_LINE} bytes"), good)
                 else:
                     good += self._block(lines, bad, good)
+                    # What was found in the block is given back before.
+                    if self._many_wait():
+                        self._count_waiting()
             bad.refuse_if_hopeless(good)
         except UnreadableError as error:
             # What was counted before somebody gave the file up stays counted.
@@ -165,11 +168,11 @@ class CaptureFold:
             else:
                 slow += self._counted_in_place(match)
         self._waiting += slow
-        held = sum(len(match.buffer) for match in self._waiting_matches)
-        count = len(self._waiting) + sum(len(match.rows) for match in self._waiting_matches)
-        if count >= WAITING or held >= _HELD:
-            self._count_waiting()
         return matched + len(requests)
+
+    def _many_wait(self) -> bool:
+        count = len(self._waiting) + sum(len(match.rows) for match in self._waiting_matches)
+        return count >= WAITING or sum(len(match.buffer) for match in self._waiting_matches) >= _HELD
 
     def _wait(self, match: Match) -> None:
         if len(match.rows):

@@ -14,7 +14,7 @@ import numpy as np
 from chalicelib.records.cells import LINE_END, PAD, QUOTE, Bytes, Flags, Places, buffer_of
 
 # Bytes that are read and matched together, and the longest line.
-BLOCK = 1 << 22
+BLOCK = 6 << 20
 LONGEST_LINE = 1 << 26
 
 # What an escaped quote and an escaped line break become.
