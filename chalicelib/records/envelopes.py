@@ -144,8 +144,11 @@ class Envelope(msgspec.Struct, frozen=True, eq=False):
 
     def seconds(self, buffer: Bytes, field: int, span: Span) -> Places:
         """The times of a field in seconds since 1970."""
-        digits = buffer[span[0][:, None] + np.arange(8)].astype(np.int64) - 48
-        hours, minutes, seconds = (10 * digits[:, place] + digits[:, place + 1] for place in (0, 3, 6))
+        [word] = words_at(buffer, span[0], 1)
+        digits = np.ascontiguousarray(word).view(np.uint8).reshape(-1, 8) - np.uint8(48)
+        hours, minutes, seconds = (
+            (np.uint8(10) * digits[:, place] + digits[:, place + 1]).astype(np.int64) for place in (0, 3, 6)
+        )
         return np.asarray(self.midnight[field] + 3600 * hours + 60 * minutes + seconds, dtype=np.int64)
 
 

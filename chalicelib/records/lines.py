@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 import numpy as np
 
-from chalicelib.records.cells import LINE_END, PAD, QUOTE, Bytes, Flags, Places, buffer_of
+from chalicelib.records.cells import LINE_END, PAD, QUOTE, Bytes, Flags, Places
 
 # Bytes that are read and matched together, and the longest line.
 BLOCK = 6 << 20
@@ -45,9 +45,9 @@ class Lines(msgspec.Struct, frozen=True, eq=False):
 
     def masked(self, indices: Places) -> Masked:
         """Some lines, masked, in memory of their own."""
-        lines = pieces_of(self.buffer, self.starts[indices], self.ends[indices] + 1)
+        starts, ends = self.starts[indices], self.ends[indices] + 1
+        lines = pieces_of(self.buffer, starts, ends)
         text = np.frombuffer(bytearray().join([bytes(PAD), *lines, bytes(PAD)]), dtype=np.uint8)
-        quotes = np.count_nonzero(text == QUOTE)
         marks = np.flatnonzero(text == _BACKSLASH)
         escaped = text[marks + 1]
         is_quote = escaped == QUOTE
@@ -58,12 +58,15 @@ class Lines(msgspec.Struct, frozen=True, eq=False):
         kept = np.ones(len(text), dtype=np.bool_)
         kept[marks] = False
         buffer = text[kept]
-        starts, ends = line_spans(buffer)
+        # Each mark that is left out before moves what follows by one.
+        stops = PAD + np.cumsum(ends - starts)
+        stops -= np.searchsorted(marks, stops)
+        starts, ends = np.concatenate([np.full(1, PAD), stops[:-1]]), stops - 1
         odd = np.zeros(len(ends), dtype=np.bool_)
         if not usual.all():
             odd[np.searchsorted(ends, np.flatnonzero(buffer == _BACKSLASH))] = True
-        # Each mark that was left out before moves what follows by one.
-        return Masked(buffer, starts, ends, odd, np.flatnonzero(buffer == QUOTE), marks - np.arange(len(marks)), quotes)
+        masks, quotes = marks - np.arange(len(marks)), np.flatnonzero(buffer == QUOTE)
+        return Masked(buffer, starts, ends, odd, quotes, masks, len(quotes) + int(np.count_nonzero(is_quote)))
 
 
 class Masked(msgspec.Struct, frozen=True, eq=False):
@@ -95,14 +98,6 @@ def pieces_of(buffer: Bytes, begins: Places, ends: Places) -> list[memoryview]:
     """The bytes between places, each piece of them as a view."""
     view = buffer.data
     return [view[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
-
-
-def line_spans(buffer: Bytes) -> tuple[Places, Places]:
-    """Where the lines of a buffer begin and end, each of which has a line end."""
-    ends = np.flatnonzero(buffer == LINE_END)
-    starts = np.empty_like(ends)
-    starts[:1], starts[1:] = PAD, ends[:-1] + 1
-    return starts, ends
 
 
 class TooLong(msgspec.Struct, frozen=True):
