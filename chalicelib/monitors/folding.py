@@ -29,7 +29,7 @@ from chalicelib.records.lines import BLOCK, LONGEST_LINE, Lines, TooLong, blocks
 from chalicelib.records.preprocess import Preprocessor
 from chalicelib.records.segment import BadInput
 from chalicelib.records.table import Table, is_about, to_table
-from chalicelib.records.texts import Encoding, Texts, encoding_of, mask_text, texts_of
+from chalicelib.records.texts import Encoding, Texts, encoding_of, marks_of, mask_text, texts_of
 
 # Requests that are decoded and counted together, and the bytes of their lines.
 WAITING = 6_144
@@ -347,7 +347,8 @@ def _requests_of(match: Match, places: Places) -> list[CapturedRequest]:
 
 def _group_of(match: Match) -> Group:
     spans = match.spans[_ASKED], match.spans[_ANSWERED]
-    asked, answered = (Texts(match.buffer, begins, begins + lengths) for begins, lengths in spans)
+    marks = marks_of(match.buffer)
+    asked, answered = (Texts(match.buffer, begins, begins + lengths, marks) for begins, lengths in spans)
     return Group(_encodings(match), asked, answered, _join_ids(match))
 
 

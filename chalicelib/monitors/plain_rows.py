@@ -167,7 +167,7 @@ class PlainRows:
         fine[rows] = is_plain
         begins, ends = np.full((2, len(fine)), PAD)
         begins[rows], ends[rows] = found.begins, found.ends
-        return Texts(found.buffer, begins, ends), fine
+        return Texts(found.buffer, begins, ends, found.marks), fine
 
     def _count_laid(self, laid: _Laid) -> Flags:
         """Which requests were counted; each as a whole or not at all."""

@@ -36,7 +36,7 @@ from chalicelib.records.cells import (
 )
 from chalicelib.records.lines import BROKEN, QUOTED, pieces_of
 from chalicelib.records.payload import PayloadError, Row, content_of
-from chalicelib.records.texts import Texts
+from chalicelib.records.texts import Texts, marks_of
 from chalicelib.records.values import text_of
 
 # Forms that are tried on each payload, and values that a form has at most: learning reads the payload once for each.
@@ -94,13 +94,16 @@ class JsonRows:
             held += len(body)
             left = left[~found]
         fine = np.ones(len(begins), dtype=np.bool_)
-        for row, piece in zip(left.tolist(), pieces_of(*texts.of(left)), strict=True):
+        for row, piece in zip(
+            left.tolist(), pieces_of(texts.buffer, texts.begins[left], texts.ends[left]), strict=True
+        ):
             line = self._line(bytes(piece))
             fine[row] = bool(line)
             begins[row], ends[row] = held, held + len(line)
             parts.append(np.frombuffer(line, dtype=np.uint8))
             held += len(line)
-        return Texts(np.concatenate([*parts, np.zeros(PAD, dtype=np.uint8)]), begins, ends), fine
+        buffer = np.concatenate([*parts, np.zeros(PAD, dtype=np.uint8)])
+        return Texts(buffer, begins, ends, marks_of(buffer)), fine
 
     def _learned(self, texts: Texts, left: Places) -> _Form | None:
         # Where payloads have no form in common, looking for one is soon given up.
@@ -186,7 +189,7 @@ class JsonRows:
 
 def _match(form: _Form, texts: Texts) -> tuple[Flags, list[Cells]]:
     """Which texts are of the form and have plain values only, and the values in the order of the text."""
-    buffer, begins, ends = texts
+    buffer, begins, ends, (all_quotes, all_breaks) = texts
     head, tail = form.fixed[0], form.fixed[-1]
     last = ends - len(tail)
     fine = equal_at(buffer, begins, head) & equal_at(buffer, last, tail)
@@ -214,8 +217,8 @@ def _match(form: _Form, texts: Texts) -> tuple[Flags, list[Cells]]:
     cells = [Cells(*each) for each in columns]
     # More quotes or line breaks than those around and of the values are inside of a value.
     fixed = b"".join(form.fixed)
-    fine &= counts_between(buffer, QUOTED, begins, ends) == quotes + fixed.count(QUOTED)
-    fine &= counts_between(buffer, BROKEN, begins, ends) == fixed.count(BROKEN)
+    fine &= counts_between(all_quotes, begins, ends) == quotes + fixed.count(QUOTED)
+    fine &= counts_between(all_breaks, begins, ends) == fixed.count(BROKEN)
     return fine, cells
 
 

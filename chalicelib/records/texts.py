@@ -33,16 +33,24 @@ class Encoding(NamedTuple):
     content_type: str | None
 
 
+class Marks(NamedTuple):
+    """Where the quotes and line breaks of texts are in a buffer, ascending."""
+
+    quotes: Places
+    breaks: Places
+
+
 class Texts(NamedTuple):
     """A text of each of many requests, from `begins` to `ends` in a buffer; shape (n,)."""
 
     buffer: Bytes
     begins: Places
     ends: Places
+    marks: Marks
 
     def of(self, rows: Any) -> Texts:
         """Those of some requests."""
-        return Texts(self.buffer, self.begins[rows], self.ends[rows])
+        return Texts(self.buffer, self.begins[rows], self.ends[rows], self.marks)
 
 
 class Rows(NamedTuple):
@@ -63,11 +71,19 @@ def encoding_of(payload: Payload) -> Encoding:
     return Encoding(declared == "BASE64", is_json, payload.content_type)
 
 
+def marks_of(buffer: Bytes) -> Marks:
+    """The marks of a buffer, which is looked through once for all of its texts."""
+    places = np.flatnonzero(buffer <= max(QUOTED, BROKEN))
+    found = buffer[places]
+    return Marks(places[found == QUOTED], places[found == BROKEN])
+
+
 def texts_of(masked: list[bytes]) -> Texts:
     """These texts, one after the other."""
     ends = np.cumsum([len(text) for text in masked])
     moved = PAD + np.concatenate([np.zeros(1, dtype=np.int64), ends])
-    return Texts(buffer_of(masked), moved[:-1], moved[1:])
+    buffer = buffer_of(masked)
+    return Texts(buffer, moved[:-1], moved[1:], marks_of(buffer))
 
 
 def mask_text(text: str) -> bytes | None:
@@ -78,7 +94,7 @@ def mask_text(text: str) -> bytes | None:
 
 def from_base64(texts: Texts) -> tuple[Texts, Flags]:
     """What Base64 texts hold, and which of them are right and hold plain text."""
-    buffer, begins, ends = texts
+    buffer, begins, ends, _ = texts
     fine = (ends > begins) & ((ends - begins) % 4 == 0)
     pads = (buffer[ends - 1] == _PADDING).astype(np.int64)
     pads += (buffer[ends - 2] == _PADDING) & (pads == 1)
@@ -93,15 +109,14 @@ def from_base64(texts: Texts) -> tuple[Texts, Flags]:
         padded[wrong] = ord("A")
     decoded = buffer_of([_MASKED[np.frombuffer(a2b_base64(padded.data), dtype=np.uint8)].tobytes()])
     stops = stops // 4 * 3 + PAD
-    found = Texts(decoded, stops - sizes // 4 * 3, np.where(fine, stops - pads, stops))
-    return found, fine & (counts_between(decoded, 0, found.begins, found.ends) == 0)
+    found = Texts(decoded, stops - sizes // 4 * 3, np.where(fine, stops - pads, stops), marks_of(decoded))
+    return found, fine & (counts_between(np.flatnonzero(decoded == 0), found.begins, found.ends) == 0)
 
 
 def rows_in(texts: Texts) -> Rows:
     """The lines of CSV texts; a line break at the end of a text begins none."""
-    buffer, begins, ends = texts
+    buffer, begins, ends, (_, breaks) = texts
     ends = ends - ((ends > begins) & (buffer[ends - 1] == BROKEN))
-    breaks = np.flatnonzero(buffer == BROKEN)
     first = np.searchsorted(breaks, begins)
     inner = np.searchsorted(breaks, ends) - first
     if not inner.any():
@@ -119,5 +134,5 @@ def rows_in(texts: Texts) -> Rows:
 
 def without_quotes(texts: Texts) -> Flags:
     """Which texts have no quotes in them."""
-    found: Flags = counts_between(texts.buffer, QUOTED, texts.begins, texts.ends) == 0
+    found: Flags = counts_between(texts.marks.quotes, texts.begins, texts.ends) == 0
     return found
