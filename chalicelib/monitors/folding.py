@@ -32,8 +32,8 @@ from chalicelib.records.table import Table, is_about, to_table
 from chalicelib.records.texts import Encoding, Texts, encoding_of, marks_of, mask_text, texts_of
 
 # Requests that are decoded and counted together, and the bytes of their lines.
-WAITING = 6_144
-_HELD = 6 << 20
+WAITING = 4096
+_HELD = 1 << 22
 
 _EVENT, _INFERENCE, _TIME, _ASKED, _ANSWERED = range(5)
 

@@ -77,10 +77,11 @@ class Envelope(msgspec.Struct, frozen=True, eq=False):
     def match(self, buffer: Bytes, starts: Places, ends: Places) -> tuple[Flags, dict[int, Span]]:
         """Which lines (not odd ones) are of this envelope, and by field where their texts are.
 
+        All of them begin as it does, see `_matched`.
         The long text may hold quotes that are none of the envelope's: see `Match`.
         """
         spans: dict[int, Span] = {}
-        same = equal_at(buffer, starts, self.fixed[0])
+        same = np.ones(len(starts), dtype=np.bool_)
         place = starts + len(self.fixed[0])
         stop = len(self.fields) if self.long < 0 else self.long
         for index in range(stop):
@@ -115,8 +116,8 @@ class Envelope(msgspec.Struct, frozen=True, eq=False):
         return same & (end >= place), spans
 
     def match_masked(self, lines: Masked, rows: Places, payloads: Sequence[int]) -> tuple[Flags, dict[int, Span]]:
-        """The same for masked lines, each of which has as many quotes as this envelope; `payloads`: the fields that
-        may hold quotes and line breaks."""
+        """The same for masked lines, each of which has as many quotes as this envelope and begins as it does;
+        `payloads`: the fields that may hold quotes and line breaks."""
         quotes, masks = lines.quotes, lines.masks
         first = np.searchsorted(quotes, lines.starts[rows])
         place, ends = lines.starts[rows], lines.ends[rows]
@@ -124,7 +125,8 @@ class Envelope(msgspec.Struct, frozen=True, eq=False):
         spans: dict[int, Span] = {}
         opening = -1
         for index, (field, part) in enumerate(zip(self.fields, self.fixed, strict=False)):
-            same &= equal_at(lines.buffer, place, part)
+            if index:
+                same &= equal_at(lines.buffer, place, part)
             opening += part.count(b'"')
             begin = place + len(part)
             # A time of day does not begin and end with its text, but always at the same distance from it.
@@ -324,7 +326,7 @@ class Matcher:
     def _matched_masked(
         self, envelope: Envelope, lines: Masked, counts: Places, indices: Places, left: Places, matches: list[Match]
     ) -> Places:
-        possible = counts[left] == envelope.quotes
+        possible = (counts[left] == envelope.quotes) & equal_at(lines.buffer, lines.starts[left], envelope.fixed[0])
         fitting = left[possible]
         if not len(fitting):
             return left
@@ -339,16 +341,21 @@ class Matcher:
     def _matched(self, envelope: Envelope, lines: Lines, left: Places, matches: list[Match]) -> Places:
         if not len(left) or not envelope.is_near:
             return left
-        starts, ends = lines.starts[left], lines.ends[left]
+        # Lines of other envelopes mostly begin in another way: the others are then all of this one, which costs less.
+        begun = equal_at(lines.buffer, lines.starts[left], envelope.fixed[0])
+        rows = left if begun.all() else left[begun]
+        if not len(rows):
+            return left
+        starts, ends = lines.starts[rows], lines.ends[rows]
         same, spans = envelope.match(lines.buffer, starts, ends)
-        found = Match(envelope, left, spans, lines.buffer, starts, ends)
+        found = Match(envelope, rows, spans, lines.buffer, starts, ends)
         if same.all():
             matches.append(found)
-            return left[:0]
         # By their places: many arrays are taken from.
-        if len(kept := np.flatnonzero(same)):
+        elif len(kept := np.flatnonzero(same)):
             matches.append(found[kept])
-        return left[~same]
+        begun[begun] = same
+        return left[~begun]
 
     def _without_more_quotes(
         self, lines: Lines, matches: list[Match], others: list[int], quotes: int
