@@ -243,10 +243,7 @@ class _LabelReader:
         np.logical_and(keys[1:] == keys[:-1], checks[1:] == checks[:-1], out=same[1:])
         if same.any():
             keys, checks, codes = self._chosen(keys, checks, codes, same, sources, conflict)
-        # One after the other: each is there twice only while it is copied.
-        labels._keys = keys = _apart(keys)
-        labels._checks = checks = _apart(checks)
-        labels._codes = codes = _apart(codes)
+        labels._keys, labels._checks, labels._codes = _apart(keys), _apart(checks), _apart(codes)
         labels._bits = max(len(keys).bit_length() - 1, 0)
         edges = np.arange(1 << labels._bits, dtype=np.uint64)
         if labels._bits:
