@@ -70,6 +70,15 @@ def roles_of(options: argparse.Namespace, definition: Definition | None, columns
     )
 
 
+def _table(columns: Columns, roles: Roles) -> Table:
+    try:
+        return table_of(columns, roles)
+    except MisconfiguredError as error:
+        if error.field != "probability_attribute":
+            raise
+        raise MisconfiguredError("--probability-attribute", error.value, error.expected) from None
+
+
 def documents_of(
     table: Table, definition: Definition | None, labelled: bool, evaluated_at: str
 ) -> tuple[dict[str, bytes], list[str]]:
@@ -103,7 +112,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     files = files_of(options.table, "TABLE")
     columns = joined([(file, read_table(file, not options.no_header)) for file in files])
     roles = roles_of(options, definition, columns)
-    table = table_of(columns, roles or Roles())
+    table = _table(columns, roles or Roles())
     if roles and not (table.labels == table.labels).any():
         raise MisconfiguredError(
             "--ground-truth-attribute", roles.ground_truth, "a column with labels that can be read"
@@ -122,6 +131,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         missing = [each for each in missing if not each.startswith("model explainability")]
     written = write_files(options.out, documents, _PATHS)
     bad = {reason: found.count for reason, found in table.bad.items()}
+    noted = {reason: found.count for reason, found in table.noted.items()}
     if options.json:
         document = {
             "rows": len(table),
@@ -129,10 +139,12 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
             "files": written,
             "not_made": missing,
             "bad_records": bad,
+            "noted_records": noted,
         }
         return json.dumps(document, indent=2), 0
     lines = [f"{len(table):,} rows, {len(table.features):,} features"]
     lines += [f"{count:,} of {len(table):,} rows left out of model quality: {reason}" for reason, count in bad.items()]
+    lines += [f"{count:,} of {len(table):,} rows noted: {reason}" for reason, count in noted.items()]
     lines += [f"not made: {each}" for each in missing]
     lines += [told] if told else []
     lines += aligned([(path, f"{len(body):,} bytes") for path, body in zip(written, documents.values(), strict=True)])

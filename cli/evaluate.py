@@ -233,12 +233,13 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         more_bad=captured.more_bad + labels.more_bad,
         elsewhere=captured.elsewhere,
     )
-    documents = _documents(reports, scope, read, captured.measured, baselines, baseline_files, definition)
+    broken = broken_parts(captured.measured, baselines)
+    documents = _documents(reports, scope, read, captured.measured, broken, baseline_files, definition)
     written = write_files(options.out, documents, _PATHS)
-    status = _status(reports, len(label_files))
+    status = _status(reports, len(label_files), broken)
     if options.json:
-        return _json(scope, read, captured, reports, written), status
-    text = _text(scope, read, captured, reports, written)
+        return _json(scope, read, captured, reports, broken, written), status
+    text = _text(scope, read, captured, reports, broken, written)
     return f"{told}\n{text}" if told else text, status
 
 
@@ -247,7 +248,7 @@ def _documents(
     scope: Scope,
     read: Read,
     measured: Measurement,
-    baselines: Baselines,
+    broken: Sequence[str],
     baseline_files: Mapping[str, Document],
     definition: Definition | None,
 ) -> dict[str, bytes]:
@@ -261,7 +262,6 @@ def _documents(
         loss=_loss(reports),
         segments=(),
     )
-    broken = broken_parts(measured, baselines)
     documents = {}
     for monitor_type, (state, reason) in reports.states.items():
         folder = FOLDERS[monitor_type]  # type: ignore[index]
@@ -316,10 +316,12 @@ def _refuse_the_baseline(out: Path, folder: str) -> None:
         raise MisconfiguredError("--out", str(out), "another folder than --baseline")
 
 
-def _status(reports: Reports, label_files: int) -> int:
-    """0 clean, 3 violations, 1 when what was asked for, with labels at hand, could not be evaluated."""
+def _status(reports: Reports, label_files: int, broken: Sequence[str]) -> int:
+    """0 clean, 3 violations, 1 when data is broken or what was asked for, with labels at hand, was not evaluated."""
     if any(reports.violations.values()):
         return 3
+    if broken:
+        return 1
     missing = {name for name, (state, _) in reports.states.items() if state == "NOT_EVALUATED"}
     unlabelled = {name for name in missing if name in ("ModelQuality", "ModelBias") and not label_files}
     without_baseline = {name for name in missing if "baseline" in reports.states[name][1]}
@@ -343,7 +345,9 @@ def _bad(bad: Sequence[BadInput], more: int) -> list[str]:
     return [f"{len(bad) + more:,} lines or files cannot be read:", *lines, *(["  …"] if len(bad) > 5 else [])]
 
 
-def _text(scope: Scope, read: Read, captured: Folded, reports: Reports, written: Sequence[str]) -> str:
+def _text(
+    scope: Scope, read: Read, captured: Folded, reports: Reports, broken: Sequence[str], written: Sequence[str]
+) -> str:
     measured = captured.measured
     outside = f", {captured.outside:,} outside of the time asked for" if captured.outside else ""
     more = outside + (f", {measured.repeated:,} repeated" if measured.repeated else "")
@@ -358,6 +362,7 @@ def _text(scope: Scope, read: Read, captured: Folded, reports: Reports, written:
         lines.append(f"{captured.elsewhere:,} requests were answered by another model or inference component")
     for records in (measured.bad_records, measured.noted_records):
         lines += [f"{found.count:,} rows: {reason}" for reason, found in records.items()]
+    lines += [f"broken: {reason}" for reason in broken]
     lines.append("")
     rows = [("MONITOR", "STATUS", "VIOLATIONS", "WHY")]
     for monitor_type, (state, reason) in reports.states.items():
@@ -383,7 +388,9 @@ def _violations(body: bytes) -> list[str]:
     return [*aligned(rows, "  "), *([f"  … and {more:,} more in constraint_violations.json"] if more else [])]
 
 
-def _json(scope: Scope, read: Read, captured: Folded, reports: Reports, written: Sequence[str]) -> str:
+def _json(
+    scope: Scope, read: Read, captured: Folded, reports: Reports, broken: Sequence[str], written: Sequence[str]
+) -> str:
     document = {
         "monitor": scope.monitor,
         "window": {"start": scope.start, "end": scope.end},
@@ -395,6 +402,8 @@ def _json(scope: Scope, read: Read, captured: Folded, reports: Reports, written:
         "labels_conflicting": read.labels_conflicting,
         "unreadable": len(read.bad) + read.more_bad,
         "bad_records": {reason: found.count for reason, found in captured.measured.bad_records.items()},
+        "noted_records": {reason: found.count for reason, found in captured.measured.noted_records.items()},
+        "broken": list(broken),
         "monitors": {
             FOLDERS[monitor_type]: {  # type: ignore[index]
                 "status": state,

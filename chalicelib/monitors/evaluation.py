@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.monitors import data_quality, model_bias, model_explainability, model_quality
-from chalicelib.monitors.broken import broken_columns, shape_reasons
+from chalicelib.monitors.broken import answer_reasons, broken_columns, shape_reasons
 from chalicelib.monitors.documents import bias_violations_document, encode_json, violations_document
 from chalicelib.monitors.findings import Labelled, Read, Scope, own_findings
 from chalicelib.monitors.measurement import Measurement, Subject, measure
@@ -216,7 +216,8 @@ def evaluate(task: Task) -> Findings:
 def broken_parts(measured: Measurement, baselines: Baselines) -> list[str]:
     """Why the data itself is broken (`monitors.broken`); empty: it is not."""
     shape = shape_reasons(measured.rows, measured.whole, measured.bad_records)
-    return [*shape, *broken_columns(measured.profile, baselines.data_quality_constraints)]
+    answers = answer_reasons(measured.rows, measured.bad_records)
+    return [*shape, *answers, *broken_columns(measured.profile, baselines.data_quality_constraints)]
 
 
 def _scope(task: Task) -> Scope:
@@ -334,7 +335,10 @@ def _model_explainability(
 
 def _unlabelled(measured: Measurement, asked: Asked) -> str:
     """Why nothing can be said of a window without a labelled row."""
-    reason = "no captured rows" if not measured.rows else f"no labels yet for {measured.rows} rows"
+    reason = "no captured rows"
+    if measured.rows:
+        none = "no labels yet for" if measured.answered else "no answer that can be read in"
+        reason = f"{none} {measured.rows} rows"
     bad = "; ".join(f"{found.count} rows: {why}" for why, found in list(measured.bad_records.items())[:3])
     return f"{reason}; looked in {asked.label_objects} label objects{f' ({bad})' if bad else ''}"
 

@@ -47,7 +47,14 @@ from chalicelib.records.payload import PayloadError, content_of
 from chalicelib.records.preprocess import Preprocessor
 from chalicelib.records.segment import BadInput
 from chalicelib.records.table import Table, is_about, to_table
-from chalicelib.records.values import NAN, binary_class, number_of, text_of
+from chalicelib.records.values import (
+    GREATEST_PROBABILITY,
+    LEAST_PROBABILITY,
+    NAN,
+    binary_class,
+    number_of,
+    text_of,
+)
 from chalicelib.states.columns import ProfileFold
 from chalicelib.states.scores import TallyFold
 from chalicelib.states.selection import BinarySelectionFold
@@ -422,7 +429,10 @@ class _PlainRows:
         scores = served = np.full(len(fine), NAN)
         if self._score is not None:
             scores = _values(buffer, answers[self._score], fine, number_of)
-            fine &= ~np.isnan(scores)
+            if self._attributes.probability_threshold:
+                fine &= (scores >= LEAST_PROBABILITY) & (scores <= GREATEST_PROBABILITY)
+            else:  # margins
+                fine &= ~np.isnan(scores)
         if self._class is not None:
             served = _values(buffer, answers[self._class], fine, binary_class)
         else:

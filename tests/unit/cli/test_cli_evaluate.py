@@ -469,3 +469,73 @@ def test_a_baseline_of_unreadable_answers_is_refused(
     given = ("baseline", words, *BINARY, "p", "--ground-truth-attribute", "y", "--out", tmp_path / "b")
     _, err = call(capsys, 2, *given)
     assert "--probability-attribute: got 'p'; expected a column with answers that can be read" in err
+
+
+OUTSIDE = "probability is outside of 0 to 1"
+
+
+def margins(captures: Path, changed: Sequence[int], answer: str) -> None:
+    """Other answers in some of the captures, by event."""
+    for path in captures.rglob("*.jsonl"):
+        lines = [json.loads(each) for each in path.read_text().splitlines()]
+        for each in lines:
+            if int(each["eventMetadata"]["eventId"].removeprefix("event-")) in changed:
+                each["captureData"]["endpointOutput"]["data"] = answer
+        write(path, [json.dumps(each) for each in lines])
+
+
+def test_a_few_probabilities_outside_of_0_to_1_are_left_out_and_told(
+    tmp_path: Path, baseline: Path, captures: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    margins(captures, range(8), "1.7")
+    given = ("--captures", captures, "--ground-truth", labels, "--baseline", baseline, "--out", tmp_path / "out")
+    out, _ = call(capsys, 0, "evaluate", *given, *BINARY, "0")
+    assert f"8 rows: output: {OUTSIDE}" in out
+    own = read(tmp_path / "out/model_quality/evaluation.json")
+    assert own["bad_records"] == {f"output: {OUTSIDE}": {"count": 8, "sample": ["event-0#0", "event-1#0", "event-2#0"]}}
+    assert own["inputs"]["labelled_rows"] == 392 and own["broken"] == []
+    assert OUTSIDE in (tmp_path / "out/report.html").read_text()
+
+
+def test_many_of_them_are_broken_data_and_no_verdict(
+    tmp_path: Path, baseline: Path, captures: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    margins(captures, range(400), "37")
+    given = ("--captures", captures, "--ground-truth", labels, "--baseline", baseline, "--out", tmp_path / "out")
+    out, _ = call(capsys, 1, "evaluate", *given, *BINARY, "0")
+    assert f"broken: 100% of the answers cannot be used (output: {OUTSIDE})" in out
+    assert "no answer that can be read in 400 rows" in out
+    assert not (tmp_path / "out/model_quality/statistics.json").exists()
+    out, _ = call(capsys, 1, "evaluate", *given, *BINARY, "0", "--json")
+    assert json.loads(out)["broken"] == read(tmp_path / "out/data_quality/evaluation.json")["broken"]
+    # Also where no labels were given: data that is broken is not clean.
+    call(capsys, 1, "evaluate", "--captures", captures, "--baseline", baseline, *BINARY, "0", "--out", tmp_path / "out")
+
+
+def test_margins_are_refused_as_probabilities_and_taken_as_margins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [(n % 7, -4.0 + n % 9, n % 9 > 3, n % 2) for n in range(400)]
+    table = write(tmp_path / "margins.csv", ["a,m,c,y", *(f"{a},{m},{int(c)},{y}" for a, m, c, y in rows)])
+    given = ("baseline", table, *BINARY, "m", "--ground-truth-attribute", "y", "--out", tmp_path / "b")
+    _, err = call(capsys, 2, *given)
+    assert "--probability-attribute: got 'm'; expected a column of probabilities; 312 of its 400 numbers" in err
+    assert "outside of 0 to 1 (from -4 to 4)" in err and not (tmp_path / "b").exists()
+    out, _ = call(capsys, 0, *given, "--probability-threshold-attribute", "0")
+    assert OUTSIDE not in out
+    auc = read(tmp_path / "b/model_quality/statistics.json")["binary_classification_metrics"]["auc"]["value"]
+    out, _ = call(capsys, 0, *given, "--inference-attribute", "c")
+    assert f"312 of 400 rows noted: {OUTSIDE}" in out
+    metrics = read(tmp_path / "b/model_quality/statistics.json")["binary_classification_metrics"]
+    assert metrics["auc"]["value"] == auc
+
+
+def test_a_few_of_a_table_are_left_out_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write(
+        tmp_path / "t.csv", ["a,p,y", *(f"{n % 7},{7 if n < 3 else n % 10 / 10},{n % 2}" for n in range(200))]
+    )
+    out, _ = call(
+        capsys, 0, "baseline", table, *BINARY, "p", "--ground-truth-attribute", "y", "--out", tmp_path / "b", "--json"
+    )
+    assert json.loads(out)["bad_records"] == {OUTSIDE: 3}
+    assert read(tmp_path / "b/model_quality/statistics.json")["dataset"]["item_count"] == 197

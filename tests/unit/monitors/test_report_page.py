@@ -211,7 +211,7 @@ def test_calibration_is_drawn_where_it_is_known(violated):
     assert len(page.all("circle")) == 3
     without = {**quality, "evaluation.json": {**quality["evaluation.json"], "calibration": None}}
     text = Page(html_report({"ModelQuality": without}, decoded_baseline())).text
-    assert "calibration: there are no probabilities between 0 and 1" in text
+    assert "calibration: the scores are no probabilities (one is outside of 0 to 1, or all are 0 or 1)" in text
 
 
 def test_a_regression_report_of_model_monitor_is_shown(violated):
