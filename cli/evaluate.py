@@ -30,8 +30,8 @@ from chalicelib.records.attributes import Attributes
 from chalicelib.records.capture import CapturedRequest
 from chalicelib.records.files import kind_of
 from chalicelib.records.joins import Source, read_labels
-from chalicelib.records.payload import PayloadError, rows_of
 from chalicelib.records.segment import BadInput
+from chalicelib.records.table import widths_of
 from cli.alignment import aligned
 from cli.attribute_options import add_options, attributes_of, definition_of
 from cli.captures import Requests, requests_of, transforms_of
@@ -121,7 +121,7 @@ def read_baselines(folder: str) -> tuple[Baselines, dict[str, Document]]:
 def named_columns(
     attributes: Attributes, constraints: Document | None, request: CapturedRequest, preprocessed: bool
 ) -> Attributes:
-    """The attributes with the names that the baseline has for CSV columns, where none are declared.
+    """The attributes with the names that the baseline has for columns without names, where none are declared.
 
     Model Monitor lays a record out as its outputs and then its inputs. A baseline of as many columns as an input has
     names the inputs; one of as many as output and input have together names both. A transform's output that was
@@ -132,10 +132,9 @@ def named_columns(
         return attributes
     if preprocessed:  # its records are objects: the baseline's names are their keys
         return msgspec.structs.replace(attributes, features=tuple(names))
-    width, answered = _width(request.input), _width(request.output)
-    joined = request.is_batch and request.input is None and request.output and request.output.encoding == "CSV"
-    if joined and answered:
-        width, answered = min(answered - 1, len(names)), 1
+    width, answered = widths_of(request, attributes)
+    if request.is_batch and request.input is None and width is not None and width == answered:  # one joined CSV row
+        width, answered = min(width - 1, len(names)), 1
     if width is None:
         return attributes
     outputs = len(names) - width
@@ -146,15 +145,6 @@ def named_columns(
         features=tuple(names[outputs:]),
         output_names=attributes.output_names or tuple(names[:outputs]),
     )
-
-
-def _width(payload: Any) -> int | None:
-    """How many values a record of a payload has; None where they have names of their own, or cannot be read."""
-    try:
-        rows = rows_of(payload) if payload else []
-    except PayloadError:
-        return None
-    return len(rows[0]) if rows and isinstance(rows[0], list) else None
 
 
 def run(options: argparse.Namespace) -> tuple[str, int]:

@@ -261,6 +261,21 @@ def to_table(
     )
 
 
+def widths_of(request: CapturedRequest, attributes: Attributes) -> tuple[int | None, int | None]:
+    """How many values a record of a request has, asked and answered; None for a side whose values have names of their
+    own, and for one that is not there or cannot be read.
+
+    A transform's joined CSV row is asked as a whole: nothing in it tells where the answer begins.
+    """
+    nobody = _Problems()
+    content = _output_content(request, attributes, nobody, nobody)
+    return _width(_input_rows(request, attributes, nobody, nobody)), _width(content.rows if content else None)
+
+
+def _width(rows: list[Row] | None) -> int | None:
+    return len(rows[0]) if rows and isinstance(rows[0], list) else None
+
+
 def with_shared_classes(tables: Sequence[Table]) -> list[Table]:
     """The same tables with one list of classes, so that their predictions and labels can be compared or joined.
 
