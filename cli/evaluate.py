@@ -133,8 +133,9 @@ def named_columns(
     if preprocessed:  # its records are objects: the baseline's names are their keys
         return msgspec.structs.replace(attributes, features=tuple(names))
     width, answered = widths_of(request, attributes)
-    if request.is_batch and request.input is None and width is not None and width == answered:  # one joined CSV row
-        width, answered = min(width - 1, len(names)), 1
+    joined = request.is_batch and request.input is None and request.output and request.output.encoding == "CSV"
+    if joined and answered:
+        width, answered = min(answered - 1, len(names)), 1
     if width is None:
         return attributes
     outputs = len(names) - width
