@@ -39,7 +39,7 @@ _REQUIRED = {
     ),
     "PLUMBLINE_MODEL_ROLE_ARN": (
         _ROLE_ARN,
-        "the ARN of the IAM role that models run with, arn:aws:iam::{account}:role/{name} (the stack's parameter ModelRoleArn)",
+        "the ARN of the IAM role of models, arn:aws:iam::{account}:role/{name} (the stack's parameter ModelRoleArn)",
     ),
 }
 

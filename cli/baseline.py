@@ -25,6 +25,7 @@ from cli.explaining import explainer_of
 from cli.output import write_files
 from cli.places import files_of
 from cli.tables import Columns, joined, read_table
+from cli.usage import add_command
 
 # Whatever this command may write.
 _PATHS = (
@@ -158,11 +159,23 @@ def _shown(columns: Columns) -> str:
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """`plumbline baseline` and its arguments."""
-    parser = commands.add_parser("baseline", help="statistics and suggested constraints from a data set")
-    parser.add_argument("table", metavar="TABLE", help="CSV, JSON Lines or Parquet: a file, a folder or s3://…")
+    parser = add_command(
+        commands,
+        "baseline",
+        "make statistics and suggested constraints from a data set, in SageMaker's files",
+        "Use rows that the model was not trained on. Local files need no account.",
+        "baseline validation.csv --out baseline --problem-type BinaryClassification \\\n"
+        "      --probability-attribute p --ground-truth-attribute y",
+    )
+    parser.add_argument(
+        "table",
+        metavar="TABLE",
+        help="CSV with a header, JSON Lines of objects, or Parquet (with pyarrow): a file, a folder of files with the "
+        "same columns, or s3://…",
+    )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder that files are written to")
     parser.add_argument("--no-header", action="store_true", help="a CSV without a header: columns _c0, _c1, …")
-    add_options(parser, "a column's name")
+    add_options(parser, "a column's name", "a column's name")
     add_explaining(parser)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="what was made, as JSON")
     parser.set_defaults(run=run)

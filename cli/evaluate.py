@@ -42,6 +42,7 @@ from cli.places import File, beside, file_of, files_of
 from cli.preprocess import load_preprocessor
 from cli.progress import Progress
 from cli.rebuild import parse_time
+from cli.usage import add_command
 
 FOLDERS: dict[MonitorType, str] = {
     "DataQuality": "data_quality",
@@ -414,17 +415,41 @@ def _iso(time: datetime) -> str:
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """`plumbline evaluate` and its arguments."""
-    parser = commands.add_parser("evaluate", help="evaluate captures against a baseline, here and now")
-    parser.add_argument("--captures", required=True, metavar="PATH", help="a file, a folder or s3://…")
-    parser.add_argument("--ground-truth", metavar="PATH", help="label files: a file, a folder or s3://…")
+    parser = add_command(
+        commands,
+        "evaluate",
+        "evaluate captures against a baseline, here and now",
+        "Writes SageMaker's files of each monitor type, evaluation.json and report.html. Local files need no account.",
+        "evaluate --captures captures/churn --ground-truth labels --baseline baseline --out report \\\n"
+        "      --problem-type BinaryClassification --probability-attribute 0",
+        zero="clean",
+        one="broken data, or nothing (of what was asked for) could be evaluated; AWS did not answer",
+        three="violations",
+    )
+    parser.add_argument(
+        "--captures",
+        required=True,
+        metavar="PATH",
+        help="captures of one endpoint and variant, merged records, output of a batch transform or manifests of its "
+        "capture: a file, a folder or s3://…",
+    )
+    parser.add_argument(
+        "--ground-truth",
+        metavar="PATH",
+        help="labels, JSON Lines as Model Monitor reads them: a file, a folder or s3://…; default: none",
+    )
     parser.add_argument("--baseline", required=True, metavar="DIR", help="what `plumbline baseline` wrote, or s3://…")
     parser.add_argument(
         "--preprocess", type=Path, metavar="FILE.py", help="a script with Model Monitor's preprocess_handler"
     )
-    parser.add_argument("--start", metavar="T", help="only requests at or after this; UTC unless it says else")
-    parser.add_argument("--end", metavar="T", help="and before this")
+    parser.add_argument(
+        "--start",
+        metavar="T",
+        help="only requests at or after this: 2026-01-05 or 2026-01-05T18:00Z; UTC unless it says else",
+    )
+    parser.add_argument("--end", metavar="T", help="and before this; default of both: all requests")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder that files are written to")
-    add_options(parser, "0-based CSV index or JMESPath")
+    add_options(parser, "0-based CSV index or JMESPath", "JMESPath into JSON labels; default: the usual places")
     add_explaining(parser)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="the verdict as JSON")
     parser.set_defaults(run=run)

@@ -34,6 +34,7 @@ from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from cli.choice import chosen
 from cli.progress import Progress
+from cli.usage import add_command
 
 
 class Forgetting(msgspec.Struct):
@@ -280,9 +281,18 @@ def _ids_of(path: Path | None) -> list[str]:
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """`plumbline forget` and its arguments."""
-    parser = commands.add_parser("forget", help="take a person's records out of everything that is kept, for good")
+    parser = add_command(
+        commands,
+        "forget",
+        "take a person's records out of everything that is kept, for good",
+        "No later evaluation takes them in again. Said again it does what is left.",
+        "forget customer-4711",
+        one="something may be left: say it again",
+    )
     parser.add_argument("ids", nargs="*", metavar="ID", help="inference ids or event ids")
     parser.add_argument("--ids-from", type=Path, metavar="FILE", help="one id per line, instead of naming them here")
-    parser.add_argument("--monitor", default="", help="of one monitor only; otherwise of all, also removed ones")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--monitor", default="", metavar="NAME", help="of one monitor only; default: of all, also removed ones"
+    )
+    parser.add_argument("--json", action="store_true", help="what was done, as JSON")
     parser.set_defaults(run=run)

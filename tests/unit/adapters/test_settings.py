@@ -73,7 +73,7 @@ def test_all_that_are_missing_are_named_at_once_each_with_what_it_is() -> None:
     missing = ["AWS_DEFAULT_REGION", "PLUMBLINE_BUCKET", "PLUMBLINE_TOPIC_ARN", "PLUMBLINE_MODEL_ROLE_ARN"]
     assert first == f"{', '.join(missing)}: got None; expected these environment variables:"
     assert [line.split()[0] for line in lines] == missing
-    for line, what in zip(lines, ("an AWS region", "an S3 bucket", "topic of alerts", "role that models"), strict=True):
+    for line, what in zip(lines, ("an AWS region", "an S3 bucket", "topic of alerts", "role of models"), strict=True):
         assert what in line
 
 
