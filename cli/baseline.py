@@ -15,9 +15,10 @@ from chalicelib import wiring
 from chalicelib.definition import Definition
 from chalicelib.errors import MisconfiguredError
 from chalicelib.monitors import baseline
-from chalicelib.records.dataset import Roles, table_of
+from chalicelib.records.dataset import EXPECTED, Roles, table_of
 from chalicelib.records.table import Table
 from chalicelib.states.profile import profile_of
+from chalicelib.states.scores import are_classes, tally_of
 from cli.alignment import aligned
 from cli.attribute_options import add_options, attributes_of, definition_of
 from cli.explaining import add_options as add_explaining
@@ -61,6 +62,10 @@ def roles_of(options: argparse.Namespace, definition: Definition | None, columns
         found[role] = name
     if found["ground_truth"] is None:
         raise MisconfiguredError("--ground-truth-attribute", None, f"the column of the label: {_shown(columns)}")
+    for role, field in (("inference", "inference_attribute"), ("probability", "probability_attribute")):
+        if found[role] == found["ground_truth"]:
+            option = f"--{field.replace('_', '-')}"
+            raise MisconfiguredError(option, found[role], "another column than the label's: what the model answered")
     threshold = options.probability_threshold_attribute
     return Roles(
         problem_type=given.problem_type,
@@ -115,13 +120,13 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     roles = roles_of(options, definition, columns)
     table = _table(columns, roles or Roles())
     if roles and not (table.labels == table.labels).any():
-        raise MisconfiguredError(
-            "--ground-truth-attribute", roles.ground_truth, "a column with labels that can be read"
-        )
+        expected = f"a column with labels that can be read: {EXPECTED[roles.problem_type]}"
+        raise MisconfiguredError("--ground-truth-attribute", roles.ground_truth, expected)
     if roles and not (table.predictions == table.predictions).any():
         named = roles.inference or roles.probability
         option = "--inference-attribute" if roles.inference else "--probability-attribute"
-        raise MisconfiguredError(option, named, "a column with answers that can be read")
+        wanted = EXPECTED[roles.problem_type] if roles.inference else "a number from 0 to 1"
+        raise MisconfiguredError(option, named, f"a column with answers that can be read: {wanted}")
     documents, missing = documents_of(table, definition, roles is not None, wiring.utc_now().isoformat())
     told = ""
     if explainer and definition and definition.attribution:
@@ -146,6 +151,8 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     lines = [f"{len(table):,} rows, {len(table.features):,} features"]
     lines += [f"{count:,} of {len(table):,} rows left out of model quality: {reason}" for reason, count in bad.items()]
     lines += [f"{count:,} of {len(table):,} rows noted: {reason}" for reason, count in noted.items()]
+    if roles and roles.probability and are_classes(tally_of(table)):
+        lines.append(f"all of {roles.probability} are 0 or 1: is it the class? auc and the curves say little then")
     lines += [f"not made: {each}" for each in missing]
     lines += [told] if told else []
     lines += aligned([(path, f"{len(body):,} bytes") for path, body in zip(written, documents.values(), strict=True)])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from chalicelib.decisions.policy import Policy
 from chalicelib.definition import Definition, MonitorType
 from chalicelib.errors import MisconfiguredError, UnreadableError
 from chalicelib.monitors import baseline
+from chalicelib.monitors.broken import BROKEN_SHARE
 from chalicelib.monitors.documents import encode_json
 from chalicelib.monitors.evaluation import Asked, Baselines, Document, Reports, broken_parts, report
 from chalicelib.monitors.findings import Labelled, Read, Scope, own_findings
@@ -32,6 +34,7 @@ from chalicelib.records.files import kind_of
 from chalicelib.records.joins import Source, read_labels
 from chalicelib.records.segment import BadInput
 from chalicelib.records.table import widths_of
+from chalicelib.states.scores import are_classes
 from cli.alignment import aligned
 from cli.attribute_options import add_options, attributes_of, definition_of
 from cli.captures import Requests, requests_of, transforms_of
@@ -166,6 +169,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     baselines, baseline_files = read_baselines(options.baseline)
     if explainer and baselines.data_quality_statistics is None:
         raise MisconfiguredError("--baseline", options.baseline, f"{baseline.DATA_STATISTICS}, for --explain-with")
+    _refuse_another_problem(options.baseline, baselines, definition.attributes if definition else given)
     captures = files_of(options.captures, "--captures")
     endpoint, variant = _source(captures, definition)
     label_files = files_of(options.ground_truth, "--ground-truth") if options.ground_truth else []
@@ -173,7 +177,10 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     if definition:
         wanted = definition.monitor_types
 
+    examples: list[CapturedRequest] = []
+
     def subject_of(request: CapturedRequest) -> Subject:
+        examples.append(request)
         attributes = definition.attributes if definition else given or Attributes()
         return Subject(
             attributes=named_columns(attributes, baselines.data_quality_constraints, request, preprocess is not None),
@@ -225,13 +232,14 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         more_bad=captured.more_bad + labels.more_bad,
         elsewhere=captured.elsewhere,
     )
-    broken = broken_parts(captured.measured, baselines)
+    broken = [*_unreadable(captured), *broken_parts(captured.measured, baselines)]
+    notes = _notes(captured.measured, len(labels), subject.attributes, examples[0])
     documents = _documents(reports, scope, read, captured.measured, broken, baseline_files, definition)
     written = write_files(options.out, documents, _PATHS)
     status = _status(reports, len(label_files), broken)
     if options.json:
-        return _json(scope, read, captured, reports, broken, written), status
-    text = _text(scope, read, captured, reports, broken, written)
+        return _json(scope, read, captured, reports, broken, notes, written), status
+    text = _text(scope, read, captured, reports, broken, notes, written)
     return f"{told}\n{text}" if told else text, status
 
 
@@ -308,6 +316,44 @@ def _refuse_the_baseline(out: Path, folder: str) -> None:
         raise MisconfiguredError("--out", str(out), "another folder than --baseline")
 
 
+def _refuse_another_problem(folder: str, baselines: Baselines, attributes: Attributes | None) -> None:
+    """Thresholds of another problem type say nothing; which file has them is known here."""
+    constraints = baselines.model_quality_constraints
+    if constraints is None or attributes is None:
+        return
+    kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", attributes.problem_type).lower()
+    if constraints.get(f"{kind}_constraints") is None:
+        found = ", ".join(sorted(name for name in constraints if name.endswith("_constraints")))
+        expected = f"a baseline of {attributes.problem_type}; {baseline.MODEL_CONSTRAINTS} in it has {found}"
+        raise MisconfiguredError("--baseline", folder, expected)
+
+
+def _unreadable(captured: Folded) -> list[str]:
+    """Lines of captures that cannot be read, where they are so many that the others say little."""
+    count = len(captured.bad) + captured.more_bad
+    lines = captured.requests + captured.outside + count
+    return [f"{count / lines:.0%} of the lines of captures cannot be read"] if count > BROKEN_SHARE * lines else []
+
+
+def _notes(measured: Measurement, labels: int, attributes: Attributes, request: CapturedRequest) -> list[str]:
+    """What whoever reads the output would look for next; `request` is one of those that were read."""
+    lines = []
+    refused = any(reason.startswith(("label ", "expected ")) for reason in measured.bad_records)
+    if labels and measured.answered and not measured.labelled and not refused:
+        lines.append(f"none of the {labels:,} labels has the id of a request: its inferenceId, else its eventId")
+    if attributes.probability_attribute is not None and are_classes(measured.tally):
+        lines.append("every probability is 0 or 1: is it the class? auc and the curves say little then")
+    asked, answered = widths_of(request, Attributes(features_attribute=attributes.features_attribute))
+    names = (*attributes.output_names, *attributes.features)
+    if measured.rows and not measured.whole and asked and names:
+        shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+        told = (
+            f"the baseline or definition has {len(names)} columns ({shown}); a request has {asked} values, its answer"
+        )
+        lines.append(f"{told} {answered or 'no list'}: they fit neither the first nor both, another baseline is needed")
+    return lines
+
+
 def _status(reports: Reports, label_files: int, broken: Sequence[str]) -> int:
     """0 clean, 3 violations, 1 when data is broken or what was asked for, with labels at hand, was not evaluated."""
     if any(reports.violations.values()):
@@ -338,7 +384,13 @@ def _bad(bad: Sequence[BadInput], more: int) -> list[str]:
 
 
 def _text(
-    scope: Scope, read: Read, captured: Folded, reports: Reports, broken: Sequence[str], written: Sequence[str]
+    scope: Scope,
+    read: Read,
+    captured: Folded,
+    reports: Reports,
+    broken: Sequence[str],
+    notes: Sequence[str],
+    written: Sequence[str],
 ) -> str:
     measured = captured.measured
     outside = f", {captured.outside:,} outside of the time asked for" if captured.outside else ""
@@ -355,6 +407,7 @@ def _text(
     for records in (measured.bad_records, measured.noted_records):
         lines += [f"{found.count:,} rows: {reason}" for reason, found in records.items()]
     lines += [f"broken: {reason}" for reason in broken]
+    lines += notes
     lines.append("")
     rows = [("MONITOR", "STATUS", "VIOLATIONS", "WHY")]
     for monitor_type, (state, reason) in reports.states.items():
@@ -381,7 +434,13 @@ def _violations(body: bytes) -> list[str]:
 
 
 def _json(
-    scope: Scope, read: Read, captured: Folded, reports: Reports, broken: Sequence[str], written: Sequence[str]
+    scope: Scope,
+    read: Read,
+    captured: Folded,
+    reports: Reports,
+    broken: Sequence[str],
+    notes: Sequence[str],
+    written: Sequence[str],
 ) -> str:
     document = {
         "monitor": scope.monitor,
@@ -396,6 +455,7 @@ def _json(
         "bad_records": {reason: found.count for reason, found in captured.measured.bad_records.items()},
         "noted_records": {reason: found.count for reason, found in captured.measured.noted_records.items()},
         "broken": list(broken),
+        "notes": list(notes),
         "monitors": {
             FOLDERS[monitor_type]: {  # type: ignore[index]
                 "status": state,

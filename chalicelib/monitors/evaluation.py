@@ -337,7 +337,11 @@ def _unlabelled(measured: Measurement, asked: Asked) -> str:
     """Why nothing can be said of a window without a labelled row."""
     reason = "no captured rows"
     if measured.rows:
-        none = "no labels yet for" if measured.answered else "no answer that can be read in"
+        none = "no labels yet for"
+        if not measured.answered:
+            none = "no answer that can be read in"
+        elif any(why.startswith("label ") for why in measured.bad_records):
+            none = "no label that can be read for"
         reason = f"{none} {measured.rows} rows"
     bad = "; ".join(f"{found.count} rows: {why}" for why, found in list(measured.bad_records.items())[:3])
     return f"{reason}; looked in {asked.label_objects} label objects{f' ({bad})' if bad else ''}"

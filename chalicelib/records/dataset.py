@@ -27,7 +27,8 @@ from chalicelib.records.values import (
     number_of,
 )
 
-_EXPECTED = {
+# What an answer or a label is, in words.
+EXPECTED = {
     "BinaryClassification": "0 or 1",
     "MulticlassClassification": "the name of a class",
     "Regression": "a number",
@@ -107,9 +108,9 @@ def table_of(columns: Mapping[str, Sequence[Any]], roles: Roles) -> Table:
     if answers is None:
         predictions = np.where(np.isnan(scores), NAN, (scores > roles.threshold).astype(np.float64))
     else:
-        _count(bad, f"prediction is not {_EXPECTED[roles.problem_type]}", np.isnan(predictions))
+        _count(bad, f"prediction is not {EXPECTED[roles.problem_type]}", np.isnan(predictions))
     if labels is not None:
-        _count(bad, f"label is not {_EXPECTED[roles.problem_type]}", np.isnan(known))
+        _count(bad, f"label is not {EXPECTED[roles.problem_type]}", np.isnan(known))
     return Table(
         [f"row {number + 1}" for number in range(rows)],
         np.zeros(rows),
