@@ -57,8 +57,8 @@ def roles_of(options: argparse.Namespace, definition: Definition | None, columns
         name = getattr(options, field) or getattr(given, field)
         if name is not None and name not in columns:
             option = f"--{field.replace('_', '-')}"
-            told = f"the definition says where it is in a capture ({name!r}); here " if definition else ""
-            raise MisconfiguredError(option, getattr(options, field), f"{told}one of the columns {_shown(columns)}")
+            told = f" (the definition's {name!r} is its place in a capture)" if definition else ""
+            raise MisconfiguredError(option, getattr(options, field), f"one of the columns {_shown(columns)}{told}")
         found[role] = name
     if found["ground_truth"] is None:
         raise MisconfiguredError("--ground-truth-attribute", None, f"the column of the label: {_shown(columns)}")

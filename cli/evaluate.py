@@ -169,13 +169,14 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     baselines, baseline_files = read_baselines(options.baseline)
     if explainer and baselines.data_quality_statistics is None:
         raise MisconfiguredError("--baseline", options.baseline, f"{baseline.DATA_STATISTICS}, for --explain-with")
-    _refuse_another_problem(options.baseline, baselines, definition.attributes if definition else given)
     captures = files_of(options.captures, "--captures")
     endpoint, variant = _source(captures, definition)
     label_files = files_of(options.ground_truth, "--ground-truth") if options.ground_truth else []
     wanted: Sequence[str] = ("DataQuality", *(["ModelQuality"] if given else []))
     if definition:
         wanted = definition.monitor_types
+    if "ModelQuality" in wanted:
+        _refuse_another_problem(options.baseline, baselines, definition.attributes if definition else given)
 
     examples: list[CapturedRequest] = []
 

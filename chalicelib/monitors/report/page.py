@@ -150,6 +150,9 @@ def _verdict(documents: Documents, violations: Mapping[str, Sequence[Document]])
     if evaluated and waiting:
         named = _listed([TITLES[kind].lower() for kind in waiting])
         verdict += f" {named[:1].upper()}{named[1:]} {'was' if len(waiting) == 1 else 'were'} not evaluated."
+    if not found and any(documents[kind]["evaluation.json"].get("broken") for kind in violations):
+        # What was found clean is the rest of something that is not.
+        verdict, look, mark = f"The data is broken. {verdict}", "violated", "▲"
     return element(
         "p",
         element("span", mark, class_="mark", aria_hidden="true"),

@@ -109,6 +109,14 @@ def test_a_clean_window_says_so():
     assert "Model bias" in text and "not among this monitor's types" in text
 
 
+def test_what_is_clean_of_broken_data_is_not_called_clean():
+    documents = decoded(window(monitor_types=("DataQuality",), bias=None, attribution=None).documents)
+    documents["DataQuality"]["evaluation.json"]["broken"] = ["36% of the lines of captures cannot be read"]
+    body = html_report(documents, decoded_baseline())
+    assert "▲The data is broken. No violations in data quality." in Page(body).text
+    assert b'class="verdict violated"' in body and b'class="verdict clean"' not in body
+
+
 def test_a_window_that_was_not_evaluated_says_why():
     text = page_of(window([], known=False), {}).text
     assert "○Not evaluated: no readable rows; looked for captures of DEMO-xgb-churn/AllTraffic" in text
