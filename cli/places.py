@@ -23,7 +23,6 @@ PIECE = 4 << 20
 _OTHERS = {
     b"\x1f\x8b": "is compressed (gzip): unpack it first",
     b"PK\x03\x04": "is compressed (zip): unpack it first",
-    b"BZh": "is compressed (bzip2): unpack it first",
     b"\x28\xb5\x2f\xfd": "is compressed (zstd): unpack it first",
     b"\xff\xfe": "is UTF-16 text; expected UTF-8",
     b"\xfe\xff": "is UTF-16 text; expected UTF-8",
