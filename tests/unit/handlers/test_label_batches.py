@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from datetime import datetime
 from typing import Any
@@ -176,6 +177,27 @@ def test_labels_after_the_seal_are_counted_and_listed() -> None:
         ("late-timed.jsonl", 1),
         ("late.jsonl", 3),
     ]
+
+
+@pytest.mark.parametrize("most", [512, 1])
+def test_late_labels_of_single_records_are_counted_each(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labels, "MOST_AWAITING", most)
+    world = quiet(labels={"horizon": "PT30H"})
+    rows = rows_of(0, 10)
+    put(world, 0, rows)
+    world.clock.time = hour(35)
+    lines = []
+    for row, records in ((rows[0], 3), (rows[1], 1), (rows[2], 2)):
+        for number in range(records):
+            line = json.loads(label_line(row.inference_id, row.label("x")))
+            line["eventMetadata"]["recordIndex"] = number
+            lines.append(json.dumps(line).encode())
+    world.put_labels(b"\n".join(lines), "by-record")
+    world.repeat_events()
+    world.minutes(20)
+    told = world.report(0, name="settledness.json")
+    assert told["late_label_count"] == 6
+    assert [each["labels"] for each in told["late_labels"]] == [6]
 
 
 def test_a_label_that_came_before_the_seal_counts_though_its_window_is_evaluated_after_it() -> None:
