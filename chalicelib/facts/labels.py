@@ -45,8 +45,8 @@ class Source(msgspec.Struct, frozen=True):
 class Awaiting(msgspec.Struct, frozen=True):
     """Ids of an object that wait to be looked up: their hashes (little-endian uint64), beside each the seconds since
     1970 that the id itself tells (0: none), and how many labels of the object it has (`labels`; not told: one).
-    `all`: too many to be kept here, the object is to be read again. `landed_at`: when the first of them came, which
-    says whether their windows were open."""
+    `all`: too many to be kept here, the object is to be read again. `landed_at`: when the object arrived, which says
+    whether their windows were open."""
 
     source: Source
     landed_at: datetime

@@ -58,9 +58,9 @@ class Found(msgspec.Struct, frozen=True, eq=False):
     windows: dict[Window, Places]
 
 
-def awaiting_of(source: Source, unplaced: Sequence[Label], now: datetime) -> Awaiting:
+def awaiting_of(source: Source, unplaced: Sequence[Label], arrived: datetime) -> Awaiting:
     """How labels that no time leads to a window wait."""
-    return labels.awaiting_ids(source, now, _ids_of(unplaced))
+    return labels.awaiting_ids(source, arrived, _ids_of(unplaced))
 
 
 def _ids_of(unplaced: Sequence[Label]) -> dict[bytes, tuple[int, int]]:
@@ -70,17 +70,17 @@ def _ids_of(unplaced: Sequence[Label]) -> dict[bytes, tuple[int, int]]:
     return {hash_ids([id]).tobytes(): (seconds_of(id), count) for id, count in counts.items()}
 
 
-def unplaced(definition: Definition, found: Sequence[Label], now: datetime) -> list[Label]:
-    """Labels without an inference time, or with one whose window is sealed: where their ids are must be looked up."""
-    return [label for label in found if claimed(definition, label, now) is None]
+def unplaced(definition: Definition, found: Sequence[Label], arrived: datetime) -> list[Label]:
+    """Labels without an inference time, or with one whose window was sealed: where their ids are must be looked up."""
+    return [label for label in found if claimed(definition, label, arrived) is None]
 
 
-def claimed(definition: Definition, label: Label, now: datetime) -> Window | None:
-    """The open window that a label's inference time names."""
+def claimed(definition: Definition, label: Label, arrived: datetime) -> Window | None:
+    """The window that a label's inference time names, if it was open when the label arrived."""
     if label.inference_time is None:
         return None
     window = Window.of(label.inference_time, definition.window_length)
-    return window if now < window.end + definition.horizon else None
+    return window if arrived < window.end + definition.horizon else None
 
 
 def look_up(services: Services, definition: Definition) -> None:

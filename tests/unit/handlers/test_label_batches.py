@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from copy import deepcopy
 from datetime import datetime
 from typing import Any
 
@@ -212,6 +213,25 @@ def test_a_label_that_came_before_the_seal_counts_though_its_window_is_evaluated
     assert world.clock.time > hour(31)
     assert world.evaluation(0).labelled == 10
     assert world.report(0, name="settledness.json")["late_label_count"] == 0
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_a_label_that_came_before_the_seal_counts_though_its_event_was_late_or_lost(timed: bool) -> None:
+    late = quiet(labels={"horizon": "PT30H"})
+    rows = rows_of(0, 10)
+    put(late, 0, rows)
+    late.clock.time = hour(31) - 10 * MINUTE
+    late.label(rows, "x", "in-time", timed=timed)
+    lost = deepcopy(late)
+    waiting = late.take()
+    late.clock.time = hour(31) + 10 * MINUTE
+    for queue, message in waiting:
+        late.deliver(queue, message)
+    lost.lose("ground-truth")  # the sweep of the hour in which the file came finds it
+    for world in (late, lost):
+        world.minutes(90)
+        assert world.evaluation(0).labelled == 10
+        assert world.report(0, name="settledness.json")["late_label_count"] == 0
 
 
 def test_label_files_of_other_systems_are_joined_by_the_mapping() -> None:
