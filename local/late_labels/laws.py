@@ -24,12 +24,12 @@ OUTPUT = "reports"
 SETTLEDNESS = "settledness.json"
 
 # Fields of evaluation.json that may differ, and why.
-AGES = {"label_ages": "how long labels took: those that say no time are as old as their arrival"}
+AGES = {"label_ages": "in every other window labels say no time, so they are as old as their arrival"}
 ONCE = {
-    "inputs.label_objects": "how many files the labels came in",
-    "inputs.labels_repeated": "labels that were sent twice are sent once here",
-    "inputs.labels_conflicting": "what was wrong and then corrected is not wrong here",
-    "label_ages": "the first label of what was corrected is not there",
+    "inputs.label_objects": "the number of objects that the labels came in",
+    "inputs.labels_repeated": "what was sent twice comes once",
+    "inputs.labels_conflicting": "what was wrong at first comes right at once",
+    "label_ages": "as above, and what was wrong at first came earlier than its correction",
 }
 
 Files = Mapping[str, bytes]
@@ -172,7 +172,7 @@ def late_listed(stored: Files, plan: Plan) -> list[str]:
     return [] if listed == sent else [f"{sent} labels came after the seal, {listed} are listed"]
 
 
-def restated(stored: Files, monitor: str) -> list[str]:
+def restated(stored: Files) -> list[str]:
     """Each window was restated; the revisions are listed, kept, and the last is what lies in the report's place."""
     wrong = []
     for body in settledness(stored):
@@ -186,7 +186,7 @@ def restated(stored: Files, monitor: str) -> list[str]:
             if each["key"] not in stored:
                 wrong.append(f"a revision of {name} that is listed is not there")
         files = msgspec.msgpack.decode(stored[told["revisions"][-1]["key"]])["files"]
-        folder = keys.report_folder(OUTPUT, FIRST, monitor, "ModelQuality", Window.parse(name, HOUR))
+        folder = keys.report_folder(OUTPUT, FIRST, FIRST, "ModelQuality", Window.parse(name, HOUR))
         report = f"{folder}/evaluation.json"
         if stored.get(report) != files.get(report):
             wrong.append(f"the report of {name} is not its last revision")

@@ -26,7 +26,7 @@ AFTER_THE_SEAL = 1 / 3
 # Posts that are sent again as they were, with their webhook-id.
 SENT_AGAIN = 0.02
 # Requests of several records that are labelled record by record.
-BY_RECORD = 1 / 6
+BY_RECORD = 1 / 10
 # Half of the labels take longer than this many hours; the logarithm of the delay is normal with this spread.
 MEDIAN_HOURS, SPREAD = 3.0, 1.1
 MOST_HOURS = 23.0

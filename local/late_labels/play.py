@@ -1,4 +1,4 @@
-"""An account in memory and the functions of app.py around it: captures and labels come as they are told to, time passes.
+"""An account in memory and the functions of app.py around it: captures and labels come when they are told to.
 
 Storage, table and queues are the fakes that the contract tests hold equal to the stand-in's (tests/contract): a window
 is evaluated a thousand times here, and each time takes some fifty calls. Everything else is real: events, queues,

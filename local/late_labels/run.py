@@ -32,6 +32,11 @@ class Verdict:
     final: Compared
     broken: list[str] = field(default_factory=list)
 
+    @property
+    def status(self) -> int:
+        """The exit status."""
+        return 1 if self.broken else 0
+
 
 def at_once(recording: Recording, deliveries: Sequence[Delivery]) -> Ended:
     """A run whose labels come at once when the captures are there.
@@ -42,7 +47,7 @@ def at_once(recording: Recording, deliveries: Sequence[Delivery]) -> Ended:
     return ended(account)
 
 
-def judge(late: Ended, every: Ended, final: Ended, recording: Recording, drawn: Plan, monitor: str) -> Verdict:
+def judge(late: Ended, every: Ended, final: Ended, recording: Recording, drawn: Plan) -> Verdict:
     """Hold the laws against the three runs."""
     verdict = Verdict(
         same(late.stored, every.stored, AGES, only_untimed=True),
@@ -52,9 +57,9 @@ def judge(late: Ended, every: Ended, final: Ended, recording: Recording, drawn: 
         found = [*run.failures, *nothing_lost(run.stored, recording, drawn)]
         verdict.broken += [f"{name}: {words}" for words in found]
     verdict.broken += [f"labels late: {words}" for words in late_listed(late.stored, drawn)]
-    verdict.broken += [f"labels late: {words}" for words in restated(late.stored, monitor)]
-    verdict.broken += [f"late and every delivery at once differ: {words}" for words in verdict.every.different]
-    verdict.broken += [f"late and final labels at once differ: {words}" for words in verdict.final.different]
+    verdict.broken += [f"labels late: {words}" for words in restated(late.stored)]
+    verdict.broken += [f"late, and every delivery at once: {words}" for words in verdict.every.different]
+    verdict.broken += [f"late, and the final labels at once: {words}" for words in verdict.final.different]
     return verdict
 
 
