@@ -37,7 +37,7 @@ Files = Mapping[str, bytes]
 
 @dataclass(frozen=True)
 class Compared:
-    """How many files were compared, in how many of them fields were left out, and what differs."""
+    """How many files were compared, how many are the same but for fields that may differ, and what else differs."""
 
     files: int
     without: int
@@ -57,9 +57,9 @@ def final_files(stored: Files) -> dict[str, bytes]:
 
 
 def same(mine: Files, theirs: Files, left_out: Mapping[str, str], only_untimed: bool) -> Compared:
-    """Compare two runs' final files byte for byte, evaluation.json without the fields of `left_out`.
+    """Compare two runs' final files byte for byte; in evaluation.json the fields of `left_out` may differ.
 
-    `only_untimed`: they are left out only of windows whose labels do not say when they became known.
+    `only_untimed`: only in windows whose labels do not say when they became known.
     """
     mine, theirs = final_files(mine), final_files(theirs)
     different, without = [], 0
@@ -67,17 +67,14 @@ def same(mine: Files, theirs: Files, left_out: Mapping[str, str], only_untimed: 
         if key not in mine or key not in theirs:
             different.append(f"{key}: only in the run with labels {'late' if key in mine else 'at once'}")
             continue
-        fields: Mapping[str, str] = {}
-        if key.endswith("/evaluation.json") and not (only_untimed and _timed(json.loads(mine[key]))):
-            fields = left_out
-            without += 1
-        if not fields:
-            if mine[key] != theirs[key]:
-                different.append(f"{key}: {_where(mine[key], theirs[key])}")
+        if mine[key] == theirs[key]:
             continue
-        one, other = (_without(json.loads(body), fields) for body in (mine[key], theirs[key]))
-        if json.dumps(one) != json.dumps(other):
-            different.append(f"{key}: {_where(json.dumps(one).encode(), json.dumps(other).encode())}")
+        may_differ = key.endswith("/evaluation.json") and not (only_untimed and _timed(json.loads(mine[key])))
+        one, other = (_without(body, left_out) if may_differ else body for body in (mine[key], theirs[key]))
+        if one == other:
+            without += 1
+        else:
+            different.append(f"{key}: {_where(one, other)}")
     return Compared(len(mine), without, different)
 
 
@@ -85,11 +82,12 @@ def _timed(evaluation: Mapping[str, Any]) -> bool:
     return int(Window.parse(evaluation["window"]["start"], HOUR).start.timestamp()) // 3600 % 2 == 0
 
 
-def _without(document: dict[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
+def _without(body: bytes, fields: Mapping[str, str]) -> bytes:
+    document = json.loads(body)
     for field in fields:
         section, _, name = field.rpartition(".")
         (document.get(section, {}) if section else document).pop(name, None)
-    return document
+    return json.dumps(document).encode()
 
 
 def _where(mine: bytes, theirs: bytes) -> str:

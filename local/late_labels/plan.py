@@ -146,33 +146,17 @@ def plan(asked: Sequence[Asked], seed: int) -> Plan:
     draw = Random(seed)
     labelled = list(_labelled(asked, draw))
     never, corrected, repeated = _chosen(labelled, draw)
-    baskets = _Baskets(draw)
-    late = _Baskets(draw)
+    baskets, late = _Baskets(draw), _Baskets(draw)
     final = []
     for each in labelled:
-        seal = each.seal
         if each in never:
             if draw.random() < AFTER_THE_SEAL:
-                known_at = seal + draw.randrange(20, 80) * 60 * SECOND
+                known_at = each.seal + draw.randrange(20, 80) * 60 * SECOND
                 late.put(_next_turn(known_at), Told(each, each.truth, known_at))
             continue
-        first = Told(each, each.truth, each.asked_at + _delay(draw))
-        came = _turn_of(first, draw)
-        if each in corrected:
-            first = Told(each, _spoiled(each.truth, draw), first.known_at)
-            came = min(came, _last_turn(seal) - TURN)
-            latest = _last_turn(seal) - first.known_at
-            last = Told(each, each.truth, _seconds(first.known_at + latest * draw.uniform(0.2, 0.9)))
-            right = max(_next_turn(last.known_at), came + TURN)
-            if each.timed and right + TURN <= _last_turn(seal) and draw.random() < 0.5:
-                came = right + TURN  # what was wrong is held up, and comes after its correction
-                baskets.counts["overtaken by their correction"] += 1
-            baskets.put(right, last)
-        else:
-            last = first
-        baskets.put(came, first)
+        last, turn = (_wrong_then_right if each in corrected else _come)(each, baskets, draw)
         if each in repeated:
-            baskets.put(min(came + draw.randint(1, MOST_TURNS) * TURN, _last_turn(seal)), last)
+            baskets.put(min(turn + draw.randint(1, MOST_TURNS) * TURN, _last_turn(each.seal)), last)
         final.append(last)
     deliveries, after_the_seal = baskets.deliveries("labels"), late.deliveries("after-the-seal")
     posts = [each for each in deliveries if each.posted]
@@ -184,14 +168,38 @@ def plan(asked: Sequence[Asked], seed: int) -> Plan:
     counts["labels"], counts["never"] = len(labelled), len(never)
     counts["after the seal"] = sum(len(each.labels) for each in after_the_seal)
     counts["corrected"], counts["repeated"] = len(corrected), len(repeated)
-    counts["posts"], counts["files"], counts["sent again"] = (
-        len(posts),
-        len(deliveries) - len(posts) - len(again),
-        len(again),
-    )
+    counts["posts"], counts["sent again"] = len(posts), len(again)
+    counts["files"] = len(deliveries) - len(posts) - len(again)
     counts["by record"] = sum(each.record is not None for each in labelled)
     counts["placed"], counts["timed"] = sum(each.placed for each in labelled), sum(each.timed for each in labelled)
     return Plan(_in_order(deliveries), _in_order(after_the_seal), tuple(final), counts)
+
+
+def _come(each: Labelled, baskets: _Baskets, draw: Random) -> tuple[Told, datetime]:
+    """One label comes; returns it and its turn."""
+    label = Told(each, each.truth, each.asked_at + _delay(draw, MOST_HOURS))
+    turn = _turn_of(label, draw)
+    baskets.put(turn, label)
+    return label, turn
+
+
+def _wrong_then_right(each: Labelled, baskets: _Baskets, draw: Random) -> tuple[Told, datetime]:
+    """A wrong label comes and later the right one; returns that and its turn.
+
+    Where both say when they became known, the wrong one may be held up and come last.
+    """
+    last_turn = _last_turn(each.seal)
+    wrong = Told(each, _spoiled(each.truth, draw), each.asked_at + _delay(draw, MOST_HOURS / 2))
+    turn = _turn_of(wrong, draw)
+    later = (last_turn - wrong.known_at) * draw.uniform(0.2, 0.9)
+    right = Told(each, each.truth, (wrong.known_at + later).replace(microsecond=0))
+    right_turn = max(_next_turn(right.known_at), turn + TURN)
+    if each.timed and right_turn + TURN <= last_turn and draw.random() < 0.5:
+        turn = right_turn + TURN
+        baskets.counts["overtaken by their correction"] += 1
+    baskets.put(turn, wrong)
+    baskets.put(right_turn, right)
+    return right, right_turn
 
 
 def _labelled(asked: Iterable[Asked], draw: Random) -> Iterator[Labelled]:
@@ -219,11 +227,11 @@ def _chosen(labelled: Sequence[Labelled], draw: Random) -> tuple[set[Labelled], 
     return never, corrected, set(draw.sample(able, max(1, round(REPEATED * len(shuffled)))))
 
 
-def _delay(draw: Random) -> timedelta:
-    """A long tail within the horizon: log-normal, drawn again beyond its end."""
+def _delay(draw: Random, most: float) -> timedelta:
+    """A long tail within so many hours: log-normal, drawn again beyond."""
     while True:
         hours = MEDIAN_HOURS * draw.lognormvariate(0.0, SPREAD)
-        if hours <= MOST_HOURS:
+        if hours <= most:
             return max(1, round(hours * 3600)) * SECOND
 
 
@@ -231,10 +239,6 @@ def _spoiled(truth: tuple[int, ...], draw: Random) -> tuple[int, ...]:
     """The same with one wrong value."""
     at = draw.randrange(len(truth))
     return (*truth[:at], 1 - truth[at], *truth[at + 1 :])
-
-
-def _seconds(moment: datetime) -> datetime:
-    return moment.replace(microsecond=0)
 
 
 def _next_turn(moment: datetime) -> datetime:

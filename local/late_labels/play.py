@@ -191,7 +191,8 @@ def play(
     with account.running():
         account.furnish(recording.baseline)
         add_monitor(account.services, account.monitor)
-        coming = sorted([*recording.captures, *deliveries], key=lambda each: each.at)
+        everything: list[Landing | Delivery] = [*recording.captures, *deliveries]
+        coming = sorted(everything, key=lambda each: each.at)
         end = the_end(recording)
         while clock.now() < end:
             until = clock.now() + TICK

@@ -156,10 +156,10 @@ def conclusion(verdict: Verdict) -> list[str]:
 
 
 def _compared(name: str, found: Compared, left_out: Mapping[str, str]) -> list[str]:
-    same, whole = found.files - len(found.different), found.files - found.without
+    same = found.files - len(found.different)
     return [
         f"compared with a run of {name}: {same} of {found.files} final files are equal,",
-        f"  {whole} of them byte for byte as a whole and {found.without} evaluation.json without "
+        f"  {same - found.without} of them byte for byte, and {found.without} evaluation.json but for "
         f"{'this field' if len(left_out) == 1 else 'these fields'}:",
         *(f"    {field_:26} {why}" for field_, why in left_out.items()),
     ]
