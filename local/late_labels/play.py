@@ -1,9 +1,8 @@
 """An account in memory and the functions of app.py around it: captures and labels come when they are told to.
 
 Storage, table and queues are the fakes that the contract tests hold equal to the stand-in's (tests/contract): each
-window is evaluated dozens of times here, and nobody would wait for that many calls by HTTP. The events' shapes, batches,
-retries, functions and signed posts are those of the stand-in. Refuses to know what is drawn (plan.py) and what must
-hold (laws.py).
+window is evaluated dozens of times here, and nobody would wait for that many calls by HTTP. Events, batches, retries,
+functions and signed posts are real. Refuses to know what is drawn (plan.py) and what must hold (laws.py).
 """
 
 from __future__ import annotations
