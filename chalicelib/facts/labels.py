@@ -15,7 +15,7 @@ So at least one of the two sees the other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -44,14 +44,32 @@ class Source(msgspec.Struct, frozen=True):
 
 class Awaiting(msgspec.Struct, frozen=True):
     """Ids of an object that wait to be looked up: their hashes (little-endian uint64), beside each the seconds since
-    1970 that the id itself tells (0: none). `all`: too many to be kept here, the object is to be read again.
-    `landed_at`: when the first of them came, which says whether their windows were open."""
+    1970 that the id itself tells (0: none), and how many labels of the object it has (`labels`; not told: one).
+    `all`: too many to be kept here, the object is to be read again. `landed_at`: when the object arrived, which says
+    whether their windows were open."""
 
     source: Source
     landed_at: datetime
     hashes: bytes = b""
     times: tuple[int, ...] = ()
+    labels: tuple[int, ...] = ()
     all: bool = False
+
+    @property
+    def ids(self) -> dict[bytes, tuple[int, int]]:
+        """Hash -> (seconds, labels)."""
+        hashes = [self.hashes[at : at + 8] for at in range(0, len(self.hashes), 8)]
+        counts = self.labels or (1,) * len(hashes)
+        return dict(zip(hashes, zip(self.times, counts, strict=True), strict=True))
+
+
+def awaiting_ids(source: Source, landed_at: datetime, ids: Mapping[bytes, tuple[int, int]]) -> Awaiting:
+    """How ids wait, given as hash -> (seconds, labels)."""
+    if len(ids) > MOST_AWAITING:
+        return Awaiting(source, landed_at, all=True)
+    ordered = sorted(ids)
+    times, counts = (tuple(ids[each][part] for each in ordered) for part in (0, 1))
+    return Awaiting(source, landed_at, b"".join(ordered), times, counts)
 
 
 # More ids than these of one object are not kept in the table.
@@ -149,19 +167,14 @@ def add_awaiting(ledger: Ledger, monitor: str, awaiting: Awaiting, expires_at: d
     def think(stored: Awaiting | None) -> Awaiting:
         if stored is None:
             return awaiting
-        known = dict(zip(_eights(stored.hashes), stored.times, strict=True))
-        known |= dict(zip(_eights(awaiting.hashes), awaiting.times, strict=True))
-        ordered = sorted(known)
-        whole = stored.all or awaiting.all or len(known) > MOST_AWAITING
-        if whole:
+        if stored.all or awaiting.all:
             return Awaiting(awaiting.source, stored.landed_at, all=True)
-        return Awaiting(awaiting.source, stored.landed_at, b"".join(ordered), tuple(known[each] for each in ordered))
+        known = stored.ids
+        for each, (seconds, count) in awaiting.ids.items():  # of the same object: told again, or more of it
+            known[each] = seconds, max(count, known.get(each, (0, 0))[1])
+        return awaiting_ids(awaiting.source, stored.landed_at, known)
 
     change(ledger, f"AWAITING#{monitor}", awaiting.source.sort_key, Awaiting, think, expires_at)
-
-
-def _eights(hashes: bytes) -> list[bytes]:
-    return [hashes[at : at + 8] for at in range(0, len(hashes), 8)]
 
 
 def awaiting(ledger: Ledger, monitor: str, limit: int | None = None) -> list[Stored[Awaiting]]:

@@ -7,6 +7,8 @@ facts/labels.py): a label and its capture may arrive at the same moment.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from chalicelib.definition import Definition
 from chalicelib.errors import UnreadableError
 from chalicelib.events import label_batch
@@ -38,18 +40,21 @@ def handle(body: str, services: Services) -> None:
             quarantine(services, definition, found, error.reason)
             continue
         if read:
-            _mark_windows(services, definition, source, read)
+            _mark_windows(services, definition, source, read, stored.last_modified)
     horizon = max(definition.horizon for definition in found.definitions)
     labels.mark_landed(services.ledger, event.bucket, event.key, event.etag, services.now() + horizon)
 
 
-def _mark_windows(services: Services, definition: Definition, source: labels.Source, found: list[Label]) -> None:
+def _mark_windows(
+    services: Services, definition: Definition, source: labels.Source, found: list[Label], arrived: datetime
+) -> None:
+    # Whether a window was open to a label is asked of its arrival: an event may come late, or be lost and told anew.
     now, name = services.now(), definition.name
     expires_at = now + definition.horizon
-    waiting = unplaced(definition, found, now)
+    waiting = unplaced(definition, found, arrived)
     if waiting:
         labels.add_unmatched(services.ledger, name, source, expires_at)
-        labels.add_awaiting(services.ledger, name, awaiting_of(source, waiting, now), expires_at)
-    for window in sorted({window for label in found if (window := claimed(definition, label, now))}):
+        labels.add_awaiting(services.ledger, name, awaiting_of(source, waiting, arrived), expires_at)
+    for window in sorted({window for label in found if (window := claimed(definition, label, arrived))}):
         labels.add_source(services.ledger, name, window.name, source, expires_at)
         due.mark(services.ledger, name, window, definition.grace, now)

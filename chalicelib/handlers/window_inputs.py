@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 import msgspec
 
@@ -211,9 +212,8 @@ def _new_labels(
             continue  # gone: what it held for us is in the segment; unreadable: quarantined when it landed
         ours = [label for label in content.labels if label.id in ids]
         if not (anew and anew.only):
-            _look_for_astray(
-                services, definition, window, source, [each for each in content.labels if each.id not in ids]
-            )
+            others = [each for each in content.labels if each.id not in ids]
+            _look_for_astray(services, definition, window, source, others, stored.last_modified)
         found.extend(ours)
         if ours or source in touching:
             sources.append((uri, stored.etag))
@@ -221,16 +221,20 @@ def _new_labels(
 
 
 def _look_for_astray(
-    services: Services, definition: Definition, window: Window, source: labels.Source, others: Sequence[Label]
+    services: Services,
+    definition: Definition,
+    window: Window,
+    source: labels.Source,
+    others: Sequence[Label],
+    arrived: datetime,
 ) -> None:
     """Labels whose time is that of the window and whose ids are not in it may be of another one: by a wrong clock, or
     with the time of something else."""
-    now = services.now()
-    astray = [each for each in others if claimed(definition, each, now) == window]
+    astray = [each for each in others if claimed(definition, each, arrived) == window]
     if astray:
-        expires_at = now + definition.horizon
+        expires_at = services.now() + definition.horizon
         labels.add_unmatched(services.ledger, definition.name, source, expires_at)
-        labels.add_awaiting(services.ledger, definition.name, awaiting_of(source, astray, now), expires_at)
+        labels.add_awaiting(services.ledger, definition.name, awaiting_of(source, astray, arrived), expires_at)
 
 
 def _named_sources(named: Inputs) -> list[labels.Source]:
