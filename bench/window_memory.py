@@ -1,4 +1,4 @@
-"""`make bench-window`: what a window costs in the deployed function: processor seconds and memory of gather and evaluate.
+"""`make bench-window`: what a window costs in the deployed function, in processor seconds and memory.
 
 `python -m bench.window_memory [--records 20000 100000 300000]` lays captures of 20 features and their labels into an
 object store in memory and has `window_due`'s first two thirds work on them, each case in a process of its own. The
@@ -68,9 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
             flush=True,
         )
         kept = kept and found["peak"] < limit and (join is None or join <= JOIN_MUST)
-    print(
-        f"bounds: {JOIN_MUST:.0f} bytes of join a captured row, {limit} MB at the peak: {'kept' if kept else 'NOT KEPT'}"
-    )
+    told = "kept" if kept else "NOT KEPT"
+    print(f"bounds: {JOIN_MUST:.0f} bytes of join a captured row, {limit} MB at the peak: {told}")
     return int(not kept)
 
 

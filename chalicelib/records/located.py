@@ -1,9 +1,9 @@
 """Where the requests and the labels of a window stand in its segment: they are decoded when their turn comes.
 
-A request is known by 8 bytes and a label by 12, where objects would take hundreds. Both are found by places in the bytes
-of the segment, which are there once; requests come back in parts, in the order of (inference time, event id), and
-labels for the ids of a part. Hashes only say where to look: ids are compared as texts, and
-which of several labels counts is `ground_truth.resolve`'s to say. Refuses to know what payloads and labels mean.
+A request is known by 8 bytes and a label by 12, where objects would take hundreds. Both are found by places in the
+bytes of the segment, which are there once; requests come back in parts, in the order of (inference time, event id), and
+labels for the ids of a part. Hashes only say where to look: ids are compared as texts, and which of several labels
+counts is `ground_truth.resolve`'s to say. Refuses to know what payloads and labels mean.
 """
 
 from __future__ import annotations
