@@ -17,6 +17,7 @@ import json
 import resource
 import subprocess
 import sys
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from chalicelib.definition import Definition, parse_definition
 from chalicelib.facts import labels
 from chalicelib.handlers.window_inputs import gather
 from chalicelib.monitors.evaluation import evaluate
+from chalicelib.records.located import locate_labels, locate_requests
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from infra.topology import SOURCES
@@ -46,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure and print; 0 when every bound is kept, 1 when one is not."""
     parser = argparse.ArgumentParser(prog="python -m bench.window_memory", description=__doc__)
     parser.add_argument("--records", type=int, nargs="+", default=[20_000, 100_000, 300_000])
-    parser.add_argument("--case", nargs=2, metavar=("NAME", "RECORDS"), help=argparse.SUPPRESS)
+    parser.add_argument("--case", nargs=2, metavar=("NAME", "COUNT"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.case:
         print(json.dumps(CASES[options.case[0]](int(options.case[1]))))
@@ -58,9 +60,9 @@ def main(arguments: list[str] | None = None) -> int:
     print(
         f"{'window':>24} {'inputs MB':>10} {'CPU s':>7} {'us a row':>9} {'peak MB':>8} {'bytes a row':>12} {'join':>6}"
     )
-    for name, records in [*(("evaluate", each) for each in options.records), ("hostile", 0)]:
-        found = _run(name, records)
-        join = _run("join", records)["join"] if records else None
+    for name, count in [*(("evaluate", each) for each in options.records), ("hostile", REQUESTS)]:
+        found = run(name, count)
+        join = run("join", count)["join"] if name == "evaluate" else None
         rows = found["rows"]
         print(
             f"{f'{rows:,} rows':>24} {found['inputs']:10.1f} {found['cpu']:7.1f} {1e6 * found['cpu'] / rows:9.1f} "
@@ -73,8 +75,9 @@ def main(arguments: list[str] | None = None) -> int:
     return int(not kept)
 
 
-def _run(case: str, records: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", "bench.window_memory", "--case", case, str(records)]
+def run(case: str, count: int) -> dict[str, Any]:
+    """One case in a process of its own: `count` records, or requests of the hostile window."""
+    command = [sys.executable, "-m", "bench.window_memory", "--case", case, str(count)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -109,15 +112,17 @@ class Inbox(MemoryObjectStore):
         return bucket == SETTINGS.bucket or super().put_if_absent(bucket, key, body, **named)
 
 
-def furnished(records: int) -> tuple[Services, Definition, int]:
-    """A store with a window's objects, its monitor, and how many bytes they have; 0 records: the hostile window."""
-    services: Services = dataclasses.replace(memory_services(lambda: NOW), objects=Inbox(lambda: NOW))
-    if not records:
-        bodies = hostile()
-        for number, body in enumerate(bodies):
-            _put(services, "captures", number, body)
-        return services, definition(("x",)), sum(map(len, bodies))
-    monitor, folder, size = definition(traffic.features(20)), _written(records), 0
+# A store with a window's objects, its monitor, and how many bytes they have.
+Furnished = tuple[Services, Definition, int]
+
+
+def _services() -> Services:
+    return dataclasses.replace(memory_services(lambda: NOW), objects=Inbox(lambda: NOW))
+
+
+def furnished(records: int) -> Furnished:
+    """A window of plain captures and their labels."""
+    services, monitor, folder, size = _services(), definition(traffic.features(20)), _written(records), 0
     for kind, lines in (("captures", CAPTURES), ("labels", LABELS)):
         with (folder / f"{kind}.jsonl").open("rb") as file:
             number = 0
@@ -127,8 +132,9 @@ def furnished(records: int) -> tuple[Services, Definition, int]:
     return services, monitor, size
 
 
-def hostile() -> list[bytes]:
-    """Capture files of one request each with as many rows of one digit as a request may nearly have."""
+def hostile(requests: int) -> Furnished:
+    """Requests, each in a file of its own, with nearly as many rows of one digit as a request may have."""
+    services, size = _services(), 0
     rows = "1\\n" * ROWS
     line = (
         '{{"captureData":{{"endpointInput":{{"observedContentType":"text/csv","mode":"INPUT","data":"{rows}","encoding":'
@@ -136,7 +142,11 @@ def hostile() -> list[bytes]:
         '"eventMetadata":{{"eventId":"event-{number:02}","inferenceTime":"2026-01-05T10:00:{number:02}Z"}},'
         '"eventVersion":"0"}}\n'
     )
-    return [line.format(rows=rows, number=number).encode() for number in range(REQUESTS)]
+    for number in range(requests):
+        body = line.format(rows=rows, number=number).encode()
+        _put(services, "captures", number, body)
+        size += len(body)
+    return services, definition(("x",)), size
 
 
 def _put(services: Services, kind: str, number: int, body: bytes) -> None:
@@ -151,9 +161,9 @@ def _put(services: Services, kind: str, number: int, body: bytes) -> None:
     labels.add_source(services.ledger, ENDPOINT, Window(START, HOUR).name, source, NOW + 30 * 24 * HOUR)
 
 
-def evaluated(records: int) -> dict[str, Any]:
+def evaluated(window: Furnished) -> dict[str, Any]:
     """Gather and evaluate once."""
-    services, monitor, size = furnished(records)
+    services, monitor, size = window
     gc.collect()
     before, start = _peak(), _cpu()
     gathered = gather(services, monitor, Window(START, HOUR), "")
@@ -170,6 +180,21 @@ def evaluated(records: int) -> dict[str, Any]:
     }
 
 
+def joined(records: int) -> dict[str, Any]:
+    """What is held beside the inputs for labels to meet their rows, at its peak, and then what stays."""
+    services, monitor, _ = furnished(records)
+    window = Window(START, HOUR)
+    segment = gather(services, monitor, window, "").segment
+    gc.collect()
+    tracemalloc.start()
+    requests, ids = locate_requests(segment, window, monitor.attributes)
+    del ids
+    located = locate_labels(segment, window, monitor.labels.conflict)
+    _, peak = tracemalloc.get_traced_memory()
+    stays = len(requests.places) + len(located.keys) + len(located.begins)
+    return {"join": peak / records, "stays": stays / records}
+
+
 def _cpu() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
@@ -181,7 +206,11 @@ def _peak() -> float:
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 1024
 
 
-CASES = {"evaluate": evaluated, "hostile": evaluated}
+CASES = {
+    "evaluate": lambda records: evaluated(furnished(records)),
+    "hostile": lambda requests: evaluated(hostile(requests)),
+    "join": joined,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -60,10 +60,10 @@ def selection_findings(selection: Selection, mae: float | None = None) -> dict[s
         metrics = {name: {"labelled": plain[name], "weighted": weighted[name]} for name in plain}
     if "mae" in metrics and mae is not None:
         found, other = metrics["mae"]["labelled"], metrics["mae"]["weighted"]
-        weighted = mae * other / found if found and other else mae
-        if math.isinf(weighted) and found and other:
-            weighted = min(mae / found * other, sys.float_info.max)
-        metrics["mae"] = {"labelled": mae, "weighted": weighted}
+        moved = mae * other / found if found and other else mae
+        if math.isinf(moved) and found and other:
+            moved = min(mae / found * other, sys.float_info.max)
+        metrics["mae"] = {"labelled": mae, "weighted": moved}
     return {
         "labelled": int(labelled.sum()),
         "unlabelled": int(unlabelled.sum()),

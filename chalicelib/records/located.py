@@ -27,8 +27,8 @@ from chalicelib.records.window import Window
 # A part of a window has at most so many values, unless a single request has more: as a table they take 100 to 200 MB.
 VALUES = 1_000_000
 
-# Hashes that are compared with their neighbours together.
-_BLOCK = 1 << 16
+# So many places are looked at together.
+_BLOCK = 1 << 10
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Hashes = npt.NDArray[np.uint64]
@@ -215,16 +215,19 @@ class _Found:
         """Keep the first of each event."""
         hashes = self._events[:count]
         order = np.argsort(hashes, kind="stable")
-        fresh: Flags = np.ones(count, dtype=np.bool_)
+        again: list[int] = []
         for start, end in _runs(hashes, order):
             known: set[str] = set()
             for row in order[start:end].tolist():
                 event_id = self._event_id(row)
-                fresh[row] = event_id not in known
+                if event_id in known:
+                    again.append(row)
                 known.add(event_id)
         del hashes, order, self._events
         self._times, self._begins = self._times[:count], self._begins[:count]
-        if not fresh.all():
+        if again:
+            fresh: Flags = np.ones(count, dtype=np.bool_)
+            fresh[again] = False
             self._times, self._begins = self._times[fresh], self._begins[fresh]
             self._firsts = np.concatenate([[0], np.cumsum(fresh)])[self._firsts]
 

@@ -91,7 +91,8 @@ class MergedFiles:
     def add(self, merged: Sequence[MergedRequest]) -> None:
         """Add records that come after those that were added, in the order of (inference time, event id)."""
         for hour, some in groupby(merged, _hour):
-            self._files.setdefault(hour, io.BytesIO()).write(write_merged(Merged([*some], 0)))
+            name = hour.strftime("%Y/%m/%d/%H")
+            self._files.setdefault(name, io.BytesIO()).write(write_merged(Merged([*some], 0)))
 
     def finish(self) -> dict[str, bytes]:
         """The files by hour, in order; nothing is left then."""
@@ -99,8 +100,8 @@ class MergedFiles:
         return {hour: files.pop(hour).getvalue() for hour in sorted(files)}
 
 
-def _hour(one: MergedRequest) -> str:
-    return one.request.inference_time.astimezone(UTC).strftime("%Y/%m/%d/%H")
+def _hour(one: MergedRequest) -> datetime:
+    return one.request.inference_time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def named_in(body: bytes) -> Iterator[tuple[str, str]]:

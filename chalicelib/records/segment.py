@@ -8,7 +8,10 @@ Knows no keys' meaning and no time.
 from __future__ import annotations
 
 import hashlib
+import heapq
+import io
 from collections.abc import Iterable
+from itertools import groupby
 
 import msgspec
 import numpy as np
@@ -87,10 +90,19 @@ def with_files(segment: Segment, files: Iterable[SegmentFile]) -> Segment:
 
 def with_labels(segment: Segment, labels: Iterable[Label], sources: Iterable[tuple[str, str]]) -> Segment:
     """Add labels (each with its label time) and note which objects were read for them."""
-    lines = {line for line in segment.labels.splitlines(keepends=True)}
-    lines.update(write_ground_truth(labels).splitlines(keepends=True))
     known = sorted({*segment.label_sources, *sources})
-    return msgspec.structs.replace(segment, labels=b"".join(sorted(lines)), label_sources=tuple(known))
+    lines = _united(segment.labels, write_ground_truth(labels))
+    return msgspec.structs.replace(segment, labels=lines, label_sources=tuple(known))
+
+
+def _united(one: bytes, other: bytes) -> bytes:
+    """Two sets of lines, each in order, as one."""
+    if not one or not other:
+        return one or other
+    found = io.BytesIO()
+    for line, _ in groupby(heapq.merge(io.BytesIO(one), io.BytesIO(other))):
+        found.write(line)
+    return found.getvalue()
 
 
 def lost_inputs(named: Inputs, found: Inputs) -> list[str]:

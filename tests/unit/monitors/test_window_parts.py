@@ -10,6 +10,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from bench.window_memory import JOIN_MUST, ROWS, run
 from chalicelib.monitors.evaluation import Baselines, Task, evaluate
 from chalicelib.monitors.model_explainability import AttributionSettings
 from chalicelib.monitors.window_parts import Span
@@ -240,3 +241,14 @@ def test_a_label_of_another_id_with_the_same_hash_is_not_taken():
     assert same.of(["e1"]).by_id["e1"].data == "1"
     assert (same.of(["e1"]).repeated, same.of(["e1"]).conflicting) == (0, 0)
     assert same.of(["e3"]).by_id == {}
+
+
+def test_a_window_of_a_million_tiny_rows_is_never_one_table():
+    """16 requests of 99,000 rows of one digit: as one table they would take some 600 MB. In a process of its own."""
+    found = run("hostile", 16)
+    assert found["rows"] == 16 * ROWS
+    assert found["above"] < 350
+
+
+def test_the_join_takes_at_most_40_bytes_for_each_captured_row():
+    assert run("join", 20_000)["join"] <= JOIN_MUST
