@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from chalicelib.errors import UnreadableError
 from chalicelib.records.attributes import Attributes
-from chalicelib.records.capture import BadLines, CapturedRequest, Payload, places_of, read_capture_lines
+from chalicelib.records.capture import UNREADABLE, BadLines, CapturedRequest, Payload, places_of, read_capture_lines
 from chalicelib.records.ground_truth import Conflict, Label, Resolved, read_label_lines, resolve
 from chalicelib.records.segment import BadInput, Segment, hash_ids, hash_of
 from chalicelib.records.table import is_about
@@ -283,17 +283,21 @@ class LocatedLabels(msgspec.Struct, frozen=True, kw_only=True):
 def locate_labels(segment: Segment, window: Window, conflict: Conflict = "latest") -> LocatedLabels:
     """Find the labels kept in a segment. Each carries its label time, so the window's end is never used as one.
 
-    Raises UnreadableError when there are lines and none is a label.
+    Raises UnreadableError when there are lines and none names an id.
     """
     lines = segment.labels.count(b"\n") + 1
     keys: Hashes = np.empty(lines, dtype=np.uint64)
     begins = np.empty(lines, dtype=np.uint32)
     bad, count = BadLines("segment", "a ground-truth record"), 0
     for number, begin, line in places_of(segment.labels):
-        for label in read_label_lines([(number, line)], "segment", window.end, bad, count):
-            keys[count] = int.from_bytes(hash_of(label.id), "little")
-            begins[count] = begin
-            count += 1
+        try:
+            id = _events.decode(line).event_metadata.event_id
+        except UNREADABLE as error:
+            bad.add(number, error, count)
+            continue
+        keys[count] = int.from_bytes(hash_of(id), "little")
+        begins[count] = begin
+        count += 1
     bad.refuse_if_hopeless(count)
     order = np.argsort(keys[:count], kind="stable")
     keys = keys[order]
