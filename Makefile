@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine that has Python 3.11 or newer and make: `make demo` and `make test`.
-.PHONY: setup demo test check schemas simulate mutations kill late-labels pipeline pipeline-check sdk-check package package-check bench bench-guard bench-cold-start bench-label-join deploy package-test fuzz clean
+.PHONY: setup demo test check schemas simulate mutations kill late-labels pipeline pipeline-check sdk-check package package-check bench bench-guard bench-cold-start bench-label-join bench-labels bench-window openapi-fuzz deploy package-test fuzz clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -102,6 +102,9 @@ bench-guard: setup  ## the same with fewer records; fails above 4.5 times
 
 bench-label-join: setup  ## CPU, bytes and objects that a batch of labels costs against 1, 30 and 365 days of windows
 	$(BIN)/python -m bench.label_join
+
+bench-window: setup  ## CPU and memory of a window in the deployed function; fails above 40 bytes of join a captured row
+	$(BIN)/python -m bench.window_memory
 
 bench-cold-start: setup build/package/$(STAGE)-$(HERE)/manifest.json  ## cold starts of the packaged functions against `import boto3`
 	$(BIN)/python -m bench.cold_start --stage "$(STAGE)" --arch $(HERE)

@@ -21,8 +21,9 @@ from chalicelib.definition import LABELLED_TYPES, Definition
 from chalicelib.errors import ConflictError, MisconfiguredError, NotFoundError
 from chalicelib.facts import evaluations, monitors
 from chalicelib.facts.evaluations import Evaluation
-from chalicelib.records.ground_truth import resolve
-from chalicelib.records.segment import labels_of, requests_of, segment_from_bytes
+from chalicelib.monitors.measurement import Subject, with_found_features
+from chalicelib.records.located import locate_labels, locate_requests
+from chalicelib.records.segment import segment_from_bytes
 from chalicelib.records.table import Table, to_table
 from chalicelib.records.values import text_of
 from chalicelib.records.window import Window
@@ -153,7 +154,7 @@ class Unlabelled(msgspec.Struct, frozen=True):
 
 
 def unlabelled(services: Services, definition: Definition, evaluation: Evaluation) -> Iterator[Unlabelled]:
-    """The records of a window that have no label, in the order of the window's table.
+    """The records of a window that have no label, in the order of (inference time, event id, position).
 
     Raises ConflictError when the segment is replaced meanwhile, UnreadableError for a damaged one.
     """
@@ -164,11 +165,14 @@ def unlabelled(services: Services, definition: Definition, evaluation: Evaluatio
     except NotFoundError:
         raise ConflictError(f"window {window.name}: evaluated again this moment; say it again") from None
     segment = segment_from_bytes(body, key)
-    requests = requests_of(segment, window, definition.attributes).requests
-    labels = resolve(labels_of(segment, window), definition.labels.conflict).by_id
-    table = to_table(requests, labels, definition.attributes)
-    ids = {request.event_id: request.join_id for request in requests}
-    yield from _rows_without_label(table, ids)
+    requests, _ = locate_requests(segment, window, definition.attributes)
+    labels = locate_labels(segment, window, definition.labels.conflict)
+    subject = Subject(attributes=definition.attributes)
+    for part in requests.parts():
+        ids = {request.event_id: request.join_id for request in part}
+        table = to_table(part, labels.of(ids.values()).by_id, subject.attributes)
+        subject = with_found_features(subject, table)
+        yield from _rows_without_label(table, ids)
 
 
 def _rows_without_label(table: Table, ids: dict[str, str]) -> Iterator[Unlabelled]:

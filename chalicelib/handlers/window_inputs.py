@@ -21,18 +21,17 @@ from chalicelib.handlers.label_batches import awaiting_of, claimed
 from chalicelib.handlers.landed_objects import too_large
 from chalicelib.monitors import baseline
 from chalicelib.monitors.baseline import read_analysis, read_constraints, read_model_constraints, read_statistics
-from chalicelib.monitors.evaluation import Baselines, Document, Span, Task
+from chalicelib.monitors.evaluation import Baselines, Document, Task
+from chalicelib.monitors.window_parts import Span
 from chalicelib.records.forgetting import Gone, without_records
-from chalicelib.records.ground_truth import Label, resolve
+from chalicelib.records.ground_truth import Label
 from chalicelib.records.label_files import read_label_file
+from chalicelib.records.located import JoinIds, locate_labels, locate_requests
 from chalicelib.records.segment import (
     Inputs,
     Segment,
     SegmentFile,
-    hash_ids,
-    labels_of,
     lost_inputs,
-    requests_of,
     segment_from_bytes,
     with_files,
     with_labels,
@@ -90,10 +89,9 @@ def gather(
         files = [file for file in files if file.key in anew.named.captures]
     kms_key_id = kms_key_id or found_key
     grown = without_records(with_files(segment, files), gone).segment
-    requests = requests_of(grown, window, definition.attributes)
-    ids = {request.join_id for request in requests.requests}
+    requests, ids = locate_requests(grown, window, definition.attributes)
     if files and ids:
-        hashes = hash_ids(ids).tobytes()
+        hashes = ids.to_bytes()
         write(
             bucket,
             keys.ids_key(definition.name, window, hashlib.sha256(hashes).hexdigest()),
@@ -107,6 +105,8 @@ def gather(
         news = bool(files) or not known
         new_labels, sources = _new_labels(services, definition, window, read, ids, anew, news)
         grown = with_labels(grown, [label for label in new_labels if not gone.holds(label.id)], sources)
+        del new_labels
+    del ids
     if anew and lost_inputs(anew.named, grown.inputs):
         raise ConflictError(f"{definition.name} {window.name}: inputs went away while they were gathered anew")
     if grown.digest != known or anew:
@@ -126,7 +126,7 @@ def gather(
         monitor_types=definition.monitor_types,
         attributes=definition.attributes,
         requests=requests,
-        labels=resolve(labels_of(grown, window), definition.labels.conflict),
+        labels=locate_labels(grown, window, definition.labels.conflict),
         capture_files=len(grown.files),
         label_objects=len({uri for uri, _ in grown.label_sources}),
         baselines=baselines(services, definition, champion, window),
@@ -180,7 +180,7 @@ def _new_labels(
     definition: Definition,
     window: Window,
     read: set[tuple[str, str]],
-    ids: set[str],
+    ids: JoinIds,
     anew: Anew | None,
     news: bool,
 ) -> tuple[list[Label], list[tuple[str, str]]]:

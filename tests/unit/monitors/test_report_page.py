@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from chalicelib.errors import MisconfiguredError, UnreadableError
 from chalicelib.monitors import baseline as paths
 from chalicelib.monitors.calibration import calibration
-from chalicelib.monitors.evaluation import Span
 from chalicelib.monitors.report import charts, distributions, markup
 from chalicelib.monitors.report.page import html_report
 from chalicelib.monitors.report.style import STYLE
+from chalicelib.monitors.window_parts import Span
 from chalicelib.states.quantiles import quantiles_of
 from chalicelib.states.scores import tally
 from tests.unit.monitors.churn_windows import BAD_LINES, decoded, decoded_baseline, hurt, window
