@@ -42,6 +42,9 @@ from chalicelib.records.capture import CapturedRequest, Payload, read_captures
 from chalicelib.records.files import kind_of
 from chalicelib.records.ground_truth import Conflict, Label, read_ground_truth, resolve, write_ground_truth
 from chalicelib.records.id_filters import candidates, filter_from_bytes
+from chalicelib.records.label_containers import container_from_bytes, container_of
+from chalicelib.records.label_containers import contained as contained_of
+from chalicelib.records.label_containers import labels_of as contained_labels
 from chalicelib.records.merge import Merged, merge, read_merged, write_merged
 from chalicelib.records.sample import questions
 from chalicelib.records.segment import (
@@ -217,6 +220,9 @@ def ground_truth(data: bytes) -> Reading:
     require(set(again.labels) == set(file.labels) and not again.bad_lines, "labels read back equal")
     segment = with_labels(Segment(), file.labels, [("s3://labels/file.jsonl", "etag")])
     require(set(labels_of(segment, Window.of(NOW, HOUR))) <= {_from_segment(label) for label in file.labels}, "kept")
+    container = container_of([contained_of("labels", "file.jsonl", "etag", file.labels)])
+    [kept] = container_from_bytes(container.to_bytes(), "container").sources
+    require(set(contained_labels(kept, "labels/file.jsonl")) == set(file.labels), "a container keeps what the file says")
     rules: tuple[Conflict, ...] = ("latest", "first", "reject")
     for rule in rules:
         require(resolve(file.labels, rule).by_id == resolve(file.labels[::-1], rule).by_id, "any order, same label")
@@ -329,6 +335,12 @@ def state(data: bytes) -> Reading:
         found_requests = requests_of(segment, window)
         outcomes += [segment.digest, len(found_requests.requests), len(labels_of(segment, window))]
         errors += [bad.reason for bad in found_requests.bad]
+    except PlumblineError as error:
+        errors.append(str(error))
+    try:
+        container = container_from_bytes(data, "container")
+        require(container_from_bytes(container.to_bytes(), "container") == container, "a container reads back equal")
+        outcomes += [container.digest, *(len(contained_labels(each, each.key)) for each in container.sources)]
     except PlumblineError as error:
         errors.append(str(error))
     try:
