@@ -42,8 +42,8 @@ from chalicelib.records.capture import CapturedRequest, Payload, read_captures
 from chalicelib.records.files import kind_of
 from chalicelib.records.ground_truth import Conflict, Label, read_ground_truth, resolve, write_ground_truth
 from chalicelib.records.id_filters import candidates, filter_from_bytes
-from chalicelib.records.label_containers import container_from_bytes, container_of
 from chalicelib.records.label_containers import contained as contained_of
+from chalicelib.records.label_containers import container_from_bytes, container_of
 from chalicelib.records.label_containers import labels_of as contained_labels
 from chalicelib.records.merge import Merged, merge, read_merged, write_merged
 from chalicelib.records.sample import questions
@@ -222,7 +222,9 @@ def ground_truth(data: bytes) -> Reading:
     require(set(labels_of(segment, Window.of(NOW, HOUR))) <= {_from_segment(label) for label in file.labels}, "kept")
     container = container_of([contained_of("labels", "file.jsonl", "etag", file.labels)])
     [kept] = container_from_bytes(container.to_bytes(), "container").sources
-    require(set(contained_labels(kept, "labels/file.jsonl")) == set(file.labels), "a container keeps what the file says")
+    require(
+        set(contained_labels(kept, "labels/file.jsonl")) == set(file.labels), "a container keeps what the file says"
+    )
     rules: tuple[Conflict, ...] = ("latest", "first", "reject")
     for rule in rules:
         require(resolve(file.labels, rule).by_id == resolve(file.labels[::-1], rule).by_id, "any order, same label")

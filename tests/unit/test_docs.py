@@ -448,6 +448,8 @@ def test_every_s3_key_is_told() -> None:
         "filters_prefix": lambda: keys.filters_prefix("{monitor}"),
         "filter_key": lambda: keys.filter_key("{monitor}", window, "{digest}"),
         "filter_check_key": lambda: keys.filter_check_key("{monitor}", "{window}", "{digest}"),
+        "label_container_key": lambda: keys.label_container_key("{monitor}", "{hour}", "{digest}"),
+        "label_containers_prefix": lambda: keys.label_containers_prefix("{monitor}", "{hour}"),
         "revision_key": lambda: keys.revision_key("{monitor}", window, "{digest}"),
         "decision_key": lambda: keys.decision_key("{monitor}", "{decision_id}"),
         "training_manifest_key": lambda: keys.training_manifest_key("{monitor}", "{decision_id}"),
