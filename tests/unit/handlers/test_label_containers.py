@@ -495,6 +495,25 @@ def test_a_late_capture_and_a_rebuild_read_them_once_more() -> None:
     assert world.derived() == before
 
 
+def test_objects_that_were_nobodys_when_they_came_are_looked_through_with_one_read() -> None:
+    world = quiet(baseline={})
+    rows = rows_of(0, 1000)
+    world.clock.time = hour(0) + 10 * MINUTE
+    for row in rows:
+        world.put_labels(label_line(row.inference_id, row.label("x")), f"post-{row.inference_id}")
+    world.settle()
+    assert len(labels.unmatched(world.services.ledger, MONITOR, "")) == 1000
+    world.clock.time = hour(1) + 12 * MINUTE
+    forget_where(world)
+    world.deliver("ground-truth", WORD)
+    world.capture(0, rows)
+    owe(world)
+    counted = Counted(world)
+    evaluate(world)
+    assert counted.take() == (0, 1, 1)
+    assert world.evaluation(0).labelled == 1000
+
+
 # Rebuilding -----------------------------------------------------------------------------------------------------------
 
 
