@@ -237,17 +237,13 @@ def _store(
     """Write a container without the labels of ids that are forgotten, be it while it is written.
 
     Whoever forgets buries the ids before he looks for what is to be cut: either he finds the container, or the ids are
-    found here after it was written.
+    found here after it was written. One that is there already may be of somebody who crashed before he looked again.
     """
-    key = keys.label_container_key(definition.name, hour.name, container.digest)
+    bucket, key = services.settings.bucket, keys.label_container_key(definition.name, hour.name, container.digest)
     gone = Gone(forgotten.fingerprints(services.ledger, definition.name))
     body = without_labels(container, gone).container.to_bytes()
-    services.objects.put_if_absent(
-        services.settings.bucket, key, body, content_type="application/msgpack", kms_key_id=kms_key_id
-    )
-    since = Gone(forgotten.fingerprints(services.ledger, definition.name))
-    if since != gone:
+    new = services.objects.put_if_absent(bucket, key, body, content_type="application/msgpack", kms_key_id=kms_key_id)
+    while (since := Gone(forgotten.fingerprints(services.ledger, definition.name))) != gone or (since and not new):
         body = without_labels(container, since).container.to_bytes()
-        services.objects.put(
-            services.settings.bucket, key, body, content_type="application/msgpack", kms_key_id=kms_key_id
-        )
+        services.objects.put(bucket, key, body, content_type="application/msgpack", kms_key_id=kms_key_id)
+        gone, new = since, True

@@ -705,21 +705,10 @@ def test_ids_that_are_forgotten_while_a_container_is_written_are_not_in_it() -> 
     base = before_copying()
     forget_where(base)
     one = rows_of(0, 20)[4].inference_id
-
-    def bury(world: World) -> Callable[[], None]:
-        """What `plumbline forget` does: bury the id, then cut it out of what there is."""
-
-        def happen() -> None:
-            forgotten.bury(world.services.ledger, MONITOR, [fingerprint(one)], world.clock.time)
-            for key, stored in cut(world, one):
-                world.services.objects.put(OWN, key, stored.body)
-
-        return happen
-
     met = 0
     for step in range(1, 80):
         world = deepcopy(base)
-        interrupted = Interrupted(step, bury(world))
+        interrupted = Interrupted(step, lambda world=world: forget(world, one))
         world.deliver("ground-truth", WORD, wrapped(interrupted, world))
         if not interrupted.done:
             break
@@ -727,6 +716,38 @@ def test_ids_that_are_forgotten_while_a_container_is_written_are_not_in_it() -> 
         assert list(cut(world, one)) == [], f"call {step}"
         assert len(copied(world)) == 30
     assert met > 30
+
+
+def test_also_when_who_writes_it_crashes_then() -> None:
+    base = before_copying(count=3)
+    forget_where(base)
+    one = rows_of(0, 3)[1].inference_id
+    counted, whole = Faults(0, after=False), deepcopy(base)
+    whole.deliver("ground-truth", WORD, wrapped(counted, whole))
+    tried = 0
+    for step in range(1, counted.calls + 1):
+        for crash in range(step, counted.calls + 3):
+            world = deepcopy(base)
+            interrupted, faults = Interrupted(step, lambda world=world: forget(world, one)), Faults(crash, after=True)
+            inner = Faults.replaced(
+                world.services,
+                objects=interrupted.wrap(faults.wrap(world.services.objects)),
+                ledger=interrupted.wrap(faults.wrap(world.services.ledger)),
+            )
+            world.deliver("ground-truth", WORD, inner)
+            if faults.fired:
+                world.deliver("ground-truth", WORD)
+                tried += 1
+            assert list(cut(world, one)) == [], f"forgotten before call {step}, crashed after call {crash}"
+            assert len(copied(world)) == 11
+    assert tried > 200
+
+
+def forget(world: World, id: str) -> None:
+    """What `plumbline forget` does: bury the id, then cut it out of what there is."""
+    forgotten.bury(world.services.ledger, MONITOR, [fingerprint(id)], world.clock.time)
+    for key, stored in cut(world, id):
+        world.services.objects.put(OWN, key, stored.body)
 
 
 def cut(world: World, id: str) -> Iterator[tuple[str, StoredObject]]:
