@@ -102,18 +102,21 @@ def _read_hour(
             yield from _from_containers(services, containers, left)
             containers = []
     elsewhere: dict[Identity, Source] = {}
+    again: list[Identity] = []
     for identity, source in left.items():
         stored = _stored(services, source)
         if stored is not None and stored.etag == source.etag:
             yield from _from_object(definition, source, stored)
-        else:
-            elsewhere[identity] = source
+            continue
+        elsewhere[identity] = source
+        if stored is not None:
+            again.append(identity)
     if elsewhere:
         containers = _containers(services, definition, hour) if containers is None else containers
         yield from _from_containers(services, containers, elsewhere)
-    for source in elsewhere.values():
-        if (stored := _stored(services, source)) is not None:  # written again, and nobody kept what it was
-            yield from _from_object(definition, source, stored)
+    for identity in again:  # not kept in memory, for they may be large
+        if identity in elsewhere and (stored := _stored(services, elsewhere[identity])) is not None:
+            yield from _from_object(definition, elsewhere[identity], stored)
 
 
 def _stored(services: Services, source: Source) -> StoredObject | None:

@@ -222,25 +222,28 @@ def forget_where(world: World, number: int = 0) -> None:
     labels.begin_compaction(ledger, MONITOR, window_name(number), "9999", world.clock.time)
 
 
-def test_an_object_that_is_written_again_is_another_source() -> None:
+@pytest.mark.parametrize("wanted", [3, 10])
+def test_an_object_that_is_written_again_is_another_source(wanted: int) -> None:
     world = quiet()
-    rows = rows_of(0, 10)
+    rows = rows_of(0, wanted)
     world.capture(0, rows)
     world.clock.time = hour(1) + 20 * MINUTE
-    post(world, rows, "post")
-    world.settle(batches=False)
+    for row in [*rows, *rows_of(1, 10)]:  # the others are of the next window
+        world.put_labels(label_line(row.inference_id, row.label("x"), row.time), f"post-{row.inference_id}")
+    for queue, message in world.take():
+        world.deliver(queue, message)
     world.clock.time = hour(2) + 12 * MINUTE
     world.deliver("ground-truth", WORD)  # nobody has begun: nothing is done
     assert containers(world) == {}
     forget_where(world)
     world.deliver("ground-truth", WORD)
-    assert len(copied(world)) == 10
+    assert len(copied(world)) == wanted + 10
     [first, *_] = posts(world)
     other = rows_of(0, 12, seed="other")[3]
     world.services.objects.put(DATA, first, label_line(other.inference_id, 1, other.time))
     world.capture(0, [other], name="other")
     world.minutes(70)
-    assert world.evaluation(0).labelled == 11, "what the object was and what it is"
+    assert world.evaluation(0).labelled == wanted + 1, "what the object was and what it is"
     uris = [uri for uri, _ in segment(world).label_sources]
     assert uris.count(keys.s3_uri(DATA, first)) == 2
 
@@ -493,6 +496,20 @@ def test_a_late_capture_and_a_rebuild_read_them_once_more() -> None:
     evaluate(world)
     assert counted.take() == (0, 1, 1)
     assert world.derived() == before
+
+
+def test_what_is_gone_and_in_no_container_is_asked_for_once() -> None:
+    world, counted = a_thousand(copying=True)
+    for row in rows_of(0, 5):
+        world.put_labels(label_line(row.inference_id, 1, row.time), f"more-{row.inference_id}", arrived=hour(1))
+    for queue, message in world.take():
+        world.deliver(queue, message)
+    assert expire(world, "more-") == 5
+    counted.take()
+    owe(world)
+    evaluate(world)
+    assert counted.take() == (5, 1, 1)
+    assert world.evaluation(0).labelled == 1000
 
 
 def test_objects_that_were_nobodys_when_they_came_are_looked_through_with_one_read() -> None:
