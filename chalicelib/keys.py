@@ -149,6 +149,15 @@ def filter_check_key(monitor: str, span: str, digest: str) -> str:
     return f"plumbline/payload/{monitor}/filter-checks/{span}/{digest}.bin"
 
 
+def label_containers_prefix(monitor: str, hour: str) -> str:
+    return f"plumbline/payload/{monitor}/labels/{hour}/"
+
+
+def label_container_key(monitor: str, hour: str, digest: str) -> str:
+    """The labels of small ground-truth objects that arrived in an hour (its start, as a window's name)."""
+    return f"{label_containers_prefix(monitor, hour)}{digest}.msgpack"
+
+
 def revision_key(monitor: str, window: Window, digest: str) -> str:
     """All files of a revision, merged records among them: payload."""
     return f"plumbline/payload/{monitor}/revisions/{window.name}/{digest}.msgpack"

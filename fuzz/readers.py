@@ -49,6 +49,9 @@ from chalicelib.records.capture import (
 from chalicelib.records.files import kind_of
 from chalicelib.records.ground_truth import Conflict, Label, read_ground_truth, resolve, write_ground_truth
 from chalicelib.records.id_filters import candidates, filter_from_bytes
+from chalicelib.records.label_containers import contained as contained_of
+from chalicelib.records.label_containers import container_from_bytes, container_of
+from chalicelib.records.label_containers import labels_of as contained_labels
 from chalicelib.records.located import LocatedRequests, locate_labels, locate_requests
 from chalicelib.records.merge import Merged, merge, read_merged, write_merged
 from chalicelib.records.sample import questions
@@ -230,9 +233,14 @@ def ground_truth(data: bytes) -> Reading:
         again = read_ground_truth(write_ground_truth(file.labels), "labels/file.jsonl", NOW)
     require(set(again.labels) == set(file.labels) and not again.bad_lines, "labels read back equal")
     segment = with_labels(Segment(), file.labels, [("s3://labels/file.jsonl", "etag")])
-    kept = locate_labels(segment, Window.of(NOW, HOUR))
-    there = kept.of(label.id for label in file.labels)
-    require(len(kept) <= len(file.labels) and there == resolve(map(_from_segment, set(file.labels))), "kept")
+    found = locate_labels(segment, Window.of(NOW, HOUR))
+    there = found.of(label.id for label in file.labels)
+    require(len(found) <= len(file.labels) and there == resolve(map(_from_segment, set(file.labels))), "kept")
+    container = container_of([contained_of("labels", "file.jsonl", "etag", NOW, file.labels)])
+    [kept] = container_from_bytes(container.to_bytes(), "container").sources
+    require(
+        set(contained_labels(kept, "labels/file.jsonl")) == set(file.labels), "a container keeps what the file says"
+    )
     rules: tuple[Conflict, ...] = ("latest", "first", "reject")
     for rule in rules:
         require(resolve(file.labels, rule).by_id == resolve(file.labels[::-1], rule).by_id, "any order, same label")
@@ -345,6 +353,12 @@ def state(data: bytes) -> Reading:
         found_requests, _ = locate_requests(segment, window)
         outcomes += [segment.digest, len(found_requests), len(locate_labels(segment, window))]
         errors += [bad.reason for bad in found_requests.bad]
+    except PlumblineError as error:
+        errors.append(str(error))
+    try:
+        container = container_from_bytes(data, "container")
+        require(container_from_bytes(container.to_bytes(), "container") == container, "a container reads back equal")
+        outcomes += [container.digest, *(len(contained_labels(each, each.key)) for each in container.sources)]
     except PlumblineError as error:
         errors.append(str(error))
     try:

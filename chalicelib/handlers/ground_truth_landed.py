@@ -1,7 +1,8 @@
 """A label file was written, by the webhook or by anybody: which windows do its ids touch? Mark them due.
 
 A label with an inference time goes straight to its window. The ids of the others wait for the clock's next batch
-(`label_batches`), which looks all of them up at once. Writes UNMATCHED before anything is looked up (see
+(`label_batches`), which looks all of them up at once. At the clock's word the small objects of hours that are over are
+copied into containers, too (`label_containers`). Writes UNMATCHED before anything is looked up (see
 facts/labels.py): a label and its capture may arrive at the same moment.
 """
 
@@ -11,9 +12,10 @@ from datetime import datetime
 
 from chalicelib.definition import Definition
 from chalicelib.errors import UnreadableError
-from chalicelib.events import label_batch
+from chalicelib.events import label_batch, label_containers
 from chalicelib.facts import due, labels
 from chalicelib.handlers.label_batches import awaiting_of, claimed, look_up, unplaced
+from chalicelib.handlers.label_containers import compact
 from chalicelib.handlers.landed_objects import landed, quarantine
 from chalicelib.records.ground_truth import Label
 from chalicelib.records.label_files import read_label_file
@@ -21,12 +23,14 @@ from chalicelib.wiring import Services
 
 
 def handle(body: str, services: Services) -> None:
-    """Work off one S3 event of a ground-truth place, or the clock's word that a monitor's labels can be looked up."""
-    if monitor := label_batch(body):
-        entry = services.definitions.entry(monitor)
-        if not entry.removed_at:
-            look_up(services, services.definitions.of(entry))
-        return
+    """Work off one S3 event of a ground-truth place, or the clock's word that a monitor's labels can be looked up, or
+    that its label objects can be copied."""
+    for monitor, work in ((label_batch(body), look_up), (label_containers(body), compact)):
+        if monitor:
+            entry = services.definitions.entry(monitor)
+            if not entry.removed_at:
+                work(services, services.definitions.of(entry))
+            return
     found = landed(body, services, "ground-truth")
     if found is None:
         return

@@ -18,14 +18,14 @@ import numpy.typing as npt
 
 from chalicelib import keys
 from chalicelib.definition import Definition
-from chalicelib.errors import ConflictError, NotFoundError, UnreadableError
+from chalicelib.errors import ConflictError, NotFoundError
 from chalicelib.facts import due, labels
 from chalicelib.facts.document import Stored
 from chalicelib.facts.labels import Awaiting, Source
+from chalicelib.handlers.label_containers import read_sources
 from chalicelib.records.ground_truth import Label
 from chalicelib.records.id_filters import MOST_WINDOWS, build, candidates, confirmed, filter_from_bytes
 from chalicelib.records.id_times import seconds_of
-from chalicelib.records.label_files import read_label_file
 from chalicelib.records.segment import hash_ids, hashes_from_bytes
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
@@ -129,12 +129,8 @@ def _hashes_of(services: Services, definition: Definition, waits: Awaiting) -> t
     """Hashes of the ids that wait, the seconds that the ids tell, and how many labels each has."""
     if not waits.all:
         return _columns(waits.ids)
-    source = waits.source
-    try:
-        stored = services.objects.get(source.bucket, source.key)
-        read = read_label_file(stored.body, source.key, stored.last_modified, definition.labels.mapping).labels
-    except (NotFoundError, UnreadableError):
-        read = []  # gone: what it held is lost for the windows that do not have it yet
+    # Gone: what it held is lost for the windows that do not have it yet.
+    read = [label for each in read_sources(services, definition, [waits.source]) for label in each.labels]
     return _columns(_ids_of(unplaced(definition, read, waits.landed_at)))
 
 

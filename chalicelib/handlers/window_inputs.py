@@ -18,6 +18,7 @@ from chalicelib.errors import ConflictError, NotFoundError, UnreadableError
 from chalicelib.events import object_created_body
 from chalicelib.facts import champions, deployments, forgotten, labels
 from chalicelib.handlers.label_batches import awaiting_of, claimed
+from chalicelib.handlers.label_containers import named_sources, read_sources
 from chalicelib.handlers.landed_objects import too_large
 from chalicelib.monitors import baseline
 from chalicelib.monitors.baseline import read_analysis, read_constraints, read_model_constraints, read_statistics
@@ -25,7 +26,6 @@ from chalicelib.monitors.evaluation import Baselines, Document, Task
 from chalicelib.monitors.window_parts import Span
 from chalicelib.records.forgetting import Gone, without_records
 from chalicelib.records.ground_truth import Label
-from chalicelib.records.label_files import read_label_file
 from chalicelib.records.located import JoinIds, locate_labels, locate_requests
 from chalicelib.records.segment import (
     Inputs,
@@ -193,7 +193,7 @@ def _new_labels(
     window was evaluated or is seen only now makes no difference. What is named by `anew` touches it, also where the
     table has forgotten that.
     """
-    touching = _named_sources(anew.named) if anew else []
+    touching = named_sources(anew.named.labels) if anew else []
     waiting: list[labels.Source] = []
     if not (anew and anew.only):
         touching += labels.sources(services.ledger, definition.name, window.name)
@@ -201,22 +201,18 @@ def _new_labels(
             waiting = labels.unmatched(services.ledger, definition.name, window.name)
     found: list[Label] = []
     sources: list[tuple[str, str]] = []
-    for source in sorted({*touching, *waiting}, key=lambda source: (source.key, source.etag)):
-        uri = keys.s3_uri(source.bucket, source.key)
-        if (uri, source.etag) in read:
-            continue
-        try:
-            stored = services.objects.get(source.bucket, source.key)
-            content = read_label_file(stored.body, source.key, stored.last_modified, definition.labels.mapping)
-        except (NotFoundError, UnreadableError):
-            continue  # gone: what it held for us is in the segment; unreadable: quarantined when it landed
+    unread = [
+        source for source in {*touching, *waiting} if (keys.s3_uri(source.bucket, source.key), source.etag) not in read
+    ]
+    for content in read_sources(services, definition, unread):
+        source = content.source
         ours = [label for label in content.labels if label.id in ids]
         if not (anew and anew.only):
             others = [each for each in content.labels if each.id not in ids]
-            _look_for_astray(services, definition, window, source, others, stored.last_modified)
+            _look_for_astray(services, definition, window, source, others, content.arrived)
         found.extend(ours)
         if ours or source in touching:
-            sources.append((uri, stored.etag))
+            sources.append((keys.s3_uri(source.bucket, source.key), content.etag))
     return found, sources
 
 
@@ -235,16 +231,6 @@ def _look_for_astray(
         expires_at = services.now() + definition.horizon
         labels.add_unmatched(services.ledger, definition.name, source, expires_at)
         labels.add_awaiting(services.ledger, definition.name, awaiting_of(source, astray, arrived), expires_at)
-
-
-def _named_sources(named: Inputs) -> list[labels.Source]:
-    """Label objects as the table would have them; each lies under its hour of arrival, or it would not be an input."""
-    sources = []
-    for uri, etag in named.labels:
-        bucket, key = split_s3_uri(uri)
-        hourly = keys.parse_hourly(key)
-        sources.append(labels.Source(bucket, key, etag, hourly.hour.strftime("%Y-%m-%dT%H:%M:%SZ") if hourly else ""))
-    return sources
 
 
 def _spans(services: Services, definition: Definition, window: Window) -> Sequence[Span]:
