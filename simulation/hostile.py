@@ -41,7 +41,8 @@ READS = {"get": 40, "list": 16, "query": 24}
 
 # What seldom happens: a disturbance that is picky strikes one call in three of these, and no other.
 RARE = {
-    "alarm_changed": ("DUE", "TRIGGER", "MONITOR"),
+    "alarm_changed": ("DUE", "TRIGGER", "MONITOR", "ALARM"),
+    "alert_published": ("MONITORS",),
     "capture_landed": ("INCIDENT", "MONITOR", "topic", "quarantine", "baselines"),
     "endpoint_changed": ("DUE", "describe_endpoint", "ENDPOINT"),
     "execution_finished": ("MONITORS", "MONITOR", "INCIDENT", "EXECUTION", "model-monitor", "topic", "INDEX"),
@@ -84,28 +85,28 @@ RARE = {
     ),
 }
 
-# The rarest, which need to be aimed at more often.
+# The rarest, which need to be aimed at more often: calls, and calls of one handler.
 OFTEN = {
-    **{"ledger.get CLAIM#PROMOTION": 6, "ledger.put CLAIM#PROMOTION": 7, "ledger.put CLAIM#RETRAIN": 4},
-    **{"ledger.get CLAIM#RETRAIN": 2, "ledger.get DUE": 3, "ledger.put DUE": 2, "ledger.put OUTCOME": 3},
-    **{"ledger.get TRIGGER": 3, "ledger.put TRIGGER": 5, "ledger.put INCIDENT": 3, "ledger.put EXECUTION": 2},
-    **{
-        "ledger.get CHAMPION": 3,
-        "ledger.get PAUSE": 3,
-        "ledger.query MONITOR": 4,
-        "ledger.get MONITORS": 4,
-        "topic.publish": 4,
-        "objects.get definitions": 4,
-    },
-    **{"objects.get retraining": 6, "objects.put baselines": 6, "queues.send promotion-claims": 6},
-    **{"queues.send retrain-claims": 6, "queues.send endpoints": 5, "queues.send model-packages": 3},
-    **{"sagemaker.describe_endpoint_config": 2, "sagemaker.update_endpoint": 3, "sagemaker.describe_model_package": 2},
+    **{"ledger.get CLAIM#PROMOTION": 6, "ledger.put CLAIM#PROMOTION": 10, "ledger.put CLAIM#RETRAIN": 5},
+    **{"ledger.get CLAIM#RETRAIN": 2, "ledger.get DUE": 4, "ledger.put DUE": 2, "ledger.put OUTCOME": 3},
+    **{"ledger.get TRIGGER": 3, "ledger.put TRIGGER": 6, "ledger.put INCIDENT": 3, "ledger.put EXECUTION": 2},
+    **{"ledger.get CHAMPION": 3, "ledger.get PAUSE": 4, "ledger.query MONITOR": 4, "ledger.get MONITORS": 4},
+    **{"topic.publish": 5, "objects.get definitions": 5, "queues.send retrain-claims": 9, "queues.send endpoints": 8},
+    **{"objects.get retraining": 6, "objects.put baselines": 6, "queues.send promotion-claims": 8},
+    **{"queues.send model-packages": 4, "sagemaker.describe_endpoint_config": 2, "sagemaker.update_endpoint": 4},
+    **{"sagemaker.describe_model_package": 2, "promotion_claimed ledger.get CLAIM#RETRAIN": 7},
+    **{"window_due ledger.put CLAIM#RETRAIN": 10, "model_package_changed topic.publish": 9},
+    **{"model_package_changed ledger.put OUTCOME": 5, "ground_truth_posted objects.get definitions": 6},
 }
 
-# Calls that are made seldom, by the scene (history.py) in which they come up: such a history aims at one of them.
+# Calls that are made seldom, by the scene (history.py) in which they come up: such a history aims at two of them, or at
+# one where both are of the same handler.
 FOCUS = {
     scene: tuple(
-        (function, kind) for function, kinds in functions.items() for kind in kinds for _ in range(OFTEN.get(kind, 1))
+        (function, kind)
+        for function, kinds in functions.items()
+        for kind in kinds
+        for _ in range(OFTEN.get(f"{function} {kind}", OFTEN.get(kind, 1)))
     )
     for scene, functions in {
         "broken": {
@@ -120,7 +121,7 @@ FOCUS = {
                 *("ledger.put EXECUTION", "ledger.query MONITOR", "objects.get definitions", "topic.publish"),
                 *("objects.get model-monitor", "ledger.put INCIDENT", "ledger.get PAUSE"),
             ),
-            "ground_truth_posted": ("objects.get definitions", "ledger.get MONITORS"),
+            "ground_truth_posted": ("objects.get definitions", "ledger.get MONITORS", "ledger.query INDEX"),
         },
         "approval": {
             "model_package_changed": (
@@ -169,6 +170,24 @@ FOCUS = {
             "windows_due": ("queues.send retrain-claims", "ledger.get DUE", "ledger.get CHAMPION"),
             "ground_truth_landed": ("ledger.get DUE",),
         },
+        "day": {
+            "ground_truth_landed": (
+                *("objects.list ids", "objects.get ids", "objects.delete ids", "objects.list filters"),
+                *("objects.put_if_absent filter-checks", "objects.put_if_absent filters"),
+                *("objects.get filters", "objects.get filter-checks"),
+            ),
+        },
+        "late": {
+            "ground_truth_landed": (
+                *("ledger.put LATE", "ledger.put LATE", "ledger.delete UNMATCHED", "ledger.delete AWAITING"),
+                *("ledger.get LABEL_BATCH", "ledger.put LABEL_BATCH", "ledger.get UNMATCHED", "ledger.get AWAITING"),
+            ),
+            "window_due": (
+                *("ledger.get UNMATCHED", "ledger.put UNMATCHED", "ledger.get AWAITING", "ledger.put AWAITING"),
+                *("ledger.query LATE", "ledger.put REVISION", "objects.list merge", "metrics.put"),
+            ),
+            "windows_due": ("ledger.get LABEL_BATCH", "ledger.put LABEL_BATCH"),
+        },
         "anew": {
             "window_due": (
                 *("ledger.get REBUILD", "ledger.put REBUILD", "objects.put ids", "objects.put revisions"),
@@ -181,6 +200,7 @@ FOCUS = {
 # Documents that are written when something rare happens.
 SELDOM = ("CLAIM", "CHAMPION", "OUTCOME", "PACKAGE", "DECISION", "LOSS", "TRIGGER", "INCIDENT", "EXECUTION", "CURSOR")
 SELDOM += ("retraining", "decisions", "baselines", "quarantine", "merge", "revisions", "segments", "definitions", "ids")
+SELDOM += ("filters", "filter-checks")
 
 BEFORE, AFTER, BETWEEN = "before", "after", "interleaved"
 
