@@ -42,7 +42,7 @@ READS = {"get": 40, "list": 16, "query": 24}
 # What seldom happens: a disturbance that is picky strikes one call in three of these, and no other.
 RARE = {
     "alarm_changed": ("DUE", "TRIGGER", "MONITOR", "ALARM"),
-    "alert_published": ("MONITORS",),
+    "alert_published": ("MONITORS", "ALERT"),
     "capture_landed": ("INCIDENT", "MONITOR", "topic", "quarantine", "baselines"),
     "endpoint_changed": ("DUE", "describe_endpoint", "ENDPOINT"),
     "execution_finished": ("MONITORS", "MONITOR", "INCIDENT", "EXECUTION", "model-monitor", "topic", "INDEX"),
@@ -85,116 +85,106 @@ RARE = {
     ),
 }
 
-# The rarest, which need to be aimed at more often: calls, and calls of one handler.
-OFTEN = {
-    **{"ledger.get CLAIM#PROMOTION": 6, "ledger.put CLAIM#PROMOTION": 10, "ledger.put CLAIM#RETRAIN": 5},
-    **{"ledger.get CLAIM#RETRAIN": 2, "ledger.get DUE": 4, "ledger.put DUE": 2, "ledger.put OUTCOME": 3},
-    **{"ledger.get TRIGGER": 3, "ledger.put TRIGGER": 6, "ledger.put INCIDENT": 3, "ledger.put EXECUTION": 2},
-    **{"ledger.get CHAMPION": 3, "ledger.get PAUSE": 4, "ledger.query MONITOR": 4, "ledger.get MONITORS": 4},
-    **{"topic.publish": 5, "objects.get definitions": 5, "queues.send retrain-claims": 9, "queues.send endpoints": 8},
-    **{"objects.get retraining": 6, "objects.put baselines": 6, "queues.send promotion-claims": 8},
-    **{"queues.send model-packages": 4, "sagemaker.describe_endpoint_config": 2, "sagemaker.update_endpoint": 4},
-    **{"sagemaker.describe_model_package": 2, "promotion_claimed ledger.get CLAIM#RETRAIN": 7},
-    **{"window_due ledger.put CLAIM#RETRAIN": 10, "model_package_changed topic.publish": 9},
-    **{"model_package_changed ledger.put OUTCOME": 5, "ground_truth_posted objects.get definitions": 6},
+# Calls that are made seldom, by the scene (history.py) in which they come up, with weights by which all of them are
+# struck about as often. A history of the scene aims at two of them, or at one where both are of the same handler.
+AIMS: dict[str, dict[str, dict[str, int]]] = {
+    "broken": {
+        "capture_landed": {
+            **{"ledger.get INCIDENT": 2, "ledger.get PAUSE": 9, "ledger.put INCIDENT": 12, "ledger.query MONITOR": 2},
+            **{"objects.get baseline": 2, "objects.get captures": 2, "objects.put_if_absent quarantine": 2},
+            **{"topic.publish": 3},
+        },
+    },
+    "jobs": {
+        "execution_finished": {
+            **{"ledger.get PAUSE": 16, "ledger.put EXECUTION": 4, "ledger.put INCIDENT": 5},
+            **{"ledger.query MONITOR": 14, "objects.get definitions": 3, "objects.get model-monitor": 2},
+            **{"topic.publish": 7, "sagemaker.describe_processing_job": 4},
+        },
+        "ground_truth_posted": {"ledger.get MONITORS": 7, "ledger.query INDEX": 2, "objects.get definitions": 24},
+    },
+    "approval": {
+        "model_package_changed": {
+            **{"ledger.get CHAMPION": 18, "ledger.get CLAIM#PROMOTION": 73, "ledger.get MONITORS": 4},
+            **{"ledger.put CLAIM#PROMOTION": 47, "ledger.put CLAIM#RETRAIN": 15, "ledger.put OUTCOME": 12},
+            **{"objects.get definitions": 11, "queues.send promotion-claims": 70},
+            **{"sagemaker.describe_model_package": 5, "topic.publish": 12, "ledger.get CLAIM#RETRAIN": 6},
+        },
+        "pipeline_finished": {"ledger.put PACKAGE": 2, "ledger.put CLAIM#RETRAIN": 5},
+        "windows_due": {"queues.send model-packages": 7, "sagemaker.describe_model_package": 2},
+    },
+    "promotion": {
+        "capture_landed": {"objects.get baselines": 2},
+        "pipeline_finished": {
+            **{"ledger.get CHAMPION": 2, "ledger.put CLAIM#PROMOTION": 10, "ledger.put OUTCOME": 4},
+            **{"ledger.put PACKAGE": 2, "objects.get definitions": 2, "objects.get retraining": 21},
+            **{"topic.publish": 5},
+        },
+        "promotion_claimed": {
+            **{"ledger.get CLAIM#RETRAIN": 5, "ledger.get DUE": 9, "ledger.get MONITORS": 2, "ledger.get PAUSE": 2},
+            **{"ledger.put CHAMPION": 3, "ledger.put CLAIM#PROMOTION": 5, "ledger.put CLAIM#RETRAIN": 20},
+            **{"ledger.put DUE": 4, "ledger.put ENDPOINT": 2, "ledger.put INDEX": 2, "ledger.put LOSS": 3},
+            **{"ledger.put OUTCOME": 2, "ledger.query MONITOR": 6, "objects.put baselines": 24},
+            **{"sagemaker.describe_endpoint_config": 4, "sagemaker.ensure_endpoint": 2, "sagemaker.ensure_model": 2},
+            **{"sagemaker.update_endpoint": 5, "scorer.invoke": 2, "topic.publish": 4},
+        },
+        "windows_due": {
+            **{"ledger.put CLAIM#PROMOTION": 7, "ledger.put CLAIM#RETRAIN": 2, "queues.send endpoints": 20},
+            **{"queues.send pipelines": 2, "queues.send promotion-claims": 6, "sagemaker.describe_execution": 2},
+        },
+    },
+    "return": {
+        "promotion_claimed": {"ledger.put CHAMPION": 3, "sagemaker.update_endpoint": 7},
+        "window_due": {
+            **{"ledger.get CLAIM#PROMOTION": 2, "ledger.get LOSS": 4, "ledger.put CLAIM#PROMOTION": 22},
+            **{"ledger.put DUE": 2, "ledger.put LOSS": 2, "queues.send promotion-claims": 18, "scorer.invoke": 2},
+        },
+    },
+    "claims": {
+        "ground_truth_landed": {"ledger.get DUE": 2},
+        "retrain_claimed": {
+            **{"ledger.get PAUSE": 2, "ledger.put CLAIM#RETRAIN": 6, "objects.get definitions": 4},
+            **{"topic.publish": 2},
+        },
+        "window_due": {
+            **{"ledger.get CLAIM#RETRAIN": 2, "ledger.get DECISION": 2, "ledger.get PAUSE": 2},
+            **{"ledger.get TRIGGER": 4, "ledger.put CLAIM#RETRAIN": 10, "ledger.put DECISION": 2},
+            **{"ledger.put TRIGGER": 27, "objects.get retraining": 4, "objects.put_if_absent retraining": 2},
+            **{"queues.send retrain-claims": 9, "topic.publish": 3},
+        },
+        "windows_due": {"ledger.get CHAMPION": 2, "ledger.get DUE": 2, "queues.send retrain-claims": 9},
+    },
+    "anew": {
+        "window_due": {
+            **{"ledger.get REBUILD": 2, "ledger.put REBUILD": 3, "objects.delete merge": 3, "objects.put ids": 3},
+            **{"objects.put revisions": 2, "objects.put segments": 3},
+        },
+    },
+    "day": {
+        "ground_truth_landed": {
+            **{"objects.delete ids": 5, "objects.get filter-checks": 4, "objects.get filters": 4},
+            **{"objects.get ids": 4, "objects.list filters": 4, "objects.list ids": 4},
+            **{"objects.put_if_absent filter-checks": 4, "objects.put_if_absent filters": 4},
+        },
+    },
+    "late": {
+        "ground_truth_landed": {
+            **{"ledger.delete AWAITING": 2, "ledger.delete UNMATCHED": 2, "ledger.get AWAITING": 2},
+            **{"ledger.get LABEL_BATCH": 2, "ledger.get UNMATCHED": 2, "ledger.put LABEL_BATCH": 2},
+            **{"ledger.put LATE": 2, "ledger.put LABELS": 4},
+        },
+        "window_due": {
+            **{"ledger.get AWAITING": 4, "ledger.get UNMATCHED": 4, "ledger.put AWAITING": 15},
+            **{"ledger.put REVISION": 2, "ledger.put UNMATCHED": 3, "ledger.query LATE": 2, "metrics.put": 2},
+            **{"objects.list merge": 6, "ledger.put EVALUATION": 5},
+        },
+        "windows_due": {"ledger.get LABEL_BATCH": 2, "ledger.put LABEL_BATCH": 2},
+    },
 }
 
-# Calls that are made seldom, by the scene (history.py) in which they come up: such a history aims at two of them, or at
-# one where both are of the same handler.
 FOCUS = {
-    scene: tuple(
-        (function, kind)
-        for function, kinds in functions.items()
-        for kind in kinds
-        for _ in range(OFTEN.get(f"{function} {kind}", OFTEN.get(kind, 1)))
-    )
-    for scene, functions in {
-        "broken": {
-            "capture_landed": (
-                *("ledger.get INCIDENT", "ledger.put INCIDENT", "ledger.query MONITOR", "topic.publish"),
-                *("objects.put_if_absent quarantine", "objects.get baseline", "objects.get captures"),
-                "ledger.get PAUSE",
-            ),
-        },
-        "jobs": {
-            "execution_finished": (
-                *("ledger.put EXECUTION", "ledger.query MONITOR", "objects.get definitions", "topic.publish"),
-                *("objects.get model-monitor", "ledger.put INCIDENT", "ledger.get PAUSE"),
-            ),
-            "ground_truth_posted": ("objects.get definitions", "ledger.get MONITORS", "ledger.query INDEX"),
-        },
-        "approval": {
-            "model_package_changed": (
-                *("ledger.get CHAMPION", "ledger.get CLAIM#PROMOTION", "ledger.get MONITORS", "ledger.put OUTCOME"),
-                *("ledger.put CLAIM#PROMOTION", "ledger.put CLAIM#RETRAIN", "objects.get definitions"),
-                *("sagemaker.describe_model_package", "topic.publish", "queues.send promotion-claims"),
-            ),
-            "pipeline_finished": ("ledger.put PACKAGE",),
-            "windows_due": ("queues.send model-packages", "sagemaker.describe_model_package"),
-        },
-        "promotion": {
-            "capture_landed": ("objects.get baselines",),
-            "pipeline_finished": (
-                *("ledger.get CHAMPION", "ledger.put CLAIM#PROMOTION", "ledger.put PACKAGE", "objects.get retraining"),
-                *("objects.get definitions", "topic.publish", "ledger.put OUTCOME"),
-            ),
-            "promotion_claimed": (
-                *("ledger.get CLAIM#RETRAIN", "ledger.get DUE", "ledger.put CHAMPION", "ledger.put CLAIM#PROMOTION"),
-                *("ledger.put CLAIM#RETRAIN", "ledger.put DUE", "ledger.put ENDPOINT", "ledger.put OUTCOME"),
-                *("ledger.put LOSS", "ledger.query MONITOR", "ledger.get MONITORS", "ledger.put INDEX"),
-                *("objects.put baselines", "scorer.invoke", "topic.publish", "sagemaker.ensure_endpoint"),
-                *("sagemaker.describe_endpoint_config", "sagemaker.update_endpoint", "sagemaker.ensure_model"),
-                "ledger.get PAUSE",
-            ),
-            "windows_due": (
-                *("ledger.put CLAIM#PROMOTION", "ledger.put CLAIM#RETRAIN", "sagemaker.describe_execution"),
-                *("queues.send endpoints", "queues.send pipelines", "queues.send promotion-claims"),
-            ),
-        },
-        "return": {
-            "window_due": (
-                *("ledger.put CLAIM#PROMOTION", "queues.send promotion-claims", "ledger.put LOSS", "scorer.invoke"),
-                *("ledger.get LOSS", "ledger.get CLAIM#PROMOTION", "ledger.put DUE"),
-            ),
-            "promotion_claimed": ("sagemaker.update_endpoint", "ledger.put CHAMPION"),
-        },
-        "claims": {
-            "retrain_claimed": (
-                *("ledger.put CLAIM#RETRAIN", "objects.get definitions", "topic.publish", "ledger.get PAUSE"),
-            ),
-            "window_due": (
-                *("ledger.get DECISION", "ledger.put CLAIM#RETRAIN", "ledger.get TRIGGER", "ledger.put TRIGGER"),
-                *("objects.get retraining", "objects.put_if_absent retraining", "queues.send retrain-claims"),
-                *("topic.publish", "ledger.put DECISION", "ledger.get CLAIM#RETRAIN", "ledger.get PAUSE"),
-            ),
-            "windows_due": ("queues.send retrain-claims", "ledger.get DUE", "ledger.get CHAMPION"),
-            "ground_truth_landed": ("ledger.get DUE",),
-        },
-        "day": {
-            "ground_truth_landed": (
-                *("objects.list ids", "objects.get ids", "objects.delete ids", "objects.list filters"),
-                *("objects.put_if_absent filter-checks", "objects.put_if_absent filters"),
-                *("objects.get filters", "objects.get filter-checks"),
-            ),
-        },
-        "late": {
-            "ground_truth_landed": (
-                *("ledger.put LATE", "ledger.put LATE", "ledger.delete UNMATCHED", "ledger.delete AWAITING"),
-                *("ledger.get LABEL_BATCH", "ledger.put LABEL_BATCH", "ledger.get UNMATCHED", "ledger.get AWAITING"),
-            ),
-            "window_due": (
-                *("ledger.get UNMATCHED", "ledger.put UNMATCHED", "ledger.get AWAITING", "ledger.put AWAITING"),
-                *("ledger.query LATE", "ledger.put REVISION", "objects.list merge", "metrics.put"),
-            ),
-            "windows_due": ("ledger.get LABEL_BATCH", "ledger.put LABEL_BATCH"),
-        },
-        "anew": {
-            "window_due": (
-                *("ledger.get REBUILD", "ledger.put REBUILD", "objects.put ids", "objects.put revisions"),
-                *("objects.put segments", "objects.delete merge"),
-            ),
-        },
-    }.items()
+    scene: {(function, kind): weight for function, kinds in aims.items() for kind, weight in kinds.items()}
+    for scene, aims in AIMS.items()
 }
 
 # Documents that are written when something rare happens.

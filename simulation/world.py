@@ -221,8 +221,9 @@ class World:
         self._quiet = False
         self._out = False
         self._born = False
-        aims = self.hostility.of("focus").choices(FOCUS[history.scene], k=2) if history.scene else []
-        self._focus = dict(aims)  # by function, the call that is aimed at
+        aims = FOCUS.get(history.scene, {})
+        drawn = self.hostility.of("focus").choices(list(aims), list(aims.values()), k=2) if aims else []
+        self._focus = dict(drawn)  # by function, the call that is aimed at
         self._deployments: Counter[str] = Counter()
         # What laws.py looks at besides the account.
         self.served: list[tuple[datetime, str]] = []
