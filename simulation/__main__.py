@@ -27,9 +27,9 @@ def run_seeds(seeds: list[int]) -> tuple[list[tuple[int, list[str]]], Coverage, 
     from simulation.history import draw_history
     from simulation.shrink import play_both
 
-    # A history's garbage is gone by itself, but for a few cycles; what is imported and remembered is none.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    # Of a history little is garbage before its end, and then nearly all: it is looked for between the parts.
+    gc.set_threshold(100_000, 50, 1000)
+    gc.collect()
     failed: list[tuple[int, list[str]]] = []
     coverage: Coverage = Counter()
     happened: Counter[str] = Counter()

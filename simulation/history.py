@@ -29,8 +29,8 @@ CHANGED_COST = 0.25
 
 # Seven histories in eight have a scene: they are arranged so that something rare happens. The weights let each
 # of the calls that belong to a scene (hostile.AIMS) come up about as often.
-SCENES = {"broken": 34, "jobs": 88, "approval": 280, "promotion": 195, "return": 62, "claims": 96, "anew": 20}
-SCENES |= {"day": 55, "late": 65}
+SCENES = {"broken": 18, "jobs": 36, "approval": 127, "promotion": 102, "return": 34, "claims": 56, "anew": 18}
+SCENES |= {"day": 40, "late": 51}
 ARRANGED = 7 / 8
 
 # What answers: the probability of class 1 by the two features of a row.

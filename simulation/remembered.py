@@ -28,7 +28,7 @@ from chalicelib.ports import Item
 Answer = TypeVar("Answer")
 
 # Enough for a few histories: beyond it everything is forgotten at once.
-MOST = 20_000
+MOST = 3_000
 
 
 def remembered(

@@ -609,8 +609,8 @@ class World:
         if self.history.policy["promotion"] != "manual":
             return
         draw = self.draws.of("approval", number)
-        rejected = 3 if self.history.scene == "approval" else 1
-        verdict = draw.choice(["Approved"] * 3 + ["Rejected"] * rejected + [""])
+        rejected = 2 if self.history.scene == "approval" else 1
+        verdict = draw.choice(["Approved"] * (2 + rejected) + ["Rejected"] * rejected + [""])
         if verdict:
             wait = draw.choice([0, 2, 30, 120] if self.history.scene != "approval" else [15, 30]) * MINUTE
             self.at(self._time + wait, "approval", self._approve, package, verdict)
