@@ -19,8 +19,8 @@ from simulation.world import MONITOR, OWN, World
 # Where some planted faults are caught, so that this is a matter of seconds; `--mutations` looks for each of them.
 CAUGHT_BY = {
     "listing only": 4,
-    "acknowledge before the act": 4,
-    "a day's lists deleted before its filter": 108,
+    "acknowledge before the act": 6,
+    "a day's lists deleted before its filter": 71,
 }
 
 
