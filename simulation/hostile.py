@@ -90,24 +90,24 @@ RARE = {
 AIMS: dict[str, dict[str, dict[str, int]]] = {
     "broken": {
         "capture_landed": {
-            **{"ledger.get INCIDENT": 7, "ledger.put INCIDENT": 47, "ledger.query MONITOR": 28, "topic.publish": 35},
-            **{"objects.put_if_absent quarantine": 7, "objects.get baseline": 7, "objects.get captures": 7},
-            **{"ledger.get PAUSE": 40},
+            **{"ledger.get INCIDENT": 10, "ledger.put INCIDENT": 47, "ledger.query MONITOR": 73, "topic.publish": 52},
+            **{"objects.put_if_absent quarantine": 13, "objects.get baseline": 7, "objects.get captures": 7},
+            **{"ledger.get PAUSE": 76},
         },
     },
     "jobs": {
         "execution_finished": {
-            **{"ledger.put EXECUTION": 18, "ledger.query MONITOR": 55, "objects.get definitions": 31},
-            **{"topic.publish": 36, "objects.get model-monitor": 9, "ledger.put INCIDENT": 22},
+            **{"ledger.put EXECUTION": 47, "ledger.query MONITOR": 55, "objects.get definitions": 31},
+            **{"topic.publish": 36, "objects.get model-monitor": 14, "ledger.put INCIDENT": 22},
             **{"ledger.get PAUSE": 55, "sagemaker.describe_processing_job": 13},
         },
-        "ground_truth_posted": {"objects.get definitions": 83, "ledger.get MONITORS": 35, "ledger.query INDEX": 7},
+        "ground_truth_posted": {"objects.get definitions": 158, "ledger.get MONITORS": 35, "ledger.query INDEX": 10},
     },
     "approval": {
         "model_package_changed": {
-            **{"ledger.get CHAMPION": 73, "ledger.get CLAIM#PROMOTION": 211, "ledger.get MONITORS": 54},
-            **{"ledger.put OUTCOME": 68, "ledger.put CLAIM#PROMOTION": 189, "ledger.put CLAIM#RETRAIN": 78},
-            **{"objects.get definitions": 68, "sagemaker.describe_model_package": 27, "topic.publish": 122},
+            **{"ledger.get CHAMPION": 110, "ledger.get CLAIM#PROMOTION": 401, "ledger.get MONITORS": 81},
+            **{"ledger.put OUTCOME": 177, "ledger.put CLAIM#PROMOTION": 359, "ledger.put CLAIM#RETRAIN": 148},
+            **{"objects.get definitions": 68, "sagemaker.describe_model_package": 70, "topic.publish": 183},
             **{"queues.send promotion-claims": 238, "ledger.get CLAIM#RETRAIN": 27},
         },
         "pipeline_finished": {"ledger.put PACKAGE": 14, "ledger.put CLAIM#RETRAIN": 27},
@@ -117,28 +117,28 @@ AIMS: dict[str, dict[str, dict[str, int]]] = {
         "capture_landed": {"objects.get baselines": 6},
         "pipeline_finished": {
             **{"ledger.get CHAMPION": 13, "ledger.put CLAIM#PROMOTION": 62, "ledger.put PACKAGE": 6},
-            **{"objects.get retraining": 82, "objects.get definitions": 31, "topic.publish": 31},
+            **{"objects.get retraining": 123, "objects.get definitions": 31, "topic.publish": 31},
             **{"ledger.put OUTCOME": 21},
         },
         "promotion_claimed": {
-            **{"ledger.get CLAIM#RETRAIN": 44, "ledger.get DUE": 35, "ledger.put CHAMPION": 11},
-            **{"ledger.put CLAIM#PROMOTION": 62, "ledger.put CLAIM#RETRAIN": 69, "ledger.put DUE": 17},
+            **{"ledger.get CLAIM#RETRAIN": 44, "ledger.get DUE": 52, "ledger.put CHAMPION": 21},
+            **{"ledger.put CLAIM#PROMOTION": 62, "ledger.put CLAIM#RETRAIN": 69, "ledger.put DUE": 44},
             **{"ledger.put ENDPOINT": 7, "ledger.put OUTCOME": 19, "ledger.put LOSS": 11, "ledger.query MONITOR": 29},
             **{"ledger.get MONITORS": 17, "ledger.put INDEX": 6, "objects.put baselines": 82, "scorer.invoke": 7},
-            **{"topic.publish": 31, "sagemaker.ensure_endpoint": 7, "sagemaker.describe_endpoint_config": 17},
-            **{"sagemaker.update_endpoint": 29, "sagemaker.ensure_model": 6, "ledger.get PAUSE": 17},
+            **{"topic.publish": 31, "sagemaker.ensure_endpoint": 7, "sagemaker.describe_endpoint_config": 32},
+            **{"sagemaker.update_endpoint": 55, "sagemaker.ensure_model": 6, "ledger.get PAUSE": 17},
         },
         "windows_due": {
             **{"ledger.put CLAIM#PROMOTION": 62, "ledger.put CLAIM#RETRAIN": 31, "sagemaker.describe_execution": 6},
-            **{"queues.send endpoints": 90, "queues.send pipelines": 7, "queues.send promotion-claims": 50},
+            **{"queues.send endpoints": 90, "queues.send pipelines": 10, "queues.send promotion-claims": 50},
         },
     },
     "return": {
         "window_due": {
-            **{"ledger.put CLAIM#PROMOTION": 117, "queues.send promotion-claims": 93, "ledger.put LOSS": 8},
-            **{"scorer.invoke": 8, "ledger.get LOSS": 15, "ledger.get CLAIM#PROMOTION": 35, "ledger.put DUE": 12},
+            **{"ledger.put CLAIM#PROMOTION": 117, "queues.send promotion-claims": 93, "ledger.put LOSS": 15},
+            **{"scorer.invoke": 8, "ledger.get LOSS": 22, "ledger.get CLAIM#PROMOTION": 35, "ledger.put DUE": 12},
         },
-        "promotion_claimed": {"sagemaker.update_endpoint": 38, "ledger.put CHAMPION": 15},
+        "promotion_claimed": {"sagemaker.update_endpoint": 72, "ledger.put CHAMPION": 28},
     },
     "claims": {
         "retrain_claimed": {
@@ -156,7 +156,7 @@ AIMS: dict[str, dict[str, dict[str, int]]] = {
     },
     "anew": {
         "window_due": {
-            **{"ledger.get REBUILD": 31, "ledger.put REBUILD": 31, "objects.put ids": 31},
+            **{"ledger.get REBUILD": 81, "ledger.put REBUILD": 31, "objects.put ids": 31},
             **{"objects.put revisions": 22, "objects.put segments": 31, "objects.delete merge": 31},
         },
     },
