@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -31,6 +32,7 @@ class HourlyKey(msgspec.Struct, frozen=True):
         return f"{self.prefix}/{folder}/{self.name}" if self.prefix else f"{folder}/{self.name}"
 
 
+@lru_cache(maxsize=1024)
 def hour_folder(hour: datetime) -> str:
     """2026-01-02T03:… -> "2026/01/02/03"."""
     return hour.astimezone(UTC).strftime("%Y/%m/%d/%H")

@@ -41,7 +41,8 @@ READS = {"get": 40, "list": 16, "query": 24}
 
 # What seldom happens: a disturbance that is picky strikes one call in three of these, and no other.
 RARE = {
-    "alarm_changed": ("DUE", "TRIGGER", "MONITOR"),
+    "alarm_changed": ("DUE", "TRIGGER", "MONITOR", "ALARM"),
+    "alert_published": ("MONITORS", "ALERT"),
     "capture_landed": ("INCIDENT", "MONITOR", "topic", "quarantine", "baselines"),
     "endpoint_changed": ("DUE", "describe_endpoint", "ENDPOINT"),
     "execution_finished": ("MONITORS", "MONITOR", "INCIDENT", "EXECUTION", "model-monitor", "topic", "INDEX"),
@@ -84,103 +85,112 @@ RARE = {
     ),
 }
 
-# The rarest, which need to be aimed at more often.
-OFTEN = {
-    **{"ledger.get CLAIM#PROMOTION": 6, "ledger.put CLAIM#PROMOTION": 7, "ledger.put CLAIM#RETRAIN": 4},
-    **{"ledger.get CLAIM#RETRAIN": 2, "ledger.get DUE": 3, "ledger.put DUE": 2, "ledger.put OUTCOME": 3},
-    **{"ledger.get TRIGGER": 3, "ledger.put TRIGGER": 5, "ledger.put INCIDENT": 3, "ledger.put EXECUTION": 2},
-    **{
-        "ledger.get CHAMPION": 3,
-        "ledger.get PAUSE": 3,
-        "ledger.query MONITOR": 4,
-        "ledger.get MONITORS": 4,
-        "topic.publish": 4,
-        "objects.get definitions": 4,
+# Calls that are made seldom, by the scene (history.py) in which they come up, with weights by which all of them are
+# struck about as often. A history of the scene aims at two of them, or at one where both are of the same handler.
+AIMS: dict[str, dict[str, dict[str, int]]] = {
+    "broken": {
+        "capture_landed": {
+            **{"ledger.get INCIDENT": 10, "ledger.put INCIDENT": 47, "ledger.query MONITOR": 73, "topic.publish": 52},
+            **{"objects.put_if_absent quarantine": 13, "objects.get baseline": 7, "objects.get captures": 7},
+            **{"ledger.get PAUSE": 76},
+        },
     },
-    **{"objects.get retraining": 6, "objects.put baselines": 6, "queues.send promotion-claims": 6},
-    **{"queues.send retrain-claims": 6, "queues.send endpoints": 5, "queues.send model-packages": 3},
-    **{"sagemaker.describe_endpoint_config": 2, "sagemaker.update_endpoint": 3, "sagemaker.describe_model_package": 2},
+    "jobs": {
+        "execution_finished": {
+            **{"ledger.put EXECUTION": 47, "ledger.query MONITOR": 55, "objects.get definitions": 31},
+            **{"topic.publish": 36, "objects.get model-monitor": 14, "ledger.put INCIDENT": 22},
+            **{"ledger.get PAUSE": 55, "sagemaker.describe_processing_job": 13},
+        },
+        "ground_truth_posted": {"objects.get definitions": 158, "ledger.get MONITORS": 35, "ledger.query INDEX": 10},
+    },
+    "approval": {
+        "model_package_changed": {
+            **{"ledger.get CHAMPION": 110, "ledger.get CLAIM#PROMOTION": 401, "ledger.get MONITORS": 81},
+            **{"ledger.put OUTCOME": 177, "ledger.put CLAIM#PROMOTION": 359, "ledger.put CLAIM#RETRAIN": 148},
+            **{"objects.get definitions": 68, "sagemaker.describe_model_package": 70, "topic.publish": 183},
+            **{"queues.send promotion-claims": 238, "ledger.get CLAIM#RETRAIN": 27},
+        },
+        "pipeline_finished": {"ledger.put PACKAGE": 14, "ledger.put CLAIM#RETRAIN": 27},
+        "windows_due": {"queues.send model-packages": 54, "sagemaker.describe_model_package": 19},
+    },
+    "promotion": {
+        "capture_landed": {"objects.get baselines": 6},
+        "pipeline_finished": {
+            **{"ledger.get CHAMPION": 13, "ledger.put CLAIM#PROMOTION": 62, "ledger.put PACKAGE": 6},
+            **{"objects.get retraining": 123, "objects.get definitions": 31, "topic.publish": 31},
+            **{"ledger.put OUTCOME": 21},
+        },
+        "promotion_claimed": {
+            **{"ledger.get CLAIM#RETRAIN": 44, "ledger.get DUE": 52, "ledger.put CHAMPION": 21},
+            **{"ledger.put CLAIM#PROMOTION": 62, "ledger.put CLAIM#RETRAIN": 69, "ledger.put DUE": 44},
+            **{"ledger.put ENDPOINT": 7, "ledger.put OUTCOME": 19, "ledger.put LOSS": 11, "ledger.query MONITOR": 29},
+            **{"ledger.get MONITORS": 17, "ledger.put INDEX": 6, "objects.put baselines": 82, "scorer.invoke": 7},
+            **{"topic.publish": 31, "sagemaker.ensure_endpoint": 7, "sagemaker.describe_endpoint_config": 32},
+            **{"sagemaker.update_endpoint": 55, "sagemaker.ensure_model": 6, "ledger.get PAUSE": 17},
+        },
+        "windows_due": {
+            **{"ledger.put CLAIM#PROMOTION": 62, "ledger.put CLAIM#RETRAIN": 31, "sagemaker.describe_execution": 6},
+            **{"queues.send endpoints": 90, "queues.send pipelines": 10, "queues.send promotion-claims": 50},
+        },
+    },
+    "return": {
+        "window_due": {
+            **{"ledger.put CLAIM#PROMOTION": 117, "queues.send promotion-claims": 93, "ledger.put LOSS": 15},
+            **{"scorer.invoke": 8, "ledger.get LOSS": 22, "ledger.get CLAIM#PROMOTION": 35, "ledger.put DUE": 12},
+        },
+        "promotion_claimed": {"sagemaker.update_endpoint": 72, "ledger.put CHAMPION": 28},
+    },
+    "claims": {
+        "retrain_claimed": {
+            **{"ledger.put CLAIM#RETRAIN": 34, "objects.get definitions": 30, "topic.publish": 30},
+            **{"ledger.get PAUSE": 24},
+        },
+        "window_due": {
+            **{"ledger.get DECISION": 5, "ledger.put CLAIM#RETRAIN": 60, "ledger.get TRIGGER": 21},
+            **{"ledger.put TRIGGER": 93, "objects.get retraining": 36, "objects.put_if_absent retraining": 8},
+            **{"queues.send retrain-claims": 54, "topic.publish": 30, "ledger.put DECISION": 5},
+            **{"ledger.get CLAIM#RETRAIN": 8, "ledger.get PAUSE": 17},
+        },
+        "windows_due": {"queues.send retrain-claims": 54, "ledger.get DUE": 17, "ledger.get CHAMPION": 18},
+        "ground_truth_landed": {"ledger.get DUE": 17},
+    },
+    "anew": {
+        "window_due": {
+            **{"ledger.get REBUILD": 81, "ledger.put REBUILD": 31, "objects.put ids": 31},
+            **{"objects.put revisions": 22, "objects.put segments": 31, "objects.delete merge": 31},
+        },
+    },
+    "day": {
+        "ground_truth_landed": {
+            **{"objects.list ids": 41, "objects.get ids": 41, "objects.delete ids": 59, "objects.list filters": 41},
+            **{"objects.put_if_absent filter-checks": 41, "objects.put_if_absent filters": 59},
+            **{"objects.get filters": 41, "objects.get filter-checks": 41},
+        },
+    },
+    "late": {
+        "ground_truth_landed": {
+            **{"ledger.put LATE": 37, "ledger.delete UNMATCHED": 26, "ledger.delete AWAITING": 18},
+            **{"ledger.get LABEL_BATCH": 18, "ledger.put LABEL_BATCH": 18, "ledger.get UNMATCHED": 18},
+            **{"ledger.get AWAITING": 18, "ledger.put LABELS": 52},
+        },
+        "window_due": {
+            **{"ledger.get UNMATCHED": 26, "ledger.put UNMATCHED": 26, "ledger.get AWAITING": 26},
+            **{"ledger.put AWAITING": 58, "ledger.query LATE": 18, "ledger.put REVISION": 18},
+            **{"objects.list merge": 30, "metrics.put": 18, "ledger.put EVALUATION": 52},
+        },
+        "windows_due": {"ledger.get LABEL_BATCH": 18, "ledger.put LABEL_BATCH": 18},
+    },
 }
 
-# Calls that are made seldom, by the scene (history.py) in which they come up: such a history aims at one of them.
 FOCUS = {
-    scene: tuple(
-        (function, kind) for function, kinds in functions.items() for kind in kinds for _ in range(OFTEN.get(kind, 1))
-    )
-    for scene, functions in {
-        "broken": {
-            "capture_landed": (
-                *("ledger.get INCIDENT", "ledger.put INCIDENT", "ledger.query MONITOR", "topic.publish"),
-                *("objects.put_if_absent quarantine", "objects.get baseline", "objects.get captures"),
-                "ledger.get PAUSE",
-            ),
-        },
-        "jobs": {
-            "execution_finished": (
-                *("ledger.put EXECUTION", "ledger.query MONITOR", "objects.get definitions", "topic.publish"),
-                *("objects.get model-monitor", "ledger.put INCIDENT", "ledger.get PAUSE"),
-            ),
-            "ground_truth_posted": ("objects.get definitions", "ledger.get MONITORS"),
-        },
-        "approval": {
-            "model_package_changed": (
-                *("ledger.get CHAMPION", "ledger.get CLAIM#PROMOTION", "ledger.get MONITORS", "ledger.put OUTCOME"),
-                *("ledger.put CLAIM#PROMOTION", "ledger.put CLAIM#RETRAIN", "objects.get definitions"),
-                *("sagemaker.describe_model_package", "topic.publish", "queues.send promotion-claims"),
-            ),
-            "pipeline_finished": ("ledger.put PACKAGE",),
-            "windows_due": ("queues.send model-packages", "sagemaker.describe_model_package"),
-        },
-        "promotion": {
-            "capture_landed": ("objects.get baselines",),
-            "pipeline_finished": (
-                *("ledger.get CHAMPION", "ledger.put CLAIM#PROMOTION", "ledger.put PACKAGE", "objects.get retraining"),
-                *("objects.get definitions", "topic.publish", "ledger.put OUTCOME"),
-            ),
-            "promotion_claimed": (
-                *("ledger.get CLAIM#RETRAIN", "ledger.get DUE", "ledger.put CHAMPION", "ledger.put CLAIM#PROMOTION"),
-                *("ledger.put CLAIM#RETRAIN", "ledger.put DUE", "ledger.put ENDPOINT", "ledger.put OUTCOME"),
-                *("ledger.put LOSS", "ledger.query MONITOR", "ledger.get MONITORS", "ledger.put INDEX"),
-                *("objects.put baselines", "scorer.invoke", "topic.publish", "sagemaker.ensure_endpoint"),
-                *("sagemaker.describe_endpoint_config", "sagemaker.update_endpoint", "sagemaker.ensure_model"),
-                "ledger.get PAUSE",
-            ),
-            "windows_due": (
-                *("ledger.put CLAIM#PROMOTION", "ledger.put CLAIM#RETRAIN", "sagemaker.describe_execution"),
-                *("queues.send endpoints", "queues.send pipelines", "queues.send promotion-claims"),
-            ),
-        },
-        "return": {
-            "window_due": (
-                *("ledger.put CLAIM#PROMOTION", "queues.send promotion-claims", "ledger.put LOSS", "scorer.invoke"),
-                *("ledger.get LOSS", "ledger.get CLAIM#PROMOTION", "ledger.put DUE"),
-            ),
-            "promotion_claimed": ("sagemaker.update_endpoint", "ledger.put CHAMPION"),
-        },
-        "claims": {
-            "retrain_claimed": (
-                *("ledger.put CLAIM#RETRAIN", "objects.get definitions", "topic.publish", "ledger.get PAUSE"),
-            ),
-            "window_due": (
-                *("ledger.get DECISION", "ledger.put CLAIM#RETRAIN", "ledger.get TRIGGER", "ledger.put TRIGGER"),
-                *("objects.get retraining", "objects.put_if_absent retraining", "queues.send retrain-claims"),
-                *("topic.publish", "ledger.put DECISION", "ledger.get CLAIM#RETRAIN", "ledger.get PAUSE"),
-            ),
-            "windows_due": ("queues.send retrain-claims", "ledger.get DUE", "ledger.get CHAMPION"),
-            "ground_truth_landed": ("ledger.get DUE",),
-        },
-        "anew": {
-            "window_due": (
-                *("ledger.get REBUILD", "ledger.put REBUILD", "objects.put ids", "objects.put revisions"),
-                *("objects.put segments", "objects.delete merge"),
-            ),
-        },
-    }.items()
+    scene: {(function, kind): weight for function, kinds in aims.items() for kind, weight in kinds.items()}
+    for scene, aims in AIMS.items()
 }
 
 # Documents that are written when something rare happens.
 SELDOM = ("CLAIM", "CHAMPION", "OUTCOME", "PACKAGE", "DECISION", "LOSS", "TRIGGER", "INCIDENT", "EXECUTION", "CURSOR")
 SELDOM += ("retraining", "decisions", "baselines", "quarantine", "merge", "revisions", "segments", "definitions", "ids")
+SELDOM += ("filters", "filter-checks")
 
 BEFORE, AFTER, BETWEEN = "before", "after", "interleaved"
 

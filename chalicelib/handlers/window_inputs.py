@@ -41,11 +41,15 @@ from chalicelib.wiring import Services
 
 
 class Gathered(msgspec.Struct, frozen=True):
-    """A window's inputs as a task, and the KMS key that everything made from them inherits."""
+    """A window's inputs as a task, and the KMS key that everything made from them inherits.
+
+    `champion`: who reigned when the baseline was chosen.
+    """
 
     task: Task
     segment: Segment
     kms_key_id: str | None
+    champion: champions.Champion | None
 
 
 class Anew(msgspec.Struct, frozen=True):
@@ -137,7 +141,7 @@ def gather(
         min_label_coverage=definition.policy.min_label_coverage,
         sample_rows=definition.policy.sample_rows,
     )
-    return Gathered(task, grown, kms_key_id)
+    return Gathered(task, grown, kms_key_id, champion)
 
 
 def sweep_labels(services: Services, definition: Definition, window: Window) -> None:
