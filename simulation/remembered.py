@@ -17,7 +17,7 @@ from chalicelib.facts import document, due, labels
 from chalicelib.handlers import (
     capture_landed,
     ground_truth_landed,
-    label_batches,
+    label_containers,
     window_decision,
     window_due,
     window_inputs,
@@ -83,15 +83,17 @@ def _install() -> None:
         module.decoded = decoded  # type: ignore[attr-defined]
     by_value = msgspec.msgpack.encode
     window_due.evaluate = remembered(window_due.evaluate, by_value, 500)
-    window_inputs.requests_of = remembered(
-        window_inputs.requests_of, lambda segment, window, attributes: (segment.files, window, attributes)
+    window_inputs.locate_requests = remembered(
+        window_inputs.locate_requests, lambda segment, window, attributes: (segment.files, window, attributes)
     )
-    window_inputs.labels_of = remembered(window_inputs.labels_of, lambda segment, window: (segment.labels, window))
+    window_inputs.locate_labels = remembered(
+        window_inputs.locate_labels, lambda segment, window, conflict: (segment.labels, window, conflict)
+    )
     baseline._document = remembered(baseline._document, lambda *given: given)
     capture_landed.read_captures = remembered(capture_landed.read_captures, lambda *given: given)
     capture_landed.broken_rows = remembered(capture_landed.broken_rows, lambda *given: by_value(given))
-    read_label_file = remembered(window_inputs.read_label_file, lambda *given: given)
-    for reader in (ground_truth_landed, label_batches, window_inputs):
+    read_label_file = remembered(label_containers.read_label_file, lambda *given: given)
+    for reader in (ground_truth_landed, label_containers):
         reader.read_label_file = read_label_file  # type: ignore[attr-defined]
     window_decision.version_of = _version_of()
 
