@@ -194,8 +194,12 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         sources = [Source(file.name, file.arrived, file.pieces) for file in label_files]
         sizes = {file.name: file.size for file in label_files}
         labels = read_labels(sources, conflict, lambda source: progress.advance(sizes[source.name]))
+        labels_read = (labels.repeated, labels.conflicting, labels.rejected)
+        bad_labels, more_bad_labels = labels.bad, labels.more_bad
         watch = explainer.chosen.add if explainer else None
         fold = CaptureFold(labels, subject_of, since, until, preprocess=preprocess, watch=watch)
+        # When all is counted the fold lets them go, and their memory is needed.
+        del labels
         captured, subject = read_all(captures, fold, progress)
     if subject is None or captured.first is None or captured.last is None:
         return _nothing(options.captures, captured, since, until), 1
@@ -226,11 +230,11 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         capture_files=len(captures),
         requests=captured.requests,
         label_objects=len(label_files),
-        labels_repeated=labels.repeated,
-        labels_conflicting=labels.conflicting,
-        labels_rejected=labels.rejected,
-        bad=[*captured.bad, *(BadInput(name, line.line, line.reason) for name, line in labels.bad)],
-        more_bad=captured.more_bad + labels.more_bad,
+        labels_repeated=labels_read[0],
+        labels_conflicting=labels_read[1],
+        labels_rejected=labels_read[2],
+        bad=[*captured.bad, *(BadInput(name, line.line, line.reason) for name, line in bad_labels)],
+        more_bad=captured.more_bad + more_bad_labels,
         elsewhere=captured.elsewhere,
     )
     broken = [*_unreadable(captured), *broken_parts(captured.measured, baselines)]

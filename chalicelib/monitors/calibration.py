@@ -7,6 +7,7 @@ from their values.
 from __future__ import annotations
 
 import math
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from chalicelib.records.values import GREATEST_PROBABILITY, LEAST_PROBABILITY
 from chalicelib.states.scores import Tally
 
 BINS = 10
+# Python's numbers take four times the memory of an array: so many are made at a time.
+_PART = 1 << 16
 
 
 def calibration(tally: Tally) -> dict[str, Any] | None:
@@ -48,10 +51,13 @@ def calibration(tally: Tally) -> dict[str, Any] | None:
                     "positive_share": positives / rows,
                 }
             )
-    squares = by_label[:, 0] * scores**2 + by_label[:, 1] * (1.0 - scores) ** 2
+    squares = (
+        (by_label[some, 0] * scores[some] ** 2 + by_label[some, 1] * (1.0 - scores[some]) ** 2).tolist()
+        for some in (slice(start, start + _PART) for start in range(0, len(scores), _PART))
+    )
     gaps = [each["rows"] * abs(each["mean_score"] - each["positive_share"]) for each in bins]
     return {
         "bins": bins,
-        "brier_score": math.fsum(squares.tolist()) / tally.rows,
+        "brier_score": math.fsum(chain.from_iterable(squares)) / tally.rows,
         "expected_calibration_error": math.fsum(gaps) / tally.rows,
     }

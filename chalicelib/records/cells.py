@@ -65,7 +65,7 @@ class Cells(NamedTuple):
         return Cells(self.begins[rows], self.lengths[rows], words)
 
 
-def buffer_of(parts: Iterable[bytes]) -> Bytes:
+def buffer_of(parts: Iterable[bytes | memoryview]) -> Bytes:
     """The bytes one after the other with `PAD` zero bytes before and after; positions count from the first zero."""
     return np.frombuffer(b"".join((bytes(PAD), *parts, bytes(PAD))), dtype=np.uint8)
 
@@ -114,6 +114,14 @@ def lengths_back(buffer: Bytes, places: Places, byte: int, count: int) -> Places
     return _lengths([word.byteswap() for word in words_at(buffer, places - 8 * count, count)[::-1]], byte)
 
 
+def counts_between(buffer: Bytes, byte: int, begins: Places, ends: Places) -> Places:
+    """How many of a byte are between each two places. Cheap where there are few of them in the buffer."""
+    places = np.flatnonzero(buffer == byte)
+    if not len(places):
+        return np.zeros(len(begins), dtype=np.int64)
+    return np.searchsorted(places, ends) - np.searchsorted(places, begins)
+
+
 def fields(buffer: Bytes, starts: Places, ends: Places, width: int, hints: list[int]) -> tuple[list[Cells], Flags]:
     """The comma-separated fields of each row, and which rows have exactly `width` of them.
 
@@ -122,7 +130,8 @@ def fields(buffer: Bytes, starts: Places, ends: Places, width: int, hints: list[
     """
     found = []
     place = starts
-    last = len(buffer) - PAD
+    # One byte behind the last text, so that no row that is too short ends there.
+    last = len(buffer) - PAD + 1
     for index in range(width - 1):
         words: list[Words] | None = words_at(buffer, place, hints[index])
         assert words is not None

@@ -3,14 +3,15 @@
 An endpoint writes the same envelope again and again: between two captures only the payloads, the ids and the time of
 day differ. An envelope is learned from one line by changing each of its texts and decoding it anew, so it says exactly
 what the decoder does. A line belongs to it when every byte between those texts is the same; whatever does not (other
-keys or order, another encoding, escaped characters, another day) is left to the decoder. Refuses to know what the texts
-mean.
+keys or order, another encoding, another day) is left to the decoder. So are lines in which more is escaped than quotes
+and line breaks of payloads. Refuses to know what the texts mean.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,17 +20,18 @@ import numpy as np
 
 from chalicelib.errors import UNDECODABLE, UnreadableError
 from chalicelib.records.cells import (
-    LINE_END,
     PAD,
     QUOTE,
     Bytes,
     Flags,
     Places,
+    buffer_of,
     equal_at,
     lengths_back,
     lengths_until,
     words_at,
 )
+from chalicelib.records.lines import Lines, Masked, line_spans, pieces_of, unmask
 
 # What a line says: the texts and times that may differ from line to line, and everything else.
 Said = tuple[tuple[Any, ...], Any]
@@ -37,141 +39,14 @@ Reader = Callable[[bytes], Said]
 # (first byte, length) of one text in each line.
 Span = tuple[Places, Places]
 
-# Bytes that are read and matched together, and the longest line.
-BLOCK = 1 << 22
-LONGEST_LINE = 1 << 26
 # Envelopes that a file is matched against; what fits none of them is decoded line by line.
 MOST = 4
 
 _TIME = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _CLOCK = slice(11, 19)
-_BACKSLASH, _SPACE, _TILDE = 92, 32, 126
-_STRIP = 1 << 18
+_SPACE = 32
 # Short texts are found by their end, in at most so many words more than they have in the line that was learned.
 _SPARE = 2
-
-
-class Lines(msgspec.Struct, frozen=True, eq=False):
-    """Some lines of a file: the bytes of line i are from `starts[i]` to `ends[i]`, its number `first` + i.
-
-    `odd`: lines with escaped or other than printable ASCII characters. `quotes`: how many quotes there are in all.
-    Valid until the next lines are asked for, which take the place of these in memory.
-    """
-
-    buffer: Bytes
-    starts: Places
-    ends: Places
-    odd: Flags
-    quotes: int
-    first: int
-
-    def line(self, index: int) -> bytes:
-        return self.buffer[self.starts[index] : self.ends[index]].tobytes()
-
-
-class TooLong(msgspec.Struct, frozen=True):
-    """A line of more than `LONGEST_LINE` bytes, and its number."""
-
-    line: int
-
-
-def blocks_of(pieces: Iterable[bytes | memoryview], size: int = BLOCK) -> Iterator[Lines | TooLong]:
-    """A file's lines, some `size` bytes at a time, whatever the pieces in which it comes (each is read at once)."""
-    room = _Room(size)
-    number, skipping, began = 1, False, False
-    for piece in pieces:
-        if not began and len(piece):
-            piece, began = bytes(piece).removeprefix(b"\xef\xbb\xbf"), True
-        if skipping:
-            rest = bytes(piece)
-            end = rest.find(b"\n")
-            if end < 0:
-                continue
-            yield TooLong(number)
-            piece, number, skipping = rest[end + 1 :], number + 1, False
-        room.add(piece)
-        if room.held < size:
-            continue
-        if end := room.last_line_end():
-            lines = room.lines(end, number)
-            number += len(lines.starts)
-            yield lines
-            room.forget(end)
-        if room.held > LONGEST_LINE:
-            room, skipping = _Room(size), True
-    if skipping:
-        yield TooLong(number)
-    if room.held:
-        if room.last_line_end() != room.held:
-            room.add(b"\n")
-        yield room.lines(room.held, number)
-
-
-class _Room:
-    """Memory that is used again and again: asking for it anew would cost more than what is done with it."""
-
-    def __init__(self, size: int) -> None:
-        # glibc takes memory of up to the size of the largest piece that was ever given back from its own heap from then
-        # on, and not page by page from the system: a third of the processor time of labels. Nothing is written to it.
-        np.empty(1 << 21, dtype=np.uint8)
-        self._buffer = np.zeros(2 * PAD + size + (size >> 2), dtype=np.uint8)
-        self._flags = np.zeros(_STRIP, dtype=np.bool_)
-        self.held = 0
-
-    def add(self, piece: bytes | memoryview) -> None:
-        begin, end = PAD + self.held, PAD + self.held + len(piece)
-        if end + PAD > len(self._buffer):
-            larger = np.zeros(2 * (end + PAD), dtype=np.uint8)
-            larger[:begin] = self._buffer[:begin]
-            self._buffer = larger
-        self._buffer[begin:end] = np.frombuffer(piece, dtype=np.uint8)
-        self.held += len(piece)
-
-    def forget(self, count: int) -> None:
-        """Move what comes after the first `count` bytes to the front."""
-        rest = self._buffer[PAD + count : PAD + self.held].copy()
-        self._buffer[PAD : PAD + len(rest)] = rest
-        self.held = len(rest)
-
-    def last_line_end(self) -> int:
-        """How many of the bytes are up to the last line end."""
-        end = self.held
-        while end > 0:
-            start = max(0, end - (1 << 16))
-            found = self._buffer[PAD + start : PAD + end].tobytes().rfind(b"\n")
-            if found >= 0:
-                return start + found + 1
-            end = start
-        return 0
-
-    def lines(self, count: int, first: int) -> Lines:
-        """The lines of the first `count` bytes, the last of which is a line end."""
-        found, strange, quotes = [], [], 0
-        # In strips, so that what is compared is still in the cache for the next comparison.
-        for start in range(PAD, PAD + count, _STRIP):
-            strip = self._buffer[start : min(start + _STRIP, PAD + count)]
-            flags = self._flags[: len(strip)]
-            np.equal(strip, LINE_END, out=flags)
-            line_ends = np.flatnonzero(flags)
-            found.append(line_ends + start)
-            for compare, byte, usual in (
-                (np.equal, _BACKSLASH, 0),
-                (np.less, 32, len(line_ends)),
-                (np.greater, 126, 0),
-            ):
-                compare(strip, np.uint8(byte), out=flags)
-                if np.count_nonzero(flags) > usual:
-                    places = np.flatnonzero(flags)
-                    strange.append(places[strip[places] != LINE_END] + start)
-            np.equal(strip, QUOTE, out=flags)
-            quotes += int(np.count_nonzero(flags))
-        ends = np.concatenate(found)
-        starts = np.empty_like(ends)
-        starts[0], starts[1:] = PAD, ends[:-1] + 1
-        odd = np.zeros(len(ends), dtype=np.bool_)
-        for places in strange:
-            odd[np.searchsorted(ends, places)] = True
-        return Lines(self._buffer, starts, ends, odd, quotes, first)
 
 
 class Envelope(msgspec.Struct, frozen=True, eq=False):
@@ -189,8 +64,15 @@ class Envelope(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def quotes(self) -> int:
-        """How many quotes each of its lines has."""
+        """How many quotes each of its lines has (masked ones: as texts' ends)."""
         return sum(part.count(b'"') for part in self.fixed)
+
+    @property
+    def is_near(self) -> bool:
+        """Whether all of its texts but the long one are so short that `match` finds them within a buffer's bounds."""
+        long = self.lengths[self.long] if self.long >= 0 else 0
+        fixed = sum(map(len, self.fixed)) + sum(self.lengths) - long
+        return fixed + 8 * (_SPARE + 2) * len(self.fields) < PAD
 
     def match(self, buffer: Bytes, starts: Places, ends: Places) -> tuple[Flags, dict[int, Span]]:
         """Which lines (not odd ones) are of this envelope, and by field where their texts are.
@@ -232,6 +114,31 @@ class Envelope(msgspec.Struct, frozen=True, eq=False):
         spans[self.fields[self.long]] = place, end - place
         return same & (end >= place), spans
 
+    def match_masked(self, lines: Masked, rows: Places, payloads: Sequence[int]) -> tuple[Flags, dict[int, Span]]:
+        """The same for masked lines, each of which has as many quotes as this envelope; `payloads`: the fields that
+        may hold quotes and line breaks."""
+        quotes, masks = lines.quotes, lines.masks
+        first = np.searchsorted(quotes, lines.starts[rows])
+        place, ends = lines.starts[rows], lines.ends[rows]
+        same = np.ones(len(rows), dtype=np.bool_)
+        spans: dict[int, Span] = {}
+        opening = -1
+        for index, (field, part) in enumerate(zip(self.fields, self.fixed, strict=False)):
+            same &= equal_at(lines.buffer, place, part)
+            opening += part.count(b'"')
+            begin = place + len(part)
+            # A time of day does not begin and end with its text, but always at the same distance from it.
+            end = quotes[first + opening + 1] - self.fixed[index + 1].find(b'"')
+            same &= end >= begin
+            if field in self.midnight:
+                same &= end == begin + 8
+                same &= _is_clock(lines.buffer, begin)
+            elif field not in payloads:
+                same &= (end > begin) & (np.searchsorted(masks, begin) == np.searchsorted(masks, end))
+            spans[field] = begin, end - begin
+            place = end
+        return same & equal_at(lines.buffer, place, self.fixed[-1]) & (place + len(self.fixed[-1]) == ends), spans
+
     def _words(self, index: int) -> int:
         return self.lengths[index] // 8 + 1 + (_SPARE if self.lengths[index] < 32 else 0)
 
@@ -243,12 +150,10 @@ class Envelope(msgspec.Struct, frozen=True, eq=False):
 
 
 def learn(line: bytes, read: Reader, long: int) -> Envelope | None:
-    """The envelope of a line; None where there is none: it cannot be read, or has escaped or other characters.
+    """The envelope of a line (printable, or masked); None where there is none: it cannot be read.
 
     `long`: the field whose text may have any length, -1 when there is none.
     """
-    if b"\\" in line or not line.isascii() or any(byte < 32 or byte > 126 for byte in line):
-        return None
     said = _read(line, read)
     if said is None:
         return None
@@ -279,14 +184,14 @@ def learn(line: bytes, read: Reader, long: int) -> Envelope | None:
     cuts = [0, *(each for field in fields for each in places[field]), len(line)]
     fixed = tuple(line[begin:end] for begin, end in zip(cuts[::2], cuts[1::2], strict=True))
     lengths = tuple(places[field][1] - places[field][0] for field in fields)
-    found = Envelope(fixed, fields, lengths, fields.index(long) if long in fields else -1, said, midnight)
-    reach = len(line) + 8 * (_SPARE + 2) * len(fields) - (lengths[found.long] if found.long >= 0 else 0)
-    return found if reach < PAD else None
+    if max(map(len, fixed)) > PAD:
+        return None
+    return Envelope(fixed, fields, lengths, fields.index(long) if long in fields else -1, said, midnight)
 
 
 def _read(line: bytes, read: Reader) -> Said | None:
     try:
-        return read(line)
+        return read(unmask(line))
     except (*UNDECODABLE, OverflowError, UnreadableError):
         return None
 
@@ -304,59 +209,149 @@ def _is_clock(buffer: Bytes, places: Places) -> Flags:
 
 
 class Match(msgspec.Struct, frozen=True, eq=False):
-    """The lines of one envelope among some: their indices, ascending, and by field where their texts are."""
+    """The lines of one envelope among some: their indices, ascending, and by field where their texts are.
+
+    `buffer` has the texts, and the lines from `starts` to `ends` (masked ones where `is_masked`).
+    """
 
     envelope: Envelope
     rows: Places
     spans: dict[int, Span]
+    buffer: Bytes
+    starts: Places
+    ends: Places
+    is_masked: bool = False
+
+    def __getitem__(self, rows: Any) -> Match:
+        """Some of the lines."""
+        spans = {field: (begins[rows], lengths[rows]) for field, (begins, lengths) in self.spans.items()}
+        starts, ends = self.starts[rows], self.ends[rows]
+        return Match(self.envelope, self.rows[rows], spans, self.buffer, starts, ends, self.is_masked)
+
+    def line(self, place: int) -> bytes:
+        """The line at this place of `rows`, as it is in the file."""
+        line = self.buffer[self.starts[place] : self.ends[place]].tobytes()
+        return unmask(line) if self.is_masked else line
+
+
+def joined(matches: Sequence[Match]) -> Match:
+    """Lines of one envelope, all masked or none, in memory of their own."""
+    lines: list[memoryview] = []
+    for match in matches:
+        lines += pieces_of(match.buffer, match.starts, match.ends)
+    buffer = buffer_of([b"\n".join(lines) + b"\n"])
+    starts, ends = line_spans(buffer)
+    moved = starts - np.concatenate([match.starts for match in matches])
+    first = matches[0]
+    spans = {
+        field: (
+            np.concatenate([match.spans[field][0] for match in matches]) + moved,
+            np.concatenate([match.spans[field][1] for match in matches]),
+        )
+        for field in first.spans
+    }
+    rows = np.concatenate([match.rows for match in matches])
+    return Match(first.envelope, rows, spans, buffer, starts, ends, first.is_masked)
 
 
 class Matcher:
-    """Matches the lines of files against the envelopes that were learned so far."""
+    """Matches the lines of files against the envelopes that were learned so far.
 
-    def __init__(self, read: Reader, long: int) -> None:
-        self._read, self._long = read, long
+    `long`: the field whose text may have any length (-1: none). `payloads`: the fields whose texts may hold escaped
+    quotes and line breaks; where there are none, lines with a backslash fit no envelope.
+    """
+
+    def __init__(self, read: Reader, long: int, payloads: Sequence[int] = ()) -> None:
+        self._read, self._long, self._payloads = read, long, payloads
         self._known: list[Envelope] = []
 
     def split(self, lines: Lines) -> tuple[list[Match], list[int]]:
         """The lines that fit an envelope, and the indices of the others, ascending, without blank lines."""
-        left = np.flatnonzero(~lines.odd & (lines.ends > lines.starts))
+        left = np.flatnonzero(~lines.odd & ~lines.escaped & (lines.ends > lines.starts))
         matches: list[Match] = []
         for envelope in self._known:
             left = self._matched(envelope, lines, left, matches)
         tried = 0
         while len(left) and tried < MOST:
             tried += 1
-            learned = learn(lines.line(int(left[len(left) // 2])), self._read, self._long)
-            if learned is not None:
-                self._known.append(learned)
+            if learned := self._learned(lines.line(int(left[len(left) // 2]))):
                 left = self._matched(learned, lines, left, matches)
+        odd, quotes = np.flatnonzero(lines.odd | lines.escaped), 0
+        masked: list[Match] = []
+        if self._payloads and len(escaped := np.flatnonzero(lines.escaped & ~lines.odd)):
+            masked, quotes, others = self._split_masked(lines.masked(escaped), escaped)
+            odd = np.concatenate([np.flatnonzero(lines.odd), others])
         # Those that fitted most are tried first; those that fitted nothing lately are forgotten.
-        fitted = {id(match.envelope): len(match.rows) for match in matches}
-        self._known.sort(key=lambda each: -fitted.get(id(each), 0))
+        fitted: Counter[int] = Counter()
+        for match in (*matches, *masked):
+            fitted[id(match.envelope)] += len(match.rows)
+        self._known.sort(key=lambda each: -fitted[id(each)])
         del self._known[2 * MOST :]
-        others = np.sort(np.concatenate([left, np.flatnonzero(lines.odd)])).tolist()
+        rest = np.sort(np.concatenate([left, odd])).tolist()
         first = lines.buffer[lines.starts]
-        others = [index for index in others if first[index] > _SPACE or not lines.line(index).isspace()]
-        return self._without_more_quotes(lines, matches, others)
+        rest = [index for index in rest if first[index] > _SPACE or not lines.line(index).isspace()]
+        matches, rest = self._without_more_quotes(lines, matches, rest, quotes)
+        return [*matches, *masked], rest
+
+    def _learned(self, line: bytes) -> Envelope | None:
+        learned = learn(line, self._read, self._long)
+        if learned is not None:
+            self._known.append(learned)
+        return learned
+
+    def _split_masked(self, lines: Masked, indices: Places) -> tuple[list[Match], int, Places]:
+        """The masked lines that fit an envelope, how many quotes they had before, and the indices of the others."""
+        counts = np.searchsorted(lines.quotes, lines.ends) - np.searchsorted(lines.quotes, lines.starts)
+        left = np.flatnonzero(~lines.odd)
+        matches: list[Match] = []
+        for envelope in self._known:
+            left = self._matched_masked(envelope, lines, counts, indices, left, matches)
+        tried = 0
+        while len(left) and tried < MOST:
+            tried += 1
+            if learned := self._learned(lines.line(int(left[len(left) // 2]))):
+                left = self._matched_masked(learned, lines, counts, indices, left, matches)
+        others = np.concatenate([left, np.flatnonzero(lines.odd)])
+        quotes = lines.quotes_before - sum(unmask(lines.line(index)).count(b'"') for index in others.tolist())
+        return matches, quotes, indices[others]
+
+    def _matched_masked(
+        self, envelope: Envelope, lines: Masked, counts: Places, indices: Places, left: Places, matches: list[Match]
+    ) -> Places:
+        possible = counts[left] == envelope.quotes
+        fitting = left[possible]
+        if not len(fitting):
+            return left
+        same, spans = envelope.match_masked(lines, fitting, self._payloads)
+        found = Match(envelope, indices[fitting], spans, lines.buffer, lines.starts[fitting], lines.ends[fitting], True)
+        if len(kept := np.flatnonzero(same)):
+            matches.append(found[kept])
+        possible[possible] = same
+        rest: Places = left[~possible]
+        return rest
 
     def _matched(self, envelope: Envelope, lines: Lines, left: Places, matches: list[Match]) -> Places:
-        if not len(left):
+        if not len(left) or not envelope.is_near:
             return left
-        same, spans = envelope.match(lines.buffer, lines.starts[left], lines.ends[left])
+        starts, ends = lines.starts[left], lines.ends[left]
+        same, spans = envelope.match(lines.buffer, starts, ends)
+        found = Match(envelope, left, spans, lines.buffer, starts, ends)
         if same.all():
-            matches.append(Match(envelope, left, spans))
+            matches.append(found)
             return left[:0]
-        if same.any():
-            kept = {field: (begin[same], length[same]) for field, (begin, length) in spans.items()}
-            matches.append(Match(envelope, left[same], kept))
+        # By their places: many arrays are taken from.
+        if len(kept := np.flatnonzero(same)):
+            matches.append(found[kept])
         return left[~same]
 
     def _without_more_quotes(
-        self, lines: Lines, matches: list[Match], others: list[int]
+        self, lines: Lines, matches: list[Match], others: list[int], quotes: int
     ) -> tuple[list[Match], list[int]]:
-        """Lines with more quotes than their envelope have more texts than it: they are among the others."""
-        expected = sum(len(match.rows) * match.envelope.quotes for match in matches)
+        """Lines with more quotes than their envelope have more texts than it: they are among the others.
+
+        `quotes`: how many there are in lines that are neither here nor there.
+        """
+        expected = quotes + sum(len(match.rows) * match.envelope.quotes for match in matches)
         expected += sum(lines.line(index).count(b'"') for index in others)
         if lines.quotes == expected:
             return matches, others
@@ -364,7 +359,6 @@ class Matcher:
         for match in matches:
             counts = np.array([lines.line(index).count(b'"') for index in match.rows.tolist()])
             same = counts == match.envelope.quotes
-            spans = {field: (begin[same], length[same]) for field, (begin, length) in match.spans.items()}
-            kept.append(Match(match.envelope, match.rows[same], spans))
+            kept.append(match[same])
             others = [*others, *match.rows[~same].tolist()]
         return kept, sorted(others)

@@ -21,8 +21,10 @@ import numpy.typing as npt
 from chalicelib.errors import UnreadableError
 from chalicelib.records.capture import BadLine, BadLines
 from chalicelib.records.cells import Bytes, Flags, Places, Words, endings, hashes, hashes_of, text_at
-from chalicelib.records.envelopes import LONGEST_LINE, Lines, Match, Matcher, Said, TooLong, blocks_of
+from chalicelib.records.envelopes import Match, Matcher, Said
 from chalicelib.records.ground_truth import Conflict, Label, read_label_lines, resolve, value_of
+from chalicelib.records.lines import LONGEST_LINE, Lines, TooLong, blocks_of
+from chalicelib.records.sorting import order_of_hashes, sort_hashes
 
 Checks = npt.NDArray[np.uint32]
 Codes = npt.NDArray[np.int32]
@@ -86,21 +88,27 @@ class Events:
     def add(self, keys: Words) -> Flags:
         """Which of these events are new; of several equal ones the first is."""
         keys = np.where(keys == 0, _GOLDEN, keys)
-        ordered = np.sort(keys)
+        ordered = sort_hashes(keys)
         fresh = np.ones(len(keys), dtype=np.bool_)
         if bool((ordered[1:] == ordered[:-1]).any()):
             fresh[:] = False
             fresh[np.unique(keys, return_index=True)[1]] = True
         while self._count + len(keys) > _LOAD * len(self._slots):
-            held = self._slots[self._slots != 0]
-            self._slots = np.zeros(2 * len(self._slots), dtype=np.uint64)
-            for start in range(0, len(held), 1 << 16):
-                self._insert(held[start : start + (1 << 16)])
+            self._grow()
         rows = np.flatnonzero(fresh)
         known = self._insert(keys[rows])
         fresh[rows[known]] = False
         self._count += int(fresh.sum())
         return fresh
+
+    def _grow(self) -> None:
+        """Twice as many places. The old ones are given back from their end on, as fast as new ones are written to."""
+        old, self._slots = self._slots, np.zeros(2 * len(self._slots), dtype=np.uint64)
+        while len(old):
+            start = max(0, len(old) - (1 << 16))
+            part = old[start:].copy()
+            old.resize(start, refcheck=False)
+            self._insert(part[part != 0])
 
     def _insert(self, keys: Words) -> Flags:
         """Put different keys in their places; which of them were there."""
@@ -264,7 +272,7 @@ class _LabelReader:
         checks = np.concatenate([part[1] for part in self._parts])
         codes = np.concatenate([part[2] for part in self._parts])
         self._parts = []
-        order = np.argsort(keys, kind="stable")
+        order = order_of_hashes(keys)
         keys = keys[order]
         if bool(((keys[1:] == keys[:-1]) & (checks[order[1:]] != checks[order[:-1]])).any()):
             order = order[np.lexsort((checks[order], keys))]

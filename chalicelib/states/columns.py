@@ -13,7 +13,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from chalicelib.records.cells import LONGEST, MINUS, Bytes, Cells, Flags, Words, hashes, last_words, numbers, text_at
+from chalicelib.records.cells import (
+    LONGEST,
+    MINUS,
+    Bytes,
+    Cells,
+    Flags,
+    Words,
+    hashes,
+    last_words,
+    numbers,
+    text_at,
+    words_at,
+)
 from chalicelib.states.categories import BOUND, categories_of
 from chalicelib.states.moments import MomentsFold
 from chalicelib.states.profile import Column, Profile, column_of_counts
@@ -21,9 +33,8 @@ from chalicelib.states.quantiles import QuantilesFold
 
 # Texts that are no number are classified together when there are so many different ones.
 _ODD = 4 * BOUND
-# No more than these are counted by hash at a time: 2 * BOUND, and BOUND of one block.
-_PLACES = 3 * BOUND + 1
 _SLOT_BITS = 14
+_SLOT_SHIFT = np.uint64(64 - _SLOT_BITS)
 # What starts with one of these letters is text; with others it may be nan, infinity, true or false.
 _LETTERS = np.zeros(256, dtype=np.bool_)
 _LETTERS[[byte for byte in b"abcdeghjklmopqrsuvwxyzABCDEGHJKLMOPQRSUVWXYZ"]] = True
@@ -37,12 +48,12 @@ class ProfileFold:
         self._width = width
         self._rows = 0
 
-    def add(self, buffer: Bytes, columns: Sequence[Cells]) -> None:
-        """Add rows: the cells of each column, of shape (n,)."""
-        if not columns or not len(columns[0].begins):
+    def add(self, columns: Sequence[tuple[Bytes, Cells]]) -> None:
+        """Add rows: the cells of each column, of shape (n,), and the buffer in which they are."""
+        if not columns or not len(columns[0][1].begins):
             return
-        self._rows += len(columns[0].begins)
-        for column, cells in zip(self._columns, columns, strict=True):
+        self._rows += len(columns[0][1].begins)
+        for column, (buffer, cells) in zip(self._columns, columns, strict=True):
             column.add(buffer, cells)
 
     @property
@@ -57,13 +68,13 @@ class ProfileFold:
 class _ColumnFold:
     def __init__(self, name: str, position: int) -> None:
         self._name, self._position = name, position
-        self._all: _TextCounts | None = _TextCounts(smallest=False)
+        self._all: _FewTexts | None = _FewTexts()
         # Classified as text; and what is waiting to be.
         self._told = Column(name, position)
         self._odd: Counter[str] = Counter()
         self._integral = self._fractional = self._strings = 0
         self._moments, self._quantiles = MomentsFold(), QuantilesFold()
-        self._smallest = _TextCounts(smallest=True)
+        self._smallest = _SmallestTexts()
 
     def add(self, buffer: Bytes, cells: Cells) -> None:
         if int(cells.lengths.max()) > LONGEST:
@@ -126,73 +137,93 @@ class _ColumnFold:
             self._odd.clear()
 
 
-class _TextCounts:
-    """Counts texts by their hashes: up to `BOUND` distinct ones, or (`smallest`) at least those of as many smallest
-    hashes."""
+class _FewTexts:
+    """Counts texts by their hashes while there are up to `BOUND` distinct ones."""
 
-    def __init__(self, smallest: bool) -> None:
-        self._smallest = smallest
-        self._limit: int | None = None
-        self._empty()
-
-    def _empty(self) -> None:
+    def __init__(self) -> None:
         # Place 0 is that of no text.
-        self._keys = np.zeros(_PLACES, dtype=np.uint64)
-        self._counts = np.zeros(_PLACES, dtype=np.int64)
+        self._keys = np.zeros(BOUND + 1, dtype=np.uint64)
+        self._counts = np.zeros(BOUND + 1, dtype=np.int64)
         self._slots = np.zeros(1 << _SLOT_BITS, dtype=np.int16)
         self._texts: dict[int, tuple[int, str]] = {}
-        # Which bits of a hash tell texts apart when all hashes are below the limit.
-        self._shift = np.uint64(max(64 if self._limit is None else self._limit.bit_length(), _SLOT_BITS) - _SLOT_BITS)
 
     def add(self, keys: Words, buffer: Bytes, cells: Cells) -> bool:
         """Whether they were counted: nothing was where there are too many distinct ones."""
-        begins, lengths = cells.begins, cells.lengths
-        if self._limit is not None:
-            rows = np.flatnonzero(keys <= np.uint64(self._limit))
-            keys, begins, lengths = keys[rows], begins[rows], lengths[rows]
-        places = self._slots[keys >> self._shift]
-        known: Flags = self._keys[places] == keys
+        places = self._slots.take((keys >> _SLOT_SHIFT).view(np.int64)).astype(np.int64)
+        known: Flags = self._keys.take(places) == keys
         # The key of no text is 0, which is a hash like others.
         known &= places > 0
         if not known.all():
             unknown = np.flatnonzero(~known)
+            # Columns of numbers have too many, and that is mostly seen from a few rows.
+            if len(unknown) > 2 * BOUND and len(np.unique(keys[unknown[: 2 * BOUND]])) > BOUND:
+                return False
             found, first, counts = np.unique(keys[unknown], return_index=True, return_counts=True)
-            if not self._smallest and len(self._texts) + len(found) > BOUND:
-                new = sum(key not in self._texts for key in found.tolist())
-                if len(self._texts) + new > BOUND:
-                    return False
-            rows = unknown[first[:BOUND]]
-            listed = zip(found.tolist(), rows.tolist(), counts.tolist(), strict=False)
-            for key, row, count in listed:
+            listed = found.tolist()
+            if len(self._texts) + sum(key not in self._texts for key in listed) > BOUND:
+                return False
+            for key, row, count in zip(listed, unknown[first].tolist(), counts.tolist(), strict=True):
                 if key not in self._texts:
-                    self._learn(key, text_at(buffer, int(begins[row]), int(lengths[row])))
+                    self._learn(key, text_at(buffer, int(cells.begins[row]), int(cells.lengths[row])))
                 self._counts[self._texts[key][0]] += count
             places = places[known]
-        self._counts += np.bincount(places, minlength=_PLACES)
-        if not known.all() and len(found) > BOUND:
-            # Those that are left out have greater hashes than all that came.
-            self._keep_to(int(found[BOUND - 1]))
-        if len(self._texts) > 2 * BOUND:
-            self._keep_to(sorted(self._texts)[BOUND - 1])
+        self._counts += np.bincount(places, minlength=BOUND + 1)
         return True
 
     def _learn(self, key: int, text: str) -> None:
         place = len(self._texts) + 1
         self._texts[key] = (place, text)
         self._keys[place] = key
-        slot = key >> int(self._shift)
+        slot = key >> int(_SLOT_SHIFT)
         if not self._slots[slot]:
             self._slots[slot] = place
-
-    def _keep_to(self, limit: int) -> None:
-        """Forget texts of greater hashes."""
-        held = [(key, text, self._counts[place]) for key, (place, text) in self._texts.items() if key <= limit]
-        self._limit = limit
-        self._empty()
-        for key, text, count in held:
-            self._learn(key, text)
-            self._counts[self._texts[key][0]] = count
 
     @property
     def counts(self) -> dict[str, int]:
         return {text: int(self._counts[place]) for place, text in self._texts.values()}
+
+
+class _SmallestTexts:
+    """Counts the texts of the `BOUND` smallest hashes; all texts while there are no more."""
+
+    def __init__(self) -> None:
+        # In the order of the hashes; `_words` are the first `LONGEST` bytes from a text's begin on.
+        self._keys = np.zeros(0, dtype=np.uint64)
+        self._counts = np.zeros(0, dtype=np.int64)
+        self._lengths = np.zeros(0, dtype=np.int64)
+        self._words = np.zeros((0, LONGEST // 8), dtype=np.uint64)
+        self._limit: np.uint64 | None = None
+
+    def add(self, keys: Words, buffer: Bytes, cells: Cells) -> None:
+        """Count texts that stand in a buffer."""
+        begins, lengths = cells.begins, cells.lengths
+        if self._limit is not None:
+            rows = np.flatnonzero(keys <= self._limit)
+            keys, begins, lengths = keys[rows], begins[rows], lengths[rows]
+        if not len(keys):
+            return
+        found, first, counts = np.unique(keys, return_index=True, return_counts=True)
+        places = np.searchsorted(self._keys, found)
+        known = places < len(self._keys)
+        known[known] = self._keys[places[known]] == found[known]
+        self._counts[places[known]] += counts[known]
+        new = ~known
+        if not new.any():
+            return
+        rows = first[new]
+        words = np.stack(words_at(buffer, begins[rows], LONGEST // 8), axis=1)
+        order = np.argsort(np.concatenate([self._keys, found[new]]), kind="stable")[:BOUND]
+        self._keys = np.concatenate([self._keys, found[new]])[order]
+        self._counts = np.concatenate([self._counts, counts[new]])[order]
+        self._lengths = np.concatenate([self._lengths, lengths[rows]])[order]
+        self._words = np.concatenate([self._words, words])[order]
+        if len(order) == BOUND:
+            # Those that are left out have greater hashes, now and later.
+            self._limit = self._keys[-1]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        texts = [
+            text.tobytes()[:length].decode() for text, length in zip(self._words, self._lengths.tolist(), strict=True)
+        ]
+        return dict(zip(texts, self._counts.tolist(), strict=True))

@@ -17,12 +17,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from chalicelib.records.sorting import sort_floats
 from chalicelib.records.table import Table
 from chalicelib.states.serialization import MOST_ROWS, pack, unpack
 
 VERSION = 2
 SCORES = 1_000_000
 
+_CELL_BYTES = 4 * 8
 # Rows that are counted together: their sort stays in the processor's cache.
 _PENDING = 1 << 16
 
@@ -187,8 +189,9 @@ class TallyFold:
         """The tally; the fold is empty then, because its memory is needed for it."""
         self._settle()
         distinct = self._distinct()
-        # Part by part: the cells of a million scores are 32 MB, and would be there twice.
-        packed = io.BytesIO()
+        # Part by part: the cells of a million scores are 32 MB, and would be there twice. In memory that is asked for
+        # once: what grows leaves its former places behind.
+        packed = io.BytesIO(bytes(_CELL_BYTES * len(distinct)))
         for start in range(0, len(distinct), _PENDING):
             some = distinct[start : start + _PENDING]
             cells = np.zeros((len(some), 4), dtype="<i8")
@@ -210,7 +213,7 @@ class TallyFold:
         if self._dropped_bits:
             scores = _truncated(scores, self._dropped_bits)
         for cell in range(4):
-            found = np.sort(scores[cells == cell])
+            found = sort_floats(scores[cells == cell])
             self._put(cell, *_counted(found, np.ones(len(found), dtype=np.int64)))
         self._drop(self._dropped_bits)
 
@@ -269,8 +272,11 @@ def roc_curve(tally: Tally) -> tuple[Floats, Floats]:
     false_positives, true_positives = _cumulated(tally)
     if not len(false_positives) or not false_positives[-1] or not true_positives[-1]:
         return np.zeros(0), np.zeros(0)
-    fpr, tpr = false_positives / false_positives[-1], true_positives / true_positives[-1]
-    return np.concatenate([[0.0], fpr, [1.0]]), np.concatenate([[0.0], tpr, [1.0]])
+    fpr, tpr = np.zeros(len(false_positives) + 2), np.zeros(len(true_positives) + 2)
+    np.divide(false_positives, false_positives[-1], out=fpr[1:-1])
+    np.divide(true_positives, true_positives[-1], out=tpr[1:-1])
+    fpr[-1] = tpr[-1] = 1.0
+    return fpr, tpr
 
 
 def precision_recall_curve(tally: Tally) -> tuple[Floats, Floats]:
@@ -281,9 +287,12 @@ def precision_recall_curve(tally: Tally) -> tuple[Floats, Floats]:
     false_positives, true_positives = _cumulated(tally)
     if not len(true_positives) or not true_positives[-1]:
         return np.zeros(0), np.zeros(0)
-    precisions = true_positives / (true_positives + false_positives)
-    recalls = true_positives / true_positives[-1]
-    return np.concatenate([precisions[:1], precisions]), np.concatenate([[0.0], recalls])
+    precisions, recalls = np.zeros(len(true_positives) + 1), np.zeros(len(true_positives) + 1)
+    false_positives += true_positives
+    np.divide(true_positives, false_positives, out=precisions[1:])
+    np.divide(true_positives, true_positives[-1], out=recalls[1:])
+    precisions[0] = precisions[1]
+    return precisions, recalls
 
 
 def area_under_curve(cells: Counts) -> Floats:
@@ -293,8 +302,11 @@ def area_under_curve(cells: Counts) -> Floats:
     """
     by_label = _by_label(cells).astype(np.float64)
     negatives, positives = by_label[..., 0], by_label[..., 1]
-    below = np.cumsum(negatives, axis=-1) - negatives
-    right = (positives * (below + 0.5 * negatives)).sum(axis=-1)
+    right_by_score = np.cumsum(negatives, axis=-1)
+    right_by_score -= negatives
+    right_by_score += 0.5 * negatives
+    right_by_score *= positives
+    right = right_by_score.sum(axis=-1)
     pairs = negatives.sum(axis=-1) * positives.sum(axis=-1)
     area: Floats = np.full(pairs.shape, np.nan)
     np.divide(right, pairs, out=area, where=pairs > 0)
@@ -309,5 +321,6 @@ def _by_label(cells: Counts) -> Counts:
 
 def _cumulated(tally: Tally) -> tuple[Counts, Counts]:
     """Rows with label 0 and with label 1 at or above each score, highest first."""
-    by_label = np.cumsum(_by_label(tally.cells)[::-1], axis=0)
+    by_label = _by_label(tally.cells)[::-1]
+    np.cumsum(by_label, axis=0, out=by_label)
     return by_label[:, 0], by_label[:, 1]

@@ -17,6 +17,7 @@ from chalicelib.records.attributes import Attributes
 from chalicelib.records.capture import read_captures
 from chalicelib.records.ground_truth import read_ground_truth, resolve, value_of
 from chalicelib.records.joins import Events, Source, ids_of, read_labels
+from chalicelib.records.sorting import order_of_hashes, sort_floats, sort_hashes
 from chalicelib.records.table import to_table
 from chalicelib.states.facets import BiasSettings, Facet
 
@@ -217,6 +218,94 @@ def test_any_mixture_is_measured_as_records_are(name, some, cuts, block, piece, 
     }
     assert (found is None) == (not requests)
     assert type(folded.measured).from_bytes(folded.measured.to_bytes()) == folded.measured
+
+
+# JSON values as they are written: many that Python would write otherwise.
+written = st.one_of(
+    st.sampled_from(
+        ["null", "true", "false", "0", "-0", "-0.0", "0.0", "1.50", "1e5", "1E-5", "1e-05", "0.00001", "100"]
+    ),
+    st.sampled_from(["12345678901234567890", "0.1234567890123456789", "-1.0", "0.0001", "123456789012345678", "1e+16"]),
+    st.sampled_from(["007", "+1", ".5", "5.", "NaN", "[1]", "{}", "1,2", '"a,b"', '"a\\u0062"', '"\\n"', '"\\\\"', ""]),
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.integers(-(10**20), 10**20).map(str),
+    cell.map(json.dumps),
+)
+usual = st.one_of(st.integers(-999, 999).map(str), st.floats(-9, 9).map(repr), st.sampled_from(['"basic"', "null"]))
+FORMS = (
+    ('{"instances": [', "[{0}, {1}, {2}]", "]}"),
+    ('{"instances":[', '{{"features":[{0},{1},{2}]}}', "]}"),
+    ('{"instances": [', '{{"plan": {1}, "age": {0}, "score": {2}}}', "]}"),
+    ("[", "[{0}, {1}, {2}]", "]"),
+    ("", "[{0},{1},{2}]", ""),
+    ("", '{{"features": [{0}, {1}, {2}]}}', "\n"),
+    ('{"parameters": {"x": 1}, "instances": [', "[{0}, {1}, {2}]", "]}\n"),
+    ("", "{0},{1},{2}", ""),
+)
+ANSWERS = ("{0}", '{{"predictions": [{0}]}}', "[{0}]", '{{"predictions":[[{0}, 1]]}}', "{0}\n")
+
+
+@pytest.mark.parametrize("name", ["probability", "class", "named", "jmespath"])
+@settings(deadline=None, max_examples=60)
+@given(
+    form=st.sampled_from(FORMS),
+    answered=st.sampled_from(ANSWERS),
+    # Mostly plain payloads of one form, and some among them that are not.
+    some=st.lists(st.tuples(usual, usual, usual), min_size=16, max_size=40),
+    odd=st.dictionaries(st.integers(0, 39), st.tuples(written, written, written), max_size=6),
+    several=st.dictionaries(st.integers(0, 39), st.integers(2, 3), max_size=6),
+    base64=st.sampled_from([None, "text/csv", "application/json", "application/octet-stream"]),
+    block=st.sampled_from([2000, 1 << 16]),
+)
+def test_payloads_of_one_form_are_measured_as_records_are(name, form, answered, some, odd, several, base64, block):
+    head, row, tail = form
+    lines, truth = [], []
+    for number, usual_values in enumerate(some):
+        count = several.get(number, 1)
+        rows = [row.format(*(odd.get(number, usual_values))) for _ in range(count)]
+        between = ", " if head else "\n"
+        kind = "CSV" if row.startswith("{0}") else "JSON"
+        content = "text/csv" if kind == "CSV" else "application/json"
+        asked = {"observedContentType": content, "mode": "INPUT", "data": head + between.join(rows) + tail}
+        asked["encoding"] = kind
+        if base64:
+            data = b64encode(asked["data"].encode()).decode()
+            asked = {"observedContentType": base64, "mode": "INPUT", "data": data, "encoding": "BASE64"}
+        reply = answered.format("\n".join([str(number % 2)] * count))
+        json_reply = reply.startswith(("{", "["))
+        output = {
+            "observedContentType": "application/json" if json_reply else "text/csv",
+            "mode": "OUTPUT",
+            "data": reply,
+            "encoding": "JSON" if json_reply else "CSV",
+        }
+        event = f"{number:08}-0000-4000-8000-000000000000"
+        metadata = {"eventId": event, "inferenceTime": f"2026-01-01T12:00:{number:02}Z"}
+        data = {"endpointInput": asked, "endpointOutput": output}
+        document = {"captureData": data, "eventMetadata": metadata, "eventVersion": "0"}
+        lines.append(json.dumps(document, separators=(",", ":")))
+        label = {"data": ",".join([str(number // 2 % 2)] * count), "encoding": "CSV"}
+        truth.append(json.dumps({"groundTruthData": label, "eventMetadata": {"eventId": event}}))
+    captures, labels = [source("c", lines)], [source("l", truth)]
+    folded, _ = fold_captures(captures, read_labels(labels), lambda _: SUBJECTS[name], block=block)
+    expected, _, bad, requests = slowly(captures, labels, SUBJECTS[name], None, None, "latest")
+    assert folded.measured == expected
+    assert (folded.requests, len(folded.bad)) == (requests, bad)
+
+
+@given(
+    st.lists(
+        st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from([0.5, 1e308, -1e308])),
+        max_size=40,
+    ),
+    st.sampled_from([1, 13, 60]),
+)
+def test_sorting_by_leading_bits_is_sorting(values, times):
+    numbers = np.array(values * times, dtype=np.float64) + 0.0
+    assert sort_floats(numbers).tobytes() == np.sort(numbers).tobytes()
+    keys = ids_of([repr(value) for value in values * times]).keys
+    assert sort_hashes(keys).tolist() == sorted(keys.tolist())
+    assert order_of_hashes(keys).tolist() == np.argsort(keys, kind="stable").tolist()
 
 
 def test_undeclared_features_are_measured_block_by_block():

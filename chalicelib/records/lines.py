@@ -1,0 +1,213 @@
+"""The lines of a file in memory, a block of them at a time: where each begins and ends, and which are out of the usual.
+
+Lines of JSON whose texts hold quotes and line breaks (JSON in JSON, several rows) are masked: each escaped one becomes
+one byte that no line of JSON has, so that a quote is always the end of a text. Refuses to know what lines say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+import numpy as np
+
+from chalicelib.records.cells import LINE_END, PAD, QUOTE, Bytes, Flags, Places, buffer_of
+
+# Bytes that are read and matched together, and the longest line.
+BLOCK = 1 << 22
+LONGEST_LINE = 1 << 26
+
+# What an escaped quote and an escaped line break become.
+QUOTED, BROKEN = 1, 2
+_QUOTED, _BROKEN = bytes([QUOTED]), bytes([BROKEN])
+
+_BACKSLASH, _BREAK, _SPACE, _TILDE = b"\\n ~"
+_STRIP = 1 << 18
+
+
+class Lines(msgspec.Struct, frozen=True, eq=False):
+    """Some lines of a file: the bytes of line i are from `starts[i]` to `ends[i]`, its number `first` + i.
+
+    `odd`: lines with other than printable ASCII characters. `escaped`: lines with a backslash. `quotes`: how many
+    quotes there are in all. Valid until the next lines are asked for, which take the place of these in memory.
+    """
+
+    buffer: Bytes
+    starts: Places
+    ends: Places
+    odd: Flags
+    escaped: Flags
+    quotes: int
+    first: int
+
+    def line(self, index: int) -> bytes:
+        return self.buffer[self.starts[index] : self.ends[index]].tobytes()
+
+    def masked(self, indices: Places) -> Masked:
+        """Some lines, masked, in memory of their own."""
+        lines = b"\n".join(pieces_of(self.buffer, self.starts[indices], self.ends[indices]))
+        text = buffer_of([lines, b"\n"]).copy()
+        quotes = int(np.count_nonzero(text == QUOTE))
+        marks = np.flatnonzero(text == _BACKSLASH)
+        marks = marks[(text[marks + 1] == QUOTE) | (text[marks + 1] == _BREAK)]
+        text[marks + 1] = np.where(text[marks + 1] == QUOTE, QUOTED, BROKEN)
+        kept = np.ones(len(text), dtype=np.bool_)
+        kept[marks] = False
+        buffer = text[kept]
+        starts, ends = line_spans(buffer)
+        odd = np.zeros(len(ends), dtype=np.bool_)
+        odd[np.searchsorted(ends, np.flatnonzero(buffer == _BACKSLASH))] = True
+        # Each mark that was left out before moves what follows by one.
+        return Masked(buffer, starts, ends, odd, np.flatnonzero(buffer == QUOTE), marks - np.arange(len(marks)), quotes)
+
+
+class Masked(msgspec.Struct, frozen=True, eq=False):
+    """Lines in which each `\\"` and `\\n` is one byte that JSON has nowhere else (`QUOTED`, `BROKEN`).
+
+    `odd`: lines in which something else is escaped. `quotes`: the places of quotes that are left; `masks`: of those
+    bytes; `quotes_before`: how many quotes there were.
+    """
+
+    buffer: Bytes
+    starts: Places
+    ends: Places
+    odd: Flags
+    quotes: Places
+    masks: Places
+    quotes_before: int
+
+    def line(self, index: int) -> bytes:
+        """The line, still masked."""
+        return self.buffer[self.starts[index] : self.ends[index]].tobytes()
+
+
+def unmask(text: bytes) -> bytes:
+    """A masked text as it was."""
+    return text.replace(_QUOTED, b'\\"').replace(_BROKEN, b"\\n")
+
+
+def pieces_of(buffer: Bytes, begins: Places, ends: Places) -> list[memoryview]:
+    """The bytes between places, each piece of them as a view."""
+    view = buffer.data
+    return [view[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
+
+
+def line_spans(buffer: Bytes) -> tuple[Places, Places]:
+    """Where the lines of a buffer begin and end, each of which has a line end."""
+    ends = np.flatnonzero(buffer == LINE_END)
+    starts = np.empty_like(ends)
+    starts[:1], starts[1:] = PAD, ends[:-1] + 1
+    return starts, ends
+
+
+class TooLong(msgspec.Struct, frozen=True):
+    """A line of more than `LONGEST_LINE` bytes, and its number."""
+
+    line: int
+
+
+def blocks_of(pieces: Iterable[bytes | memoryview], size: int = BLOCK) -> Iterator[Lines | TooLong]:
+    """A file's lines, some `size` bytes at a time, whatever the pieces in which it comes (each is read at once)."""
+    room = _Room(size)
+    number, skipping, began = 1, False, False
+    for piece in pieces:
+        if not began and len(piece):
+            piece, began = bytes(piece).removeprefix(b"\xef\xbb\xbf"), True
+        if skipping:
+            rest = bytes(piece)
+            end = rest.find(b"\n")
+            if end < 0:
+                continue
+            yield TooLong(number)
+            piece, number, skipping = rest[end + 1 :], number + 1, False
+        room.add(piece)
+        if room.held < size:
+            continue
+        if end := room.last_line_end():
+            lines = room.lines(end, number)
+            number += len(lines.starts)
+            yield lines
+            room.forget(end)
+        if room.held > LONGEST_LINE:
+            room, skipping = _Room(size), True
+    if skipping:
+        yield TooLong(number)
+    if room.held:
+        if room.last_line_end() != room.held:
+            room.add(b"\n")
+        yield room.lines(room.held, number)
+
+
+class _Room:
+    """Memory that is used again and again: asking for it anew would cost more than what is done with it."""
+
+    def __init__(self, size: int) -> None:
+        # glibc takes memory of up to the size of the largest piece that was ever given back from its own heap from then
+        # on, and not page by page from the system: a third of the processor time of labels. Nothing is written to it.
+        np.empty(1 << 21, dtype=np.uint8)
+        self._buffer = np.zeros(2 * PAD + size + (size >> 2), dtype=np.uint8)
+        self._flags = np.zeros(_STRIP, dtype=np.bool_)
+        self.held = 0
+
+    def add(self, piece: bytes | memoryview) -> None:
+        begin, end = PAD + self.held, PAD + self.held + len(piece)
+        if end + PAD > len(self._buffer):
+            larger = np.zeros(2 * (end + PAD), dtype=np.uint8)
+            larger[:begin] = self._buffer[:begin]
+            self._buffer = larger
+        self._buffer[begin:end] = np.frombuffer(piece, dtype=np.uint8)
+        self.held += len(piece)
+
+    def forget(self, count: int) -> None:
+        """Move what comes after the first `count` bytes to the front."""
+        rest = self._buffer[PAD + count : PAD + self.held].copy()
+        self._buffer[PAD : PAD + len(rest)] = rest
+        self.held = len(rest)
+
+    def last_line_end(self) -> int:
+        """How many of the bytes are up to the last line end."""
+        end = self.held
+        while end > 0:
+            start = max(0, end - (1 << 16))
+            found = self._buffer[PAD + start : PAD + end].tobytes().rfind(b"\n")
+            if found >= 0:
+                return start + found + 1
+            end = start
+        return 0
+
+    def lines(self, count: int, first: int) -> Lines:
+        """The lines of the first `count` bytes, the last of which is a line end."""
+        found: list[Places] = []
+        escapes: list[Places] = []
+        strange: list[Places] = []
+        quotes = 0
+        # In strips, so that what is compared is still in the cache for the next comparison.
+        for start in range(PAD, PAD + count, _STRIP):
+            strip = self._buffer[start : min(start + _STRIP, PAD + count)]
+            flags = self._flags[: len(strip)]
+            np.equal(strip, LINE_END, out=flags)
+            line_ends = np.flatnonzero(flags)
+            found.append(line_ends + start)
+            for compare, byte, usual, places in (
+                (np.equal, _BACKSLASH, 0, escapes),
+                (np.less, _SPACE, len(line_ends), strange),
+                (np.greater, _TILDE, 0, strange),
+            ):
+                compare(strip, np.uint8(byte), out=flags)
+                if np.count_nonzero(flags) > usual:
+                    met = np.flatnonzero(flags)
+                    places.append(met[strip[met] != LINE_END] + start)
+            np.equal(strip, QUOTE, out=flags)
+            quotes += int(np.count_nonzero(flags))
+        ends = np.concatenate(found)
+        starts = np.empty_like(ends)
+        starts[0], starts[1:] = PAD, ends[:-1] + 1
+        return Lines(self._buffer, starts, ends, _with(strange, ends), _with(escapes, ends), quotes, first)
+
+
+def _with(places: list[Places], ends: Places) -> Flags:
+    """Which lines have one of the places in them."""
+    if not places:
+        return np.zeros(len(ends), dtype=np.bool_)
+    before = np.searchsorted(np.sort(np.concatenate(places), kind="stable"), ends)
+    return np.asarray(np.diff(before, prepend=0) > 0, dtype=np.bool_)

@@ -1,0 +1,123 @@
+"""The texts of many payloads at a time: which encoding they have, Base64 undone, and the rows of CSV in them.
+
+Texts are masked (`lines.mask`), so that a row of CSV ends at a byte that is nothing else. What is not plain is told by
+flags and left to `payload`. Refuses to know what rows mean.
+"""
+
+from __future__ import annotations
+
+from binascii import a2b_base64
+from string import ascii_letters, digits
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chalicelib.records.capture import Payload
+from chalicelib.records.cells import LINE_END, PAD, Bytes, Flags, Places, buffer_of, counts_between
+from chalicelib.records.lines import BROKEN, QUOTED, pieces_of
+
+_SPACE, _TILDE, _QUOTE, _BACKSLASH, _PADDING = b' ~"\\='
+_BASE64 = np.zeros(256, dtype=np.bool_)
+_BASE64[list(f"{ascii_letters}{digits}+/".encode())] = True
+# What decoded bytes are masked to; 0 for what no plain text has.
+_MASKED = np.zeros(256, dtype=np.uint8)
+_MASKED[_SPACE : _TILDE + 1] = np.arange(_SPACE, _TILDE + 1)
+_MASKED[[_QUOTE, LINE_END, _BACKSLASH]] = QUOTED, BROKEN, 0
+
+
+class Encoding(NamedTuple):
+    """How the payloads of one side are written, as far as it is declared (`payload.content_of`)."""
+
+    is_base64: bool
+    is_json: bool
+    content_type: str | None
+
+
+class Texts(NamedTuple):
+    """A text of each of many requests, from `begins` to `ends` in a buffer; shape (n,)."""
+
+    buffer: Bytes
+    begins: Places
+    ends: Places
+
+    def of(self, rows: Any) -> Texts:
+        """Those of some requests."""
+        return Texts(self.buffer, self.begins[rows], self.ends[rows])
+
+
+class Rows(NamedTuple):
+    """Rows of text, those of one request after those of another: (begin, length) of each row in a buffer, and how many
+    each request has."""
+
+    buffer: Bytes
+    begins: Places
+    lengths: Places
+    counts: Places
+
+
+def encoding_of(payload: Payload) -> Encoding:
+    """What a payload is declared to be. An undeclared one counts as CSV."""
+    declared = payload.encoding.upper()
+    kind = (payload.content_type or "").split(";", 1)[0].strip().lower()
+    is_json = declared == "JSON" or (declared != "CSV" and kind != "text/csv" and "json" in kind)
+    return Encoding(declared == "BASE64", is_json, payload.content_type)
+
+
+def texts_of(masked: list[bytes]) -> Texts:
+    """These texts, one after the other."""
+    ends = np.cumsum([len(text) for text in masked])
+    moved = PAD + np.concatenate([np.zeros(1, dtype=np.int64), ends])
+    return Texts(buffer_of(masked), moved[:-1], moved[1:])
+
+
+def mask_text(text: str) -> bytes | None:
+    """A decoded text, masked; None where it has more than printable ASCII and line breaks."""
+    found = _MASKED[np.frombuffer(text.encode(), dtype=np.uint8)] if text.isascii() else _MASKED[:1]
+    return found.tobytes() if found.all() else None
+
+
+def from_base64(texts: Texts) -> tuple[Texts, Flags]:
+    """What Base64 texts hold, and which of them are right and hold plain text."""
+    buffer, begins, ends = texts
+    fine = (ends > begins) & ((ends - begins) % 4 == 0)
+    pads = (buffer[ends - 1] == _PADDING).astype(np.int64)
+    pads += (buffer[ends - 2] == _PADDING) & (pads == 1)
+    sizes = np.where(fine, ends - begins, 0)
+    joined = np.frombuffer(b"".join(pieces_of(buffer, begins, begins + sizes)), dtype=np.uint8)
+    stops = np.cumsum(sizes)
+    padded = joined.copy()
+    for place in (1, 2):
+        padded[stops[fine & (pads >= place)] - place] = ord("A")
+    if len(wrong := np.flatnonzero(~_BASE64[padded])):
+        fine[np.searchsorted(stops, wrong, side="right")] = False
+        padded[wrong] = ord("A")
+    decoded = buffer_of([_MASKED[np.frombuffer(a2b_base64(padded.data), dtype=np.uint8)].tobytes()])
+    stops = stops // 4 * 3 + PAD
+    found = Texts(decoded, stops - sizes // 4 * 3, np.where(fine, stops - pads, stops))
+    return found, fine & (counts_between(decoded, 0, found.begins, found.ends) == 0)
+
+
+def rows_in(texts: Texts) -> Rows:
+    """The lines of CSV texts; a line break at the end of a text begins none."""
+    buffer, begins, ends = texts
+    ends = ends - ((ends > begins) & (buffer[ends - 1] == BROKEN))
+    breaks = np.flatnonzero(buffer == BROKEN)
+    first = np.searchsorted(breaks, begins)
+    inner = np.searchsorted(breaks, ends) - first
+    if not inner.any():
+        return Rows(buffer, begins, ends - begins, inner + 1)
+    counts = inner + 1
+    total, after = int(counts.sum()), np.cumsum(counts)
+    inside = breaks[np.repeat(first - (np.cumsum(inner) - inner), inner) + np.arange(total - len(counts))]
+    row_begins, row_ends = np.empty(total, dtype=np.int64), np.empty(total, dtype=np.int64)
+    is_first, is_last = np.zeros(total, dtype=np.bool_), np.zeros(total, dtype=np.bool_)
+    is_first[after - counts] = is_last[after - 1] = True
+    row_begins[is_first], row_begins[~is_first] = begins, inside + 1
+    row_ends[is_last], row_ends[~is_last] = ends, inside
+    return Rows(buffer, row_begins, row_ends - row_begins, counts)
+
+
+def without_quotes(texts: Texts) -> Flags:
+    """Which texts have no quotes in them."""
+    found: Flags = counts_between(texts.buffer, QUOTED, texts.begins, texts.ends) == 0
+    return found
