@@ -194,7 +194,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         sources = [Source(file.name, file.arrived, file.pieces) for file in label_files]
         sizes = {file.name: file.size for file in label_files}
         labels = read_labels(sources, conflict, lambda source: progress.advance(sizes[source.name]))
-        labels_read = (labels.repeated, labels.conflicting, labels.rejected)
+        label_count, labels_read = len(labels), (labels.repeated, labels.conflicting, labels.rejected)
         bad_labels, more_bad_labels = labels.bad, labels.more_bad
         watch = explainer.chosen.add if explainer else None
         fold = CaptureFold(labels, subject_of, since, until, preprocess=preprocess, watch=watch)
@@ -238,7 +238,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         elsewhere=captured.elsewhere,
     )
     broken = [*_unreadable(captured), *broken_parts(captured.measured, baselines)]
-    notes = _notes(captured.measured, len(labels), subject.attributes, examples[0])
+    notes = _notes(captured.measured, label_count, subject.attributes, examples[0])
     documents = _documents(reports, scope, read, captured.measured, broken, baseline_files, definition)
     written = write_files(options.out, documents, _PATHS)
     status = _status(reports, len(label_files), broken)
