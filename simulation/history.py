@@ -29,8 +29,8 @@ CHANGED_COST = 0.25
 
 # Seven histories in eight have a scene: they are arranged so that something rare happens. The weights let each
 # of the calls that belong to a scene (hostile.AIMS) come up about as often.
-SCENES = {"broken": 28, "jobs": 48, "approval": 190, "promotion": 120, "return": 40, "claims": 58, "anew": 23}
-SCENES |= {"day": 40, "late": 52}
+SCENES = {"broken": 70, "jobs": 62, "approval": 275, "promotion": 160, "return": 120, "claims": 125, "anew": 40}
+SCENES |= {"day": 40, "late": 80}
 ARRANGED = 7 / 8
 
 # What answers: the probability of class 1 by the two features of a row.

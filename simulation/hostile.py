@@ -77,7 +77,16 @@ RARE = {
     "retrain_claimed": ("MONITORS", "topic", "OUTCOME", "put CLAIM", "start_pipeline"),
     "window_due": (
         *("LOSS", "TRIGGER", "topic", "scorer", "retraining", "INCIDENT", "delete DUE", "list merge", "delete merge"),
-        *("decisions", "retrain-claims", "promotion-claims", "put CLAIM", "quarantine", "delete", "ground-truth"),
+        *(
+            "decisions",
+            "retrain-claims",
+            "promotion-claims",
+            "put CLAIM",
+            "quarantine",
+            "delete",
+            "ground-truth",
+            "labels",
+        ),
     ),
     "windows_due": (
         *("put CLAIM", "pipelines", "retrain-claims", "promotion-claims", "model-packages", "queues.send endpoints"),
@@ -86,99 +95,93 @@ RARE = {
 }
 
 # Calls that are made seldom, by the scene (history.py) in which they come up, with weights by which all of them are
-# struck about as often. A history of the scene aims at two of them, or at one where both are of the same handler.
+# struck about as often. A history of the scene aims at four of them, or at fewer where some are of the same handler.
 AIMS: dict[str, dict[str, dict[str, int]]] = {
     "broken": {
         "capture_landed": {
-            **{"ledger.get INCIDENT": 10, "ledger.put INCIDENT": 47, "ledger.query MONITOR": 73, "topic.publish": 52},
-            **{"objects.put_if_absent quarantine": 13, "objects.get baseline": 7, "objects.get captures": 7},
-            **{"ledger.get PAUSE": 76},
+            **{"ledger.get INCIDENT": 92, "ledger.get PAUSE": 150, "ledger.put INCIDENT": 140},
+            **{"ledger.query MONITOR": 35, "objects.get baseline": 57, "objects.put_if_absent quarantine": 240},
+            **{"topic.publish": 58},
         },
     },
     "jobs": {
         "execution_finished": {
-            **{"ledger.put EXECUTION": 47, "ledger.query MONITOR": 55, "objects.get definitions": 31},
-            **{"topic.publish": 36, "objects.get model-monitor": 14, "ledger.put INCIDENT": 22},
-            **{"ledger.get PAUSE": 55, "sagemaker.describe_processing_job": 13},
+            **{"ledger.get PAUSE": 110, "ledger.put EXECUTION": 75, "ledger.put INCIDENT": 59},
+            **{"ledger.query MONITOR": 38, "objects.get definitions": 48, "objects.get model-monitor": 80},
+            **{"topic.publish": 111},
         },
-        "ground_truth_posted": {"objects.get definitions": 158, "ledger.get MONITORS": 35, "ledger.query INDEX": 10},
+        "ground_truth_posted": {"ledger.get MONITORS": 74, "ledger.query INDEX": 42, "objects.get definitions": 130},
+        "window_due": {"objects.get labels": 400},
     },
     "approval": {
+        "alarm_changed": {"ledger.get DUE": 300, "ledger.query INDEX": 60},
         "model_package_changed": {
-            **{"ledger.get CHAMPION": 110, "ledger.get CLAIM#PROMOTION": 401, "ledger.get MONITORS": 81},
-            **{"ledger.put OUTCOME": 177, "ledger.put CLAIM#PROMOTION": 359, "ledger.put CLAIM#RETRAIN": 148},
-            **{"objects.get definitions": 68, "sagemaker.describe_model_package": 70, "topic.publish": 183},
-            **{"queues.send promotion-claims": 238, "ledger.get CLAIM#RETRAIN": 27},
+            **{"ledger.get CHAMPION": 170, "ledger.get CLAIM#PROMOTION": 450, "ledger.get CLAIM#RETRAIN": 35},
+            **{"ledger.get MONITORS": 61, "ledger.put CLAIM#PROMOTION": 850, "ledger.put CLAIM#RETRAIN": 200},
+            **{"ledger.put OUTCOME": 486, "objects.get definitions": 928, "queues.send promotion-claims": 850},
+            **{"sagemaker.describe_model_package": 170, "topic.publish": 556},
         },
-        "pipeline_finished": {"ledger.put PACKAGE": 14, "ledger.put CLAIM#RETRAIN": 27},
-        "windows_due": {"queues.send model-packages": 54, "sagemaker.describe_model_package": 19},
+        "pipeline_finished": {"ledger.put CLAIM#RETRAIN": 35, "ledger.put PACKAGE": 51},
+        "windows_due": {"queues.send model-packages": 168},
     },
     "promotion": {
-        "capture_landed": {"objects.get baselines": 6},
-        "pipeline_finished": {
-            **{"ledger.get CHAMPION": 13, "ledger.put CLAIM#PROMOTION": 62, "ledger.put PACKAGE": 6},
-            **{"objects.get retraining": 123, "objects.get definitions": 31, "topic.publish": 31},
-            **{"ledger.put OUTCOME": 21},
-        },
+        "pipeline_finished": {"ledger.put CLAIM#PROMOTION": 35},
         "promotion_claimed": {
-            **{"ledger.get CLAIM#RETRAIN": 44, "ledger.get DUE": 52, "ledger.put CHAMPION": 21},
-            **{"ledger.put CLAIM#PROMOTION": 62, "ledger.put CLAIM#RETRAIN": 69, "ledger.put DUE": 44},
-            **{"ledger.put ENDPOINT": 7, "ledger.put OUTCOME": 19, "ledger.put LOSS": 11, "ledger.query MONITOR": 29},
-            **{"ledger.get MONITORS": 17, "ledger.put INDEX": 6, "objects.put baselines": 82, "scorer.invoke": 7},
-            **{"topic.publish": 31, "sagemaker.ensure_endpoint": 7, "sagemaker.describe_endpoint_config": 32},
-            **{"sagemaker.update_endpoint": 55, "sagemaker.ensure_model": 6, "ledger.get PAUSE": 17},
+            **{"ledger.get CLAIM#RETRAIN": 43, "ledger.get DUE": 35, "ledger.get MONITORS": 35},
+            **{"ledger.get PAUSE": 35, "ledger.put CHAMPION": 164, "ledger.put CLAIM#PROMOTION": 60},
+            **{"ledger.put CLAIM#RETRAIN": 220, "ledger.put DUE": 72, "ledger.put ENDPOINT": 35},
+            **{"ledger.put LOSS": 70, "ledger.put OUTCOME": 35, "ledger.query MONITOR": 80},
+            **{"objects.put baselines": 70, "sagemaker.describe_endpoint_config": 90},
+            **{"sagemaker.ensure_endpoint": 233, "sagemaker.set_approval": 140, "scorer.invoke": 46},
+            **{"topic.publish": 49},
         },
+        "window_due": {"ledger.put DECISION": 200},
         "windows_due": {
-            **{"ledger.put CLAIM#PROMOTION": 62, "ledger.put CLAIM#RETRAIN": 31, "sagemaker.describe_execution": 6},
-            **{"queues.send endpoints": 90, "queues.send pipelines": 10, "queues.send promotion-claims": 50},
+            **{"ledger.put CLAIM#PROMOTION": 48, "queues.send endpoints": 200, "queues.send pipelines": 138},
+            **{"queues.send promotion-claims": 93},
         },
     },
     "return": {
+        "promotion_claimed": {"sagemaker.update_endpoint": 289},
         "window_due": {
-            **{"ledger.put CLAIM#PROMOTION": 117, "queues.send promotion-claims": 93, "ledger.put LOSS": 15},
-            **{"scorer.invoke": 8, "ledger.get LOSS": 22, "ledger.get CLAIM#PROMOTION": 35, "ledger.put DUE": 12},
+            **{"ledger.get CLAIM#PROMOTION": 35, "ledger.get LOSS": 35, "ledger.put CLAIM#PROMOTION": 747},
+            **{"ledger.put DUE": 35, "queues.send promotion-claims": 314},
         },
-        "promotion_claimed": {"sagemaker.update_endpoint": 72, "ledger.put CHAMPION": 28},
     },
     "claims": {
-        "retrain_claimed": {
-            **{"ledger.put CLAIM#RETRAIN": 34, "objects.get definitions": 30, "topic.publish": 30},
-            **{"ledger.get PAUSE": 24},
-        },
+        "ground_truth_landed": {"ledger.get DUE": 35},
+        "pipeline_finished": {"ledger.put OUTCOME": 250, "objects.get retraining": 250, "topic.publish": 60},
+        "retrain_claimed": {"ledger.get PAUSE": 39, "ledger.put CLAIM#RETRAIN": 43, "objects.get definitions": 46},
         "window_due": {
-            **{"ledger.get DECISION": 5, "ledger.put CLAIM#RETRAIN": 60, "ledger.get TRIGGER": 21},
-            **{"ledger.put TRIGGER": 93, "objects.get retraining": 36, "objects.put_if_absent retraining": 8},
-            **{"queues.send retrain-claims": 54, "topic.publish": 30, "ledger.put DECISION": 5},
-            **{"ledger.get CLAIM#RETRAIN": 8, "ledger.get PAUSE": 17},
+            **{"ledger.get DECISION": 35, "ledger.get PAUSE": 35, "ledger.get TRIGGER": 90},
+            **{"ledger.put CLAIM#RETRAIN": 168, "ledger.put TRIGGER": 210, "objects.get retraining": 75},
+            **{"objects.put_if_absent retraining": 158, "queues.send retrain-claims": 350, "topic.publish": 35},
         },
-        "windows_due": {"queues.send retrain-claims": 54, "ledger.get DUE": 17, "ledger.get CHAMPION": 18},
-        "ground_truth_landed": {"ledger.get DUE": 17},
+        "windows_due": {"ledger.get DUE": 35, "queues.send retrain-claims": 140},
     },
     "anew": {
         "window_due": {
-            **{"ledger.get REBUILD": 81, "ledger.put REBUILD": 31, "objects.put ids": 31},
-            **{"objects.put revisions": 22, "objects.put segments": 31, "objects.delete merge": 31},
+            **{"ledger.get REBUILD": 35, "ledger.put REBUILD": 59, "objects.delete merge": 35},
+            **{"objects.put ids": 82, "objects.put revisions": 88, "objects.put segments": 37},
         },
     },
     "day": {
         "ground_truth_landed": {
-            **{"objects.list ids": 41, "objects.get ids": 41, "objects.delete ids": 59, "objects.list filters": 41},
-            **{"objects.put_if_absent filter-checks": 41, "objects.put_if_absent filters": 59},
-            **{"objects.get filters": 41, "objects.get filter-checks": 41},
+            **{"objects.delete ids": 107, "objects.get filter-checks": 35, "objects.get filters": 35},
+            **{"objects.put_if_absent filter-checks": 58, "objects.put_if_absent filters": 60},
         },
     },
     "late": {
         "ground_truth_landed": {
-            **{"ledger.put LATE": 37, "ledger.delete UNMATCHED": 26, "ledger.delete AWAITING": 18},
-            **{"ledger.get LABEL_BATCH": 18, "ledger.put LABEL_BATCH": 18, "ledger.get UNMATCHED": 18},
-            **{"ledger.get AWAITING": 18, "ledger.put LABELS": 52},
+            **{"ledger.delete AWAITING": 60, "ledger.delete UNMATCHED": 70, "ledger.get LABEL_BATCH": 35},
+            **{"ledger.put LABEL_BATCH": 35, "ledger.put LATE": 35},
         },
         "window_due": {
-            **{"ledger.get UNMATCHED": 26, "ledger.put UNMATCHED": 26, "ledger.get AWAITING": 26},
-            **{"ledger.put AWAITING": 58, "ledger.query LATE": 18, "ledger.put REVISION": 18},
-            **{"objects.list merge": 30, "metrics.put": 18, "ledger.put EVALUATION": 52},
+            **{"ledger.get AWAITING": 77, "ledger.get UNMATCHED": 47, "ledger.put AWAITING": 191},
+            **{"ledger.put EVALUATION": 35, "ledger.put LOSS": 300, "ledger.put UNMATCHED": 38},
+            **{"ledger.query LATE": 35, "objects.list merge": 35},
         },
-        "windows_due": {"ledger.get LABEL_BATCH": 18, "ledger.put LABEL_BATCH": 18},
+        "windows_due": {"ledger.get LABEL_BATCH": 35, "ledger.put LABEL_CONTAINERS": 266},
     },
 }
 

@@ -34,6 +34,7 @@ from chalicelib.handlers import (
     execution_finished,
     ground_truth_landed,
     ground_truth_posted,
+    label_containers,
     model_package_changed,
     pipeline_finished,
     promotion_claimed,
@@ -94,6 +95,8 @@ PIPELINE = "retraining"
 # What somebody else deploys.
 OUTSIDE = "outside-1"
 SCHEDULE = "churn-model-monitor"
+# Label objects that make a container: what the functions have.
+FEWEST = label_containers.FEWEST
 WEBHOOK_SECRET = "whsec_" + base64.b64encode(bytes(range(24))).decode()
 
 
@@ -222,7 +225,7 @@ class World:
         self._out = False
         self._born = False
         aims = FOCUS.get(history.scene, {})
-        drawn = self.hostility.of("focus").choices(list(aims), list(aims.values()), k=2) if aims else []
+        drawn = self.hostility.of("focus").choices(list(aims), list(aims.values()), k=4) if aims else []
         self._focus = dict(drawn)  # by function, the call that is aimed at
         self._deployments: Counter[str] = Counter()
         # What laws.py looks at besides the account.
@@ -584,6 +587,8 @@ class World:
         result = draw.choice(["good", "good", "good", "good", "bad", "none", "failed", "stopped"])
         if self.history.scene in ("approval", "return") or (self.history.scene == "promotion" and draw.random() < 0.6):
             result = "good"
+        elif self.history.scene == "claims" and draw.random() < 0.5:
+            result = draw.choice(["none", "failed"])
         self.at(self._time + took, "execution", self._execution_ends, number, arn, result)
 
     def _execution_ends(self, number: int, arn: str, result: str) -> None:
@@ -671,10 +676,13 @@ class World:
         """Senders try again until they have an answer; some that had one try again, too."""
         disturbance = None
         identity = f"webhook {labels.id}#{attempt}"
-        if attempt < 3 and (draw := self.chosen("fault", identity, 0.3)):
+        aim = self._focus.get(WEBHOOK, "")
+        if attempt < 3 and (draw := self.chosen("fault", identity, 0.95 if aim else 0.3)):
             disturbance = self._disturbance(identity, draw, WEBHOOK)
             disturbance.stall = min(disturbance.stall, MINUTE)
         self.tell(f"webhook call {attempt}, {labels.name}: {[entry.inference_id for entry in labels.entries]}")
+        if aim == "objects.get definitions" and self.chosen("cold start", identity, 0.8):
+            self._forget_definitions()
         services = self.services if disturbance else self.undisturbed
         places = services.definitions.ground_truth_places
         done, answer = self._run(
@@ -761,6 +769,8 @@ class World:
 
     def play(self) -> World:
         """The hostile part, then the calm end until nothing is due and nothing is in flight."""
+        # An hour has one to three label objects: in half of the histories that is enough for a container.
+        label_containers.FEWEST = 1 if Draws(self.history.inputs_seed).chosen(0.5, "containers") else FEWEST
         for thing in self.history.inputs:
             if thing.id not in self.removed:
                 self.at(thing.at, "input", self.happen, thing)
