@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine that has Python 3.11 or newer and make: `make demo` and `make test`.
-.PHONY: setup demo test check schemas simulate mutations kill pipeline pipeline-check sdk-check package package-check bench bench-guard bench-cold-start bench-label-join deploy package-test fuzz clean
+.PHONY: setup demo test check schemas simulate mutations kill late-labels pipeline pipeline-check sdk-check package package-check bench bench-guard bench-cold-start bench-label-join bench-labels bench-window openapi-fuzz deploy package-test fuzz clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -41,6 +41,9 @@ mutations: setup  ## faults planted on purpose: after how many histories is each
 
 kill: setup  ## kill -9 of the handlers' process at KILLS=… (20) random moments of a shortened demo; SEED=… repeats them
 	$(BIN)/python -m local.kill --kills $(or $(KILLS),20) $(if $(SEED),--seed $(SEED))
+
+late-labels: setup  ## labels late, never, corrected, twice, shuffled on HOURS=… (40) of the demo's captures: the reports restate and end as of labels at once; SEED=…
+	$(BIN)/python -m local.late_labels --hours $(or $(HOURS),40) $(if $(SEED),--seed $(SEED))
 
 fuzz: .venv-fuzz/done  ## every reader of foreign bytes under a coverage-guided fuzzer; SECONDS=… for each, READERS="…"
 	.venv-fuzz/bin/python -m fuzz --seconds $(or $(SECONDS),120) $(READERS)
@@ -99,6 +102,9 @@ bench-guard: setup  ## the same with fewer records; fails above 4.5 times
 
 bench-label-join: setup  ## CPU, bytes and objects that a batch of labels costs against 1, 30 and 365 days of windows
 	$(BIN)/python -m bench.label_join
+
+bench-window: setup  ## CPU and memory of a window in the deployed function; fails above 40 bytes of join a captured row
+	$(BIN)/python -m bench.window_memory
 
 bench-cold-start: setup build/package/$(STAGE)-$(HERE)/manifest.json  ## cold starts of the packaged functions against `import boto3`
 	$(BIN)/python -m bench.cold_start --stage "$(STAGE)" --arch $(HERE)

@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections import Counter
 from datetime import timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
@@ -124,6 +124,7 @@ class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         return parse_duration(self.labels.horizon, "labels.horizon")
 
 
+@lru_cache(maxsize=1024)
 def split_s3_uri(uri: str, field: str = "uri") -> tuple[str, str]:
     """`s3://bucket/a/b/` -> ("bucket", "a/b"). Raises MisconfiguredError naming `field`."""
     match = S3_URI.fullmatch(uri)

@@ -86,6 +86,20 @@ def label_batch(body: str) -> str | None:
         return None
 
 
+class LabelContainersMessage(msgspec.Struct, frozen=True):
+    """Our own message on the ground-truth queue: copy small label objects of a monitor into containers."""
+
+    label_containers_of: str
+
+
+def label_containers(body: str) -> str | None:
+    """The monitor of a message about containers; None for any other message."""
+    try:
+        return msgspec.json.decode(body, type=LabelContainersMessage).label_containers_of
+    except (ValueError, RecursionError):
+        return None
+
+
 def object_created(body: str) -> ObjectCreated:
     detail, time = _detail(body, "an S3 Object Created event")
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -31,6 +32,7 @@ class HourlyKey(msgspec.Struct, frozen=True):
         return f"{self.prefix}/{folder}/{self.name}" if self.prefix else f"{folder}/{self.name}"
 
 
+@lru_cache(maxsize=1024)
 def hour_folder(hour: datetime) -> str:
     """2026-01-02T03:… -> "2026/01/02/03"."""
     return hour.astimezone(UTC).strftime("%Y/%m/%d/%H")
@@ -147,6 +149,15 @@ def parse_filter_key(key: str) -> tuple[str, str]:
 def filter_check_key(monitor: str, span: str, digest: str) -> str:
     """What a filter's answers are checked with."""
     return f"plumbline/payload/{monitor}/filter-checks/{span}/{digest}.bin"
+
+
+def label_containers_prefix(monitor: str, hour: str) -> str:
+    return f"plumbline/payload/{monitor}/labels/{hour}/"
+
+
+def label_container_key(monitor: str, hour: str, digest: str) -> str:
+    """The labels of small ground-truth objects that arrived in an hour (its start, as a window's name)."""
+    return f"{label_containers_prefix(monitor, hour)}{digest}.msgpack"
 
 
 def revision_key(monitor: str, window: Window, digest: str) -> str:

@@ -29,6 +29,21 @@ _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
 _ALLOWANCE = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 
+# What must be set, beside a region: its form, and what it says.
+_REQUIRED = {
+    "PLUMBLINE_BUCKET": (_BUCKET, "the name of an S3 bucket, Plumbline's own (the stack's output BucketName)"),
+    "PLUMBLINE_TABLE": (_TABLE, "the name of a DynamoDB table (the stack's output TableName)"),
+    "PLUMBLINE_TOPIC_ARN": (
+        _TOPIC_ARN,
+        "the ARN of the SNS topic of alerts, arn:aws:sns:{region}:{account}:{name} (the stack's output AlertsTopicArn)",
+    ),
+    "PLUMBLINE_MODEL_ROLE_ARN": (
+        _ROLE_ARN,
+        "the ARN of the IAM role of models, arn:aws:iam::{account}:role/{name} (the stack's parameter ModelRoleArn)",
+    ),
+}
+
+
 class Settings(msgspec.Struct, frozen=True):
     """One deployment. `bucket` is our own, for definitions and derived data; captures lie in the user's buckets."""
 
@@ -51,17 +66,22 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
     Required: PLUMBLINE_BUCKET, PLUMBLINE_TABLE, PLUMBLINE_TOPIC_ARN, PLUMBLINE_MODEL_ROLE_ARN and a region (AWS_REGION,
     which Lambda sets, or AWS_DEFAULT_REGION). Optional: PLUMBLINE_STAGE ("dev"), PLUMBLINE_WEBHOOK_KEYS (none),
     PLUMBLINE_METRICS_NAMESPACE ("Plumbline"), PLUMBLINE_OUTGOING_ALLOWANCES (none), PLUMBLINE_LOG_LEVEL ("INFO"),
-    PLUMBLINE_WEBHOOK_IAM ("no"). Raises MisconfiguredError naming the variable, what it holds and what was expected.
+    PLUMBLINE_WEBHOOK_IAM ("no"). Raises MisconfiguredError naming the variable, what it holds and what was expected,
+    and all that are missing at once.
     """
     region_variable = "AWS_REGION" if environ.get("AWS_REGION") else "AWS_DEFAULT_REGION"
+    required = {region_variable: (_REGION, 'an AWS region, such as "us-east-1"'), **_REQUIRED}
+    _refuse_missing(environ, required)
+
+    def given(variable: str) -> str:
+        return _checked(environ, variable, *required[variable])
+
     return Settings(
         stage=_stage_of(environ),
-        region=_checked(environ, region_variable, _REGION, 'an AWS region, such as "us-east-1"'),
-        bucket=_checked(environ, "PLUMBLINE_BUCKET", _BUCKET, "the name of an S3 bucket"),
-        table=_checked(environ, "PLUMBLINE_TABLE", _TABLE, "the name of a DynamoDB table"),
-        topic_arn=_checked(
-            environ, "PLUMBLINE_TOPIC_ARN", _TOPIC_ARN, "the ARN of an SNS topic, arn:aws:sns:{region}:{account}:{name}"
-        ),
+        region=given(region_variable),
+        bucket=given("PLUMBLINE_BUCKET"),
+        table=given("PLUMBLINE_TABLE"),
+        topic_arn=given("PLUMBLINE_TOPIC_ARN"),
         webhook_key_parameter=_checked(
             environ,
             "PLUMBLINE_WEBHOOK_KEYS",
@@ -69,9 +89,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
             'the name of an SSM parameter, or "secretsmanager:" and the name of a secret, or nothing',
             default="",
         ),
-        execution_role_arn=_checked(
-            environ, "PLUMBLINE_MODEL_ROLE_ARN", _ROLE_ARN, "the ARN of an IAM role, arn:aws:iam::{account}:role/{name}"
-        ),
+        execution_role_arn=given("PLUMBLINE_MODEL_ROLE_ARN"),
         metrics_namespace=_checked(
             environ,
             "PLUMBLINE_METRICS_NAMESPACE",
@@ -106,6 +124,15 @@ def of_stage(settings: Settings, stage: str) -> Settings:
 def _stage_of(environ: Mapping[str, str]) -> str:
     expected = "a lower-case letter, then at most 19 lower-case letters, digits and hyphens"
     return _checked(environ, "PLUMBLINE_STAGE", _STAGE, expected, default=_DEFAULT_STAGE)
+
+
+def _refuse_missing(environ: Mapping[str, str], required: Mapping[str, tuple[re.Pattern[str], str]]) -> None:
+    """Several missing ones are told together; one alone is told as a wrong one is."""
+    missing = [variable for variable in required if not environ.get(variable)]
+    if len(missing) > 1:
+        width = max(map(len, missing))
+        each = "".join(f"\n  {variable.ljust(width)}  {required[variable][1]}" for variable in missing)
+        raise MisconfiguredError(", ".join(missing), None, f"these environment variables:{each}")
 
 
 def _checked(

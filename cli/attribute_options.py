@@ -17,9 +17,11 @@ from cli.add import read_definition
 _NEEDS = ("inference_attribute", "probability_attribute", "probability_threshold_attribute", "ground_truth_attribute")
 
 
-def add_options(parser: argparse.ArgumentParser, where: str) -> None:
-    """Add the options to a command; `where` says what an attribute is there."""
-    parser.add_argument("--monitor", type=Path, metavar="FILE", help="a monitor definition (YAML or JSON)")
+def add_options(parser: argparse.ArgumentParser, where: str, label: str) -> None:
+    """Add the options to a command; `where` says what an attribute is there, `label` where a label is."""
+    parser.add_argument(
+        "--monitor", type=Path, metavar="FILE", help="a monitor definition (YAML or JSON), in place of --problem-type"
+    )
     parser.add_argument(
         "--problem-type",
         choices=get_args(ProblemType),
@@ -28,9 +30,12 @@ def add_options(parser: argparse.ArgumentParser, where: str) -> None:
     parser.add_argument("--inference-attribute", metavar="A", help=f"the predicted class or number: {where}")
     parser.add_argument("--probability-attribute", metavar="A", help=f"the probability of class 1: {where}")
     parser.add_argument(
-        "--probability-threshold-attribute", type=float, metavar="T", help="class 1 above this probability (0.5)"
+        "--probability-threshold-attribute",
+        type=float,
+        metavar="T",
+        help="class 1 above this probability; default: 0.5. 0: the scores are margins, any number",
     )
-    parser.add_argument("--ground-truth-attribute", metavar="A", help="the label")
+    parser.add_argument("--ground-truth-attribute", metavar="A", help=f"the label: {label}")
 
 
 def definition_of(options: argparse.Namespace) -> Definition | None:

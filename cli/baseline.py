@@ -15,9 +15,10 @@ from chalicelib import wiring
 from chalicelib.definition import Definition
 from chalicelib.errors import MisconfiguredError
 from chalicelib.monitors import baseline
-from chalicelib.records.dataset import Roles, table_of
+from chalicelib.records.dataset import EXPECTED, Roles, table_of
 from chalicelib.records.table import Table
 from chalicelib.states.profile import profile_of
+from chalicelib.states.scores import are_classes, tally_of
 from cli.alignment import aligned
 from cli.attribute_options import add_options, attributes_of, definition_of
 from cli.explaining import add_options as add_explaining
@@ -25,6 +26,7 @@ from cli.explaining import explainer_of
 from cli.output import write_files
 from cli.places import files_of
 from cli.tables import Columns, joined, read_table
+from cli.usage import add_command
 
 # Whatever this command may write.
 _PATHS = (
@@ -55,11 +57,15 @@ def roles_of(options: argparse.Namespace, definition: Definition | None, columns
         name = getattr(options, field) or getattr(given, field)
         if name is not None and name not in columns:
             option = f"--{field.replace('_', '-')}"
-            told = f"the definition says where it is in a capture ({name!r}); here " if definition else ""
-            raise MisconfiguredError(option, getattr(options, field), f"{told}one of the columns {_shown(columns)}")
+            told = f" (the definition's {name!r} is its place in a capture)" if definition else ""
+            raise MisconfiguredError(option, getattr(options, field), f"one of the columns {_shown(columns)}{told}")
         found[role] = name
     if found["ground_truth"] is None:
         raise MisconfiguredError("--ground-truth-attribute", None, f"the column of the label: {_shown(columns)}")
+    for role, field in (("inference", "inference_attribute"), ("probability", "probability_attribute")):
+        if found[role] == found["ground_truth"]:
+            option = f"--{field.replace('_', '-')}"
+            raise MisconfiguredError(option, found[role], "another column than the label's: what the model answered")
     threshold = options.probability_threshold_attribute
     return Roles(
         problem_type=given.problem_type,
@@ -68,6 +74,15 @@ def roles_of(options: argparse.Namespace, definition: Definition | None, columns
         features=given.features,
         **found,
     )
+
+
+def _table(columns: Columns, roles: Roles) -> Table:
+    try:
+        return table_of(columns, roles)
+    except MisconfiguredError as error:
+        if error.field != "probability_attribute":
+            raise
+        raise MisconfiguredError("--probability-attribute", error.value, error.expected) from None
 
 
 def documents_of(
@@ -103,15 +118,15 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     files = files_of(options.table, "TABLE")
     columns = joined([(file, read_table(file, not options.no_header)) for file in files])
     roles = roles_of(options, definition, columns)
-    table = table_of(columns, roles or Roles())
+    table = _table(columns, roles or Roles())
     if roles and not (table.labels == table.labels).any():
-        raise MisconfiguredError(
-            "--ground-truth-attribute", roles.ground_truth, "a column with labels that can be read"
-        )
+        expected = f"a column with labels that can be read: {EXPECTED[roles.problem_type]}"
+        raise MisconfiguredError("--ground-truth-attribute", roles.ground_truth, expected)
     if roles and not (table.predictions == table.predictions).any():
         named = roles.inference or roles.probability
         option = "--inference-attribute" if roles.inference else "--probability-attribute"
-        raise MisconfiguredError(option, named, "a column with answers that can be read")
+        wanted = EXPECTED[roles.problem_type] if roles.inference else "a number from 0 to 1"
+        raise MisconfiguredError(option, named, f"a column with answers that can be read: {wanted}")
     documents, missing = documents_of(table, definition, roles is not None, wiring.utc_now().isoformat())
     told = ""
     if explainer and definition and definition.attribution:
@@ -122,6 +137,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         missing = [each for each in missing if not each.startswith("model explainability")]
     written = write_files(options.out, documents, _PATHS)
     bad = {reason: found.count for reason, found in table.bad.items()}
+    noted = {reason: found.count for reason, found in table.noted.items()}
     if options.json:
         document = {
             "rows": len(table),
@@ -129,10 +145,14 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
             "files": written,
             "not_made": missing,
             "bad_records": bad,
+            "noted_records": noted,
         }
         return json.dumps(document, indent=2), 0
     lines = [f"{len(table):,} rows, {len(table.features):,} features"]
     lines += [f"{count:,} of {len(table):,} rows left out of model quality: {reason}" for reason, count in bad.items()]
+    lines += [f"{count:,} of {len(table):,} rows noted: {reason}" for reason, count in noted.items()]
+    if roles and roles.probability and are_classes(tally_of(table)):
+        lines.append(f"all of {roles.probability} are 0 or 1: is it the class? auc and the curves say little then")
     lines += [f"not made: {each}" for each in missing]
     lines += [told] if told else []
     lines += aligned([(path, f"{len(body):,} bytes") for path, body in zip(written, documents.values(), strict=True)])
@@ -146,11 +166,23 @@ def _shown(columns: Columns) -> str:
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """`plumbline baseline` and its arguments."""
-    parser = commands.add_parser("baseline", help="statistics and suggested constraints from a data set")
-    parser.add_argument("table", metavar="TABLE", help="CSV, JSON Lines or Parquet: a file, a folder or s3://…")
+    parser = add_command(
+        commands,
+        "baseline",
+        "make statistics and suggested constraints from a data set, in SageMaker's files",
+        "Use rows that the model was not trained on. Local files need no account.",
+        "baseline validation.csv --out baseline --problem-type BinaryClassification \\\n"
+        "      --probability-attribute p --ground-truth-attribute y",
+    )
+    parser.add_argument(
+        "table",
+        metavar="TABLE",
+        help="CSV with a header, JSON Lines of objects, or Parquet (with pyarrow): a file, a folder of files with the "
+        "same columns, or s3://…",
+    )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder that files are written to")
     parser.add_argument("--no-header", action="store_true", help="a CSV without a header: columns _c0, _c1, …")
-    add_options(parser, "a column's name")
+    add_options(parser, "a column's name", "a column's name")
     add_explaining(parser)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="what was made, as JSON")
     parser.set_defaults(run=run)

@@ -22,6 +22,7 @@ from chalicelib.wiring import LazyServices, Services
 from cli.account import Account, DeniedError
 from cli.monitor_checks import listened
 from cli.stage_checks import deploy, lets_send, refuse_wrong_stage, rules_to
+from cli.usage import add_command
 from infra.bucket_rules import covering, event_pattern, hears, rule_name
 from infra.topology import resource_name
 
@@ -296,9 +297,15 @@ def _asked(text: str, quiet: bool) -> bool:
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """`plumbline connect` and its arguments."""
-    parser = commands.add_parser("connect", help="let an existing bucket's new objects reach a stage")
-    parser.add_argument("bucket", help="the bucket's name")
-    parser.add_argument("--stage", default="", help="instead of PLUMBLINE_STAGE")
+    parser = add_command(
+        commands,
+        "connect",
+        "let an existing bucket's new objects reach a stage",
+        "Shows the difference and asks before it writes; what others hear of the bucket stays as it is.",
+        "connect my-captures --dry-run",
+    )
+    parser.add_argument("bucket", metavar="BUCKET", help="the bucket's name, without s3://")
+    parser.add_argument("--stage", default="", metavar="NAME", help="default: PLUMBLINE_STAGE, else dev")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--dry-run", action="store_true", help="only show the difference")
     how.add_argument("--remove", action="store_true", help="take the stage's rules of this bucket away again")

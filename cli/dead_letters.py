@@ -18,6 +18,7 @@ from chalicelib.definition import Definition
 from chalicelib.errors import NotFoundError, PermanentError, PlumblineError, UnreadableError, UnreadableStateError
 from chalicelib.facts import alarms, champions, claims, decisions, deliveries, due, evaluations, labels, monitors
 from chalicelib.handlers.challenges import WAITING
+from chalicelib.handlers.label_containers import is_settled
 from chalicelib.handlers.window_inputs import baselines
 from chalicelib.records.segment import segment_from_bytes
 from chalicelib.records.window import Window
@@ -386,10 +387,17 @@ def _about_endpoint(body: str) -> str:
 def _about_labels(body: str) -> str:
     if monitor := events.label_batch(body):
         return f"labels of {monitor} that wait to be looked up"
+    if monitor := events.label_containers(body):
+        return f"label objects of {monitor} to be copied into containers"
     return _about_object("label file")(body)
 
 
 def _ground_truth(services: Services, body: str) -> _Answer:
+    if monitor := events.label_containers(body):
+        place = labels.compaction(services.ledger, monitor)
+        if place is None or not is_settled(place.hour, services.now()):
+            return _nothing("all hours of arrival that are over were looked at")
+        return _Answer("works", f"copies those that arrived from {place.hour} on; the clock asks for that by itself")
     monitor = events.label_batch(body)
     if monitor is None:
         return _landed("ground-truth", _labels)(services, body)

@@ -15,6 +15,7 @@ from chalicelib.definition import Definition, version_of
 from chalicelib.facts import monitors
 from chalicelib.wiring import Services
 from cli.add import read_definition
+from cli.usage import add_command
 
 DIFFERENT = 3
 
@@ -87,7 +88,14 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """`plumbline diff` and its arguments."""
-    parser = commands.add_parser("diff", help="compare a definition's file with the stored version")
-    parser.add_argument("file", type=Path, help="YAML or JSON file with one definition")
-    parser.add_argument("--json", action="store_true")
+    parser = add_command(
+        commands,
+        "diff",
+        "compare a definition's file with the stored version",
+        "Defaults are filled in on both sides.",
+        "diff monitor.yaml",
+        three="it differs, is not stored, or was removed",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="YAML or JSON file with one definition")
+    parser.add_argument("--json", action="store_true", help="the differences as JSON")
     parser.set_defaults(run=run)

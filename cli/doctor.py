@@ -20,6 +20,7 @@ from cli.choice import chosen
 from cli.findings import Finding, Findings
 from cli.monitor_checks import check_monitor
 from cli.stage_checks import check_stage, refuse_wrong_stage
+from cli.usage import add_command
 
 SOMETHING_MISSING = 3
 
@@ -95,10 +96,19 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """`plumbline doctor` and its arguments."""
-    parser = commands.add_parser("doctor", help="say what this account lacks, and what mends it")
-    parser.add_argument("--stage", default="", help="instead of PLUMBLINE_STAGE")
+    parser = add_command(
+        commands,
+        "doctor",
+        "say what this account lacks, and what mends it",
+        "Looks at the stage and at every stored monitor; each finding has the command that mends it. Changes nothing.",
+        "doctor --definition monitor.yaml",
+        three="something is missing",
+    )
+    parser.add_argument("--stage", default="", metavar="NAME", help="default: PLUMBLINE_STAGE, else dev")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--monitor", default="", metavar="NAME", help="only this stored monitor")
-    what.add_argument("--definition", type=Path, metavar="FILE", help="a definition that is not stored yet")
+    what.add_argument(
+        "--definition", type=Path, metavar="FILE", help="a definition that is not stored yet (YAML or JSON)"
+    )
     parser.add_argument("--json", action="store_true", help="the findings as JSON")
     parser.set_defaults(run=run)

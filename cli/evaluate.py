@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from chalicelib.decisions.policy import Policy
 from chalicelib.definition import Definition, MonitorType
 from chalicelib.errors import MisconfiguredError, UnreadableError
 from chalicelib.monitors import baseline
+from chalicelib.monitors.broken import BROKEN_SHARE
 from chalicelib.monitors.documents import encode_json
 from chalicelib.monitors.evaluation import Asked, Baselines, Document, Reports, broken_parts, report
 from chalicelib.monitors.findings import Labelled, Read, Scope, own_findings
@@ -30,8 +32,9 @@ from chalicelib.records.attributes import Attributes
 from chalicelib.records.capture import CapturedRequest
 from chalicelib.records.files import kind_of
 from chalicelib.records.joins import Source, read_labels
-from chalicelib.records.payload import PayloadError, rows_of
 from chalicelib.records.segment import BadInput
+from chalicelib.records.table import widths_of
+from chalicelib.states.scores import are_classes
 from cli.alignment import aligned
 from cli.attribute_options import add_options, attributes_of, definition_of
 from cli.captures import Requests, requests_of, transforms_of
@@ -42,6 +45,7 @@ from cli.places import File, beside, file_of, files_of
 from cli.preprocess import load_preprocessor
 from cli.progress import Progress
 from cli.rebuild import parse_time
+from cli.usage import add_command
 
 FOLDERS: dict[MonitorType, str] = {
     "DataQuality": "data_quality",
@@ -121,7 +125,7 @@ def read_baselines(folder: str) -> tuple[Baselines, dict[str, Document]]:
 def named_columns(
     attributes: Attributes, constraints: Document | None, request: CapturedRequest, preprocessed: bool
 ) -> Attributes:
-    """The attributes with the names that the baseline has for CSV columns, where none are declared.
+    """The attributes with the names that the baseline has for columns without names, where none are declared.
 
     Model Monitor lays a record out as its outputs and then its inputs. A baseline of as many columns as an input has
     names the inputs; one of as many as output and input have together names both. A transform's output that was
@@ -132,7 +136,7 @@ def named_columns(
         return attributes
     if preprocessed:  # its records are objects: the baseline's names are their keys
         return msgspec.structs.replace(attributes, features=tuple(names))
-    width, answered = _width(request.input), _width(request.output)
+    width, answered = widths_of(request, attributes)
     joined = request.is_batch and request.input is None and request.output and request.output.encoding == "CSV"
     if joined and answered:
         width, answered = min(answered - 1, len(names)), 1
@@ -146,15 +150,6 @@ def named_columns(
         features=tuple(names[outputs:]),
         output_names=attributes.output_names or tuple(names[:outputs]),
     )
-
-
-def _width(payload: Any) -> int | None:
-    """How many values a record of a payload has; None where they have names of their own, or cannot be read."""
-    try:
-        rows = rows_of(payload) if payload else []
-    except PayloadError:
-        return None
-    return len(rows[0]) if rows and isinstance(rows[0], list) else None
 
 
 def run(options: argparse.Namespace) -> tuple[str, int]:
@@ -180,8 +175,13 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     wanted: Sequence[str] = ("DataQuality", *(["ModelQuality"] if given else []))
     if definition:
         wanted = definition.monitor_types
+    if "ModelQuality" in wanted:
+        _refuse_another_problem(options.baseline, baselines, definition.attributes if definition else given)
+
+    examples: list[CapturedRequest] = []
 
     def subject_of(request: CapturedRequest) -> Subject:
+        examples.append(request)
         attributes = definition.attributes if definition else given or Attributes()
         return Subject(
             attributes=named_columns(attributes, baselines.data_quality_constraints, request, preprocess is not None),
@@ -194,7 +194,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         sources = [Source(file.name, file.arrived, file.pieces) for file in label_files]
         sizes = {file.name: file.size for file in label_files}
         labels = read_labels(sources, conflict, lambda source: progress.advance(sizes[source.name]))
-        labels_read = (labels.repeated, labels.conflicting, labels.rejected)
+        label_count, labels_read = len(labels), (labels.repeated, labels.conflicting, labels.rejected)
         bad_labels, more_bad_labels = labels.bad, labels.more_bad
         watch = explainer.chosen.add if explainer else None
         fold = CaptureFold(labels, subject_of, since, until, preprocess=preprocess, watch=watch)
@@ -237,12 +237,14 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         more_bad=captured.more_bad + more_bad_labels,
         elsewhere=captured.elsewhere,
     )
-    documents = _documents(reports, scope, read, captured.measured, baselines, baseline_files, definition)
+    broken = [*_unreadable(captured), *broken_parts(captured.measured, baselines)]
+    notes = _notes(captured.measured, label_count, subject.attributes, examples[0])
+    documents = _documents(reports, scope, read, captured.measured, broken, baseline_files, definition)
     written = write_files(options.out, documents, _PATHS)
-    status = _status(reports, len(label_files))
+    status = _status(reports, len(label_files), broken)
     if options.json:
-        return _json(scope, read, captured, reports, written), status
-    text = _text(scope, read, captured, reports, written)
+        return _json(scope, read, captured, reports, broken, notes, written), status
+    text = _text(scope, read, captured, reports, broken, notes, written)
     return f"{told}\n{text}" if told else text, status
 
 
@@ -251,7 +253,7 @@ def _documents(
     scope: Scope,
     read: Read,
     measured: Measurement,
-    baselines: Baselines,
+    broken: Sequence[str],
     baseline_files: Mapping[str, Document],
     definition: Definition | None,
 ) -> dict[str, bytes]:
@@ -265,7 +267,6 @@ def _documents(
         loss=_loss(reports),
         segments=(),
     )
-    broken = broken_parts(measured, baselines)
     documents = {}
     for monitor_type, (state, reason) in reports.states.items():
         folder = FOLDERS[monitor_type]  # type: ignore[index]
@@ -320,10 +321,50 @@ def _refuse_the_baseline(out: Path, folder: str) -> None:
         raise MisconfiguredError("--out", str(out), "another folder than --baseline")
 
 
-def _status(reports: Reports, label_files: int) -> int:
-    """0 clean, 3 violations, 1 when what was asked for, with labels at hand, could not be evaluated."""
+def _refuse_another_problem(folder: str, baselines: Baselines, attributes: Attributes | None) -> None:
+    """Thresholds of another problem type say nothing; which file has them is known here."""
+    constraints = baselines.model_quality_constraints
+    if constraints is None or attributes is None:
+        return
+    kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", attributes.problem_type).lower()
+    if constraints.get(f"{kind}_constraints") is None:
+        found = ", ".join(sorted(name for name in constraints if name.endswith("_constraints")))
+        expected = f"a baseline of {attributes.problem_type}; {baseline.MODEL_CONSTRAINTS} in it has {found}"
+        raise MisconfiguredError("--baseline", folder, expected)
+
+
+def _unreadable(captured: Folded) -> list[str]:
+    """Lines of captures that cannot be read, where they are so many that the others say little."""
+    count = len(captured.bad) + captured.more_bad
+    lines = captured.requests + captured.outside + count
+    return [f"{count / lines:.0%} of the lines of captures cannot be read"] if count > BROKEN_SHARE * lines else []
+
+
+def _notes(measured: Measurement, labels: int, attributes: Attributes, request: CapturedRequest) -> list[str]:
+    """What whoever reads the output would look for next; `request` is one of those that were read."""
+    lines = []
+    refused = any(reason.startswith(("label ", "expected ")) for reason in measured.bad_records)
+    if labels and measured.answered and not measured.labelled and not refused:
+        lines.append(f"none of the {labels:,} labels has the id of a request: its inferenceId, else its eventId")
+    if attributes.probability_attribute is not None and are_classes(measured.tally):
+        lines.append("every probability is 0 or 1: is it the class? auc and the curves say little then")
+    asked, answered = widths_of(request, Attributes(features_attribute=attributes.features_attribute))
+    names = (*attributes.output_names, *attributes.features)
+    if measured.rows and not measured.whole and asked and names:
+        shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+        told = (
+            f"the baseline or definition has {len(names)} columns ({shown}); a request has {asked} values, its answer"
+        )
+        lines.append(f"{told} {answered or 'no list'}: they fit neither the first nor both, another baseline is needed")
+    return lines
+
+
+def _status(reports: Reports, label_files: int, broken: Sequence[str]) -> int:
+    """0 clean, 3 violations, 1 when data is broken or what was asked for, with labels at hand, was not evaluated."""
     if any(reports.violations.values()):
         return 3
+    if broken:
+        return 1
     missing = {name for name, (state, _) in reports.states.items() if state == "NOT_EVALUATED"}
     unlabelled = {name for name in missing if name in ("ModelQuality", "ModelBias") and not label_files}
     without_baseline = {name for name in missing if "baseline" in reports.states[name][1]}
@@ -347,7 +388,15 @@ def _bad(bad: Sequence[BadInput], more: int) -> list[str]:
     return [f"{len(bad) + more:,} lines or files cannot be read:", *lines, *(["  …"] if len(bad) > 5 else [])]
 
 
-def _text(scope: Scope, read: Read, captured: Folded, reports: Reports, written: Sequence[str]) -> str:
+def _text(
+    scope: Scope,
+    read: Read,
+    captured: Folded,
+    reports: Reports,
+    broken: Sequence[str],
+    notes: Sequence[str],
+    written: Sequence[str],
+) -> str:
     measured = captured.measured
     outside = f", {captured.outside:,} outside of the time asked for" if captured.outside else ""
     more = outside + (f", {measured.repeated:,} repeated" if measured.repeated else "")
@@ -362,6 +411,8 @@ def _text(scope: Scope, read: Read, captured: Folded, reports: Reports, written:
         lines.append(f"{captured.elsewhere:,} requests were answered by another model or inference component")
     for records in (measured.bad_records, measured.noted_records):
         lines += [f"{found.count:,} rows: {reason}" for reason, found in records.items()]
+    lines += [f"broken: {reason}" for reason in broken]
+    lines += notes
     lines.append("")
     rows = [("MONITOR", "STATUS", "VIOLATIONS", "WHY")]
     for monitor_type, (state, reason) in reports.states.items():
@@ -387,7 +438,15 @@ def _violations(body: bytes) -> list[str]:
     return [*aligned(rows, "  "), *([f"  … and {more:,} more in constraint_violations.json"] if more else [])]
 
 
-def _json(scope: Scope, read: Read, captured: Folded, reports: Reports, written: Sequence[str]) -> str:
+def _json(
+    scope: Scope,
+    read: Read,
+    captured: Folded,
+    reports: Reports,
+    broken: Sequence[str],
+    notes: Sequence[str],
+    written: Sequence[str],
+) -> str:
     document = {
         "monitor": scope.monitor,
         "window": {"start": scope.start, "end": scope.end},
@@ -399,6 +458,9 @@ def _json(scope: Scope, read: Read, captured: Folded, reports: Reports, written:
         "labels_conflicting": read.labels_conflicting,
         "unreadable": len(read.bad) + read.more_bad,
         "bad_records": {reason: found.count for reason, found in captured.measured.bad_records.items()},
+        "noted_records": {reason: found.count for reason, found in captured.measured.noted_records.items()},
+        "broken": list(broken),
+        "notes": list(notes),
         "monitors": {
             FOLDERS[monitor_type]: {  # type: ignore[index]
                 "status": state,
@@ -418,17 +480,41 @@ def _iso(time: datetime) -> str:
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """`plumbline evaluate` and its arguments."""
-    parser = commands.add_parser("evaluate", help="evaluate captures against a baseline, here and now")
-    parser.add_argument("--captures", required=True, metavar="PATH", help="a file, a folder or s3://…")
-    parser.add_argument("--ground-truth", metavar="PATH", help="label files: a file, a folder or s3://…")
+    parser = add_command(
+        commands,
+        "evaluate",
+        "evaluate captures against a baseline, here and now",
+        "Writes SageMaker's files of each monitor type, evaluation.json and report.html. Local files need no account.",
+        "evaluate --captures captures/churn --ground-truth labels --baseline baseline --out report \\\n"
+        "      --problem-type BinaryClassification --probability-attribute 0",
+        zero="clean",
+        one="broken data, or nothing (of what was asked for) could be evaluated; AWS did not answer",
+        three="violations",
+    )
+    parser.add_argument(
+        "--captures",
+        required=True,
+        metavar="PATH",
+        help="captures of one endpoint and variant, merged records, output of a batch transform or manifests of its "
+        "capture: a file, a folder or s3://…",
+    )
+    parser.add_argument(
+        "--ground-truth",
+        metavar="PATH",
+        help="labels, JSON Lines as Model Monitor reads them: a file, a folder or s3://…; default: none",
+    )
     parser.add_argument("--baseline", required=True, metavar="DIR", help="what `plumbline baseline` wrote, or s3://…")
     parser.add_argument(
         "--preprocess", type=Path, metavar="FILE.py", help="a script with Model Monitor's preprocess_handler"
     )
-    parser.add_argument("--start", metavar="T", help="only requests at or after this; UTC unless it says else")
-    parser.add_argument("--end", metavar="T", help="and before this")
+    parser.add_argument(
+        "--start",
+        metavar="T",
+        help="only requests at or after this: 2026-01-05 or 2026-01-05T18:00Z; UTC unless it says else",
+    )
+    parser.add_argument("--end", metavar="T", help="and before this; default of both: all requests")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder that files are written to")
-    add_options(parser, "0-based CSV index or JMESPath")
+    add_options(parser, "0-based CSV index or JMESPath", "JMESPath into JSON labels; default: the usual places")
     add_explaining(parser)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="the verdict as JSON")
     parser.set_defaults(run=run)

@@ -32,7 +32,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         _OPTION, metavar="ENDPOINT", help="ask it for attributions, where the model returns none (Kernel SHAP)"
     )
-    parser.add_argument("--explain-calls", type=int, default=_CALLS, metavar="N", help=f"at most so often ({_CALLS})")
+    parser.add_argument(
+        "--explain-calls", type=int, default=_CALLS, metavar="N", help=f"ask it at most so often; default: {_CALLS}"
+    )
 
 
 class Explainer:

@@ -25,20 +25,24 @@ from chalicelib.records.forgetting import (
     Gone,
     fingerprint,
     without_hashes,
+    without_labels,
     without_lines,
     without_names,
     without_records,
 )
+from chalicelib.records.label_containers import container_from_bytes
 from chalicelib.records.segment import segment_from_bytes
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from cli.choice import chosen
 from cli.progress import Progress
+from cli.usage import add_command
 
 
 class Forgetting(msgspec.Struct):
     """What became of one monitor: counts of what went, and the objects of others that still hold it.
 
+    `copies`: labels of theirs in containers (handlers/label_containers.py), also of nobody's requests.
     `restated`: open windows that are owed an evaluation; `sealed`: windows whose numbers still count what went;
     `unreadable`: kept objects that could not be looked into; `busy`: windows that were with a worker meanwhile.
     """
@@ -47,6 +51,7 @@ class Forgetting(msgspec.Struct):
     requests: int = 0
     labels: int = 0
     merged: int = 0
+    copies: int = 0
     objects: int = 0
     restated: list[str] = []
     sealed: list[str] = []
@@ -116,13 +121,15 @@ class _Cutter:
         self._found.captures = list(dict.fromkeys(self._found.captures))
 
     def derived(self) -> None:
-        """Revisions, indexes of ids, quarantine records, and other label lines of ours."""
+        """Revisions, indexes of ids, containers of labels, quarantine records, and other label lines of ours."""
         for key, stored in self._objects(self._own, self._payload):
             kind = key.removeprefix(self._payload).split("/")[0]
             if kind == "revisions":
                 self._revision(key, stored)
             elif kind == "ids":
                 self._write(self._own, key, without_hashes(stored.body, self._ids), stored)
+            elif kind == "labels":
+                self._container(key, stored)
             elif kind == "quarantine":
                 self._quarantined(key, stored)
             elif key.endswith(".jsonl"):
@@ -144,7 +151,7 @@ class _Cutter:
                 self._write(bucket, key, self._report(key, stored.body), stored)
 
     def label_objects(self) -> Iterator[str]:
-        """Label objects of the user's that the cut windows were made of and that still hold a forgotten id."""
+        """Label objects of the user's that what was cut was made of and that still hold a forgotten id."""
         for uri in self._sources:
             try:
                 body = self._services.objects.get(*split_s3_uri(uri)).body
@@ -166,6 +173,17 @@ class _Cutter:
         }
         if files != revision.files:
             self._put(self._own, key, msgspec.msgpack.encode(msgspec.structs.replace(revision, files=files)), stored)
+
+    def _container(self, key: str, stored: StoredObject) -> None:
+        try:
+            cut = without_labels(container_from_bytes(stored.body, key), self._gone)
+        except UnreadableError:
+            self._found.unreadable.append(keys.s3_uri(self._own, key))
+            return
+        if cut.labels:
+            self._put(self._own, key, cut.container.to_bytes(), stored)
+            self._found.copies += cut.labels
+            self._sources |= {keys.s3_uri(each.bucket, each.key) for each in cut.sources}
 
     def _report(self, path: str, body: bytes) -> bytes:
         """A report without the names of forgotten records; what is not ours to read stays as it is."""
@@ -228,7 +246,7 @@ def text_of(definition: Definition, found: Forgetting) -> str:
     """What was done for one monitor, and what was not."""
     lines = [
         f"{found.monitor}: {found.requests} captured requests, {found.labels} labels and {found.merged} merged records "
-        f"taken out; {found.objects} objects written again or deleted"
+        f"taken out, and {found.copies} labels of containers; {found.objects} objects written again or deleted"
     ]
     if found.restated:
         lines.append(f"  restated without them soon: {len(found.restated)} open windows")
@@ -280,9 +298,18 @@ def _ids_of(path: Path | None) -> list[str]:
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """`plumbline forget` and its arguments."""
-    parser = commands.add_parser("forget", help="take a person's records out of everything that is kept, for good")
+    parser = add_command(
+        commands,
+        "forget",
+        "take a person's records out of everything that is kept, for good",
+        "No later evaluation takes them in again. Said again it does what is left.",
+        "forget customer-4711",
+        one="something may be left: say it again",
+    )
     parser.add_argument("ids", nargs="*", metavar="ID", help="inference ids or event ids")
     parser.add_argument("--ids-from", type=Path, metavar="FILE", help="one id per line, instead of naming them here")
-    parser.add_argument("--monitor", default="", help="of one monitor only; otherwise of all, also removed ones")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--monitor", default="", metavar="NAME", help="of one monitor only; default: of all, also removed ones"
+    )
+    parser.add_argument("--json", action="store_true", help="what was done, as JSON")
     parser.set_defaults(run=run)

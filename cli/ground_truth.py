@@ -21,8 +21,9 @@ from chalicelib.definition import LABELLED_TYPES, Definition
 from chalicelib.errors import ConflictError, MisconfiguredError, NotFoundError
 from chalicelib.facts import evaluations, monitors
 from chalicelib.facts.evaluations import Evaluation
-from chalicelib.records.ground_truth import resolve
-from chalicelib.records.segment import labels_of, requests_of, segment_from_bytes
+from chalicelib.monitors.measurement import Subject, with_found_features
+from chalicelib.records.located import locate_labels, locate_requests
+from chalicelib.records.segment import segment_from_bytes
 from chalicelib.records.table import Table, to_table
 from chalicelib.records.values import text_of
 from chalicelib.records.window import Window
@@ -32,6 +33,7 @@ from cli.alignment import aligned
 from cli.choice import chosen
 from cli.progress import Progress
 from cli.rebuild import parse_time
+from cli.usage import add_command
 
 # Windows that `status` names; totals are of all that are open.
 SHOWN = 24
@@ -152,7 +154,7 @@ class Unlabelled(msgspec.Struct, frozen=True):
 
 
 def unlabelled(services: Services, definition: Definition, evaluation: Evaluation) -> Iterator[Unlabelled]:
-    """The records of a window that have no label, in the order of the window's table.
+    """The records of a window that have no label, in the order of (inference time, event id, position).
 
     Raises ConflictError when the segment is replaced meanwhile, UnreadableError for a damaged one.
     """
@@ -163,11 +165,14 @@ def unlabelled(services: Services, definition: Definition, evaluation: Evaluatio
     except NotFoundError:
         raise ConflictError(f"window {window.name}: evaluated again this moment; say it again") from None
     segment = segment_from_bytes(body, key)
-    requests = requests_of(segment, window, definition.attributes).requests
-    labels = resolve(labels_of(segment, window), definition.labels.conflict).by_id
-    table = to_table(requests, labels, definition.attributes)
-    ids = {request.event_id: request.join_id for request in requests}
-    yield from _rows_without_label(table, ids)
+    requests, _ = locate_requests(segment, window, definition.attributes)
+    labels = locate_labels(segment, window, definition.labels.conflict)
+    subject = Subject(attributes=definition.attributes)
+    for part in requests.parts():
+        ids = {request.event_id: request.join_id for request in part}
+        table = to_table(part, labels.of(ids.values()).by_id, subject.attributes)
+        subject = with_found_features(subject, table)
+        yield from _rows_without_label(table, ids)
 
 
 def _rows_without_label(table: Table, ids: dict[str, str]) -> Iterator[Unlabelled]:
@@ -229,16 +234,42 @@ def _write_private(path: Path, text: str) -> None:
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """`plumbline ground-truth` with its three commands."""
-    parser = commands.add_parser("ground-truth", help="which labels are missing; hand them out, bring them back")
+    parser = add_command(
+        commands,
+        "ground-truth",
+        "say which labels are missing, hand the records out, bring labels back",
+        "Each part has a page of its own: plumbline ground-truth PART --help",
+        "ground-truth status churn",
+    )
     parts = parser.add_subparsers(required=True, metavar="PART")
-    status = parts.add_parser("status", help="per window: rows, labels, what is missing, how long it stays open")
-    status.add_argument("monitor", nargs="?", default="", help="one monitor by window; otherwise a line for each")
-    status.add_argument("--json", action="store_true")
+    status = add_command(
+        parts,
+        "status",
+        "say per window: rows, labels, what is missing, how long it stays open",
+        "",
+        "ground-truth status churn",
+    )
+    status.add_argument(
+        "monitor", nargs="?", default="", metavar="MONITOR", help="one monitor by window; default: a line for each"
+    )
+    status.add_argument("--json", action="store_true", help="the same as JSON")
     status.set_defaults(run=_status)
-    export = parts.add_parser("export-unlabelled", help="write the records without a label to a CSV file: payload")
-    export.add_argument("monitor")
-    export.add_argument("--from", dest="since", required=True, metavar="T", help="windows that begin at or after this")
-    export.add_argument("--to", dest="until", default="", metavar="T", help="and before this; UTC unless it says else")
-    export.add_argument("--out", type=Path, required=True, metavar="FILE.csv")
+    export = add_command(
+        parts,
+        "export-unlabelled",
+        "write the records without a label to a CSV file",
+        "The file holds payload: keep it where the captures are kept.",
+        "ground-truth export-unlabelled churn --from 2026-01-05 --out unlabelled.csv",
+    )
+    export.add_argument("monitor", metavar="MONITOR", help="the monitor's name")
+    export.add_argument(
+        "--from",
+        dest="since",
+        required=True,
+        metavar="T",
+        help="windows that begin at or after this: 2026-01-05 or 2026-01-05T18:00Z; UTC unless it says else",
+    )
+    export.add_argument("--to", dest="until", default="", metavar="T", help="and before this; default: now")
+    export.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="the file to write")
     export.set_defaults(run=_export)
     push.register(parts)

@@ -17,6 +17,7 @@ from cli.account import DeniedError, UnansweredError, failure
 from cli.add import add_monitor, read_definition
 from cli.explain import explanation, find_in_folder, find_in_table
 from cli.push import PushError
+from cli.usage import add_command, new_parser
 
 
 class Answer(NamedTuple):
@@ -104,32 +105,76 @@ def _progress(line: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="plumbline", description="Watch deployed models; retrain when it pays.")
+    parser = new_parser(
+        "Watch deployed models; retrain when it pays. Each command has a page of its own: plumbline COMMAND --help",
+        "add --check monitor.yaml",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    add = commands.add_parser("add", help="store a monitor definition and index it")
-    add.add_argument("file", type=Path, help="YAML or JSON file with one definition")
+    add = add_command(
+        commands,
+        "add",
+        "store a monitor definition and index it",
+        "Takes the serving model as champion. A changed definition is stored as the next version.",
+        "add monitor.yaml",
+    )
+    add.add_argument("file", type=Path, metavar="FILE", help="YAML or JSON file with one definition")
     add.add_argument("--check", action="store_true", help="only check the file; needs no AWS account")
     add.set_defaults(run=_add)
-    explain = commands.add_parser("explain", help="print a decision with its reasons and evidence")
-    explain.add_argument("decision", help="the decision's id (with --from, its first digits are enough)")
-    explain.add_argument("--from", dest="folder", type=Path, help="a folder of reports instead of the account")
-    explain.set_defaults(run=_explain)
-    again = commands.add_parser("rebuild", help="derive reports of closed windows again from captures and labels")
-    again.add_argument("--monitor", required=True, metavar="NAME")
-    again.add_argument("--from", dest="since", required=True, metavar="T", help="windows that begin at or after this")
-    again.add_argument(
-        "--to", dest="until", required=True, metavar="T", help="and before this; UTC unless it says else"
+    explain = add_command(
+        commands,
+        "explain",
+        "print a decision with its reasons and evidence",
+        "",
+        "explain 3f9c --from demo-output",
     )
+    explain.add_argument(
+        "decision", metavar="DECISION_ID", help="the decision's id (with --from, its first digits are enough)"
+    )
+    explain.add_argument(
+        "--from", dest="folder", type=Path, metavar="DIR", help="a folder of reports; default: the account"
+    )
+    explain.set_defaults(run=_explain)
+    again = add_command(
+        commands,
+        "rebuild",
+        "derive reports of closed windows again from captures and labels",
+        "Asks the deployed functions and waits for them.",
+        "rebuild --monitor churn --from 2026-01-05 --to 2026-01-06 --dry-run",
+        one="not all could be rebuilt, or not in time; AWS did not answer",
+    )
+    again.add_argument("--monitor", required=True, metavar="NAME", help="the monitor's name")
+    again.add_argument(
+        "--from",
+        dest="since",
+        required=True,
+        metavar="T",
+        help="windows that begin at or after this: 2026-01-05 or 2026-01-05T18:00Z; UTC unless it says else",
+    )
+    again.add_argument("--to", dest="until", required=True, metavar="T", help="and before this")
     again.add_argument(
         "--dry-run", action="store_true", help="only tell which windows can be rebuilt, and why others not"
     )
     again.add_argument("--all-or-nothing", action="store_true", help="ask for none unless all can be rebuilt")
-    again.add_argument("--wait", default="PT30M", metavar="DURATION", help="how long to wait (PT30M); PT0S: not at all")
+    again.add_argument(
+        "--wait", default="PT30M", metavar="DURATION", help="how long to wait; PT0S: not at all; default: PT30M"
+    )
     again.add_argument("--json", action="store_true", help="the answer as one JSON object")
     again.set_defaults(run=_rebuild)
-    dead = commands.add_parser("redrive", help="show dead letters, explain them, send them back")
-    dead.add_argument("queues", nargs="*", metavar="QUEUE", help="such as windows or captures; none: all")
-    dead.add_argument("--stage", default="", help="another stage's queues; table and bucket stay the environment's")
+    dead = add_command(
+        commands,
+        "redrive",
+        "show dead letters, explain them, send them back",
+        "Without --replay or --delete it only shows what each is about and what a replay would lead to.",
+        "redrive windows --replay",
+        one="some of the letters were not dealt with; AWS did not answer",
+    )
+    dead.add_argument("queues", nargs="*", metavar="QUEUE", help="such as windows or captures; default: all")
+    dead.add_argument(
+        "--stage",
+        default="",
+        metavar="NAME",
+        help="another stage's queues; table and bucket stay the environment's; default: PLUMBLINE_STAGE, else dev",
+    )
     dead.add_argument(
         "--message", dest="messages", action="append", default=[], metavar="ID", help="only this; repeat it"
     )

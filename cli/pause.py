@@ -17,6 +17,7 @@ from chalicelib.facts import due, evaluations, monitors, pauses
 from chalicelib.records.window import Window, parse_duration
 from chalicelib.wiring import Services
 from cli.choice import chosen
+from cli.usage import add_command
 
 
 def pause(services: Services, name: str, until: datetime | None) -> pauses.Pause:
@@ -80,10 +81,16 @@ def _iso(time: datetime | None) -> str | None:
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """`plumbline pause` and its arguments."""
-    parser = commands.add_parser("pause", help="hold alerts and retrainings of a monitor back; facts go on")
-    parser.add_argument("monitor", help="the monitor's name")
+    parser = add_command(
+        commands,
+        "pause",
+        "hold alerts, retrainings and promotions of a monitor back; facts go on",
+        "",
+        "pause churn --until PT4H",
+    )
+    parser.add_argument("monitor", metavar="MONITOR", help="the monitor's name")
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--until", metavar="TIME", help="2026-01-05T18:00Z or PT4H; otherwise until it is resumed")
+    how.add_argument("--until", metavar="TIME", help="2026-01-05T18:00Z or PT4H; default: until --resume")
     how.add_argument("--resume", action="store_true", help="end the pause")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="what was done, as JSON")
     parser.set_defaults(run=run)

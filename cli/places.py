@@ -19,6 +19,16 @@ from chalicelib.errors import MisconfiguredError, NotFoundError, UnreadableError
 PIECE = 4 << 20
 
 
+# How files begin that hold text which is not read as it is.
+_OTHERS = {
+    b"\x1f\x8b": "is compressed (gzip): unpack it first",
+    b"PK\x03\x04": "is compressed (zip): unpack it first",
+    b"\x28\xb5\x2f\xfd": "is compressed (zstd): unpack it first",
+    b"\xff\xfe": "is UTF-16 text; expected UTF-8",
+    b"\xfe\xff": "is UTF-16 text; expected UTF-8",
+}
+
+
 class File(msgspec.Struct, frozen=True):
     """A file by its name for people (path or URI); `modified` is when it was written, in UTC.
 
@@ -115,11 +125,19 @@ def _file(path: Path) -> File:
         try:
             with path.open("rb") as stream:
                 while piece := stream.read(PIECE):
+                    if stream.tell() == len(piece):
+                        _refuse_others(path.as_posix(), piece)
                     yield piece
         except OSError as error:
             raise UnreadableError(str(path), error.strerror or "cannot be read") from None
 
     return File(path.as_posix(), status.st_size, datetime.fromtimestamp(status.st_mtime, UTC), pieces)
+
+
+def _refuse_others(name: str, beginning: bytes) -> None:
+    for mark, reason in _OTHERS.items():
+        if beginning.startswith(mark):
+            raise UnreadableError(name, reason)
 
 
 def _in_bucket(place: str, option: str) -> Iterator[File]:
@@ -129,7 +147,9 @@ def _in_bucket(place: str, option: str) -> Iterator[File]:
     def reader(key: str) -> Callable[[], Iterator[bytes]]:
         def pieces() -> Iterator[bytes]:
             try:
-                yield store.get(bucket, key).body
+                body = store.get(bucket, key).body
+                _refuse_others(keys.s3_uri(bucket, key), body)
+                yield body
             except NotFoundError as error:
                 raise UnreadableError(keys.s3_uri(bucket, key), str(error)) from None
 

@@ -33,6 +33,7 @@ from chalicelib.webhooks import signed_headers
 from chalicelib.wiring import Services
 from cli.choice import chosen
 from cli.progress import Progress
+from cli.usage import add_command
 
 # Half the webhook's limit at most: an entry cannot be cut.
 BATCH_BYTES = MAX_BODY_BYTES // 2
@@ -263,17 +264,36 @@ def _secrets(services: Services, name: str) -> list[str]:
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """`plumbline ground-truth push` and its arguments."""
-    parser = commands.add_parser("push", help="hand labels of a CSV or JSON Lines file over; again is safe")
-    parser.add_argument("file", type=Path, help="CSV with id,label[,record_index][,time], or JSON Lines of entries")
-    parser.add_argument("monitor")
-    where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--url", default="", help="the webhook's address, https://…/api: signed calls")
-    where.add_argument("--s3", action="store_true", help="write ground-truth objects to the monitor's place")
-    parser.add_argument("--keys", default="", metavar="NAME", help="SSM parameter or secretsmanager:…; the stage's own")
-    parser.add_argument(
-        "--batch", type=_positive, default=1000, metavar="N", help="labels in one call or object (1000)"
+    parser = add_command(
+        commands,
+        "push",
+        "hand the labels of a file over",
+        "Said again it hands over what is left: nothing is counted twice.",
+        "ground-truth push labels.csv churn --s3",
+        one="some were not handed over: say it again",
     )
-    parser.add_argument("--pause", type=float, default=2.0, metavar="SECONDS", help="before the second attempt (2)")
+    parser.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="CSV with the header id,label[,record_index][,time], or JSON Lines of such entries",
+    )
+    parser.add_argument("monitor", metavar="MONITOR", help="the monitor's name")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--url", default="", metavar="URL", help="by signed calls of the webhook at https://…/api")
+    where.add_argument("--s3", action="store_true", help="by ground-truth objects in the monitor's place")
+    parser.add_argument(
+        "--keys",
+        default="",
+        metavar="NAME",
+        help="where the webhook's keys are: an SSM parameter or secretsmanager:…; default: the stage's own",
+    )
+    parser.add_argument(
+        "--batch", type=_positive, default=1000, metavar="N", help="labels in one call or object; default: 1000"
+    )
+    parser.add_argument(
+        "--pause", type=float, default=2.0, metavar="SECONDS", help="before the second attempt; default: 2"
+    )
     parser.set_defaults(run=run)
 
 

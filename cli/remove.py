@@ -11,6 +11,7 @@ from chalicelib.definition import Definition, split_s3_uri
 from chalicelib.facts import champions, claims, decisions, monitors
 from chalicelib.wiring import Services
 from cli.choice import chosen
+from cli.usage import add_command
 
 REASON = "the monitor was removed"
 
@@ -119,7 +120,13 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """`plumbline remove` and its arguments."""
-    parser = commands.add_parser("remove", help="stop evaluating a monitor; nothing is deleted")
-    parser.add_argument("monitor", help="the monitor's name")
-    parser.add_argument("--json", action="store_true")
+    parser = add_command(
+        commands,
+        "remove",
+        "stop evaluating a monitor; nothing is deleted",
+        "Says what stays and where. `plumbline add` takes it up again.",
+        "remove churn",
+    )
+    parser.add_argument("monitor", metavar="MONITOR", help="the monitor's name")
+    parser.add_argument("--json", action="store_true", help="what was done, as JSON")
     parser.set_defaults(run=run)

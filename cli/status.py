@@ -17,6 +17,7 @@ from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from cli.alignment import aligned
 from cli.choice import chosen
+from cli.usage import add_command
 
 # A window whose time came longer ago than this was sent, lost or refused; a clock that is later than this does not run.
 OVERDUE_AFTER = due.RESEND_AFTER
@@ -186,7 +187,15 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """`plumbline status` and its arguments."""
-    parser = commands.add_parser("status", help="say how the monitors stand")
-    parser.add_argument("monitor", nargs="?", default="", help="one monitor in full; otherwise a table of all")
-    parser.add_argument("--json", action="store_true")
+    parser = add_command(
+        commands,
+        "status",
+        "say how the monitors stand",
+        "Champion, last verdict, labels, incidents, what is in flight or overdue.",
+        "status churn",
+    )
+    parser.add_argument(
+        "monitor", nargs="?", default="", metavar="MONITOR", help="one monitor in full; default: a table of all"
+    )
+    parser.add_argument("--json", action="store_true", help="the same as JSON")
     parser.set_defaults(run=run)

@@ -16,10 +16,15 @@ import msgspec
 
 from chalicelib.errors import UNDECODABLE, MisconfiguredError, UnreadableError
 from chalicelib.records.capture import lines_of
+from chalicelib.records.files import kind_of
+from chalicelib.records.values import number_of
 from cli.places import File
 
 _JSON = (".jsonl", ".json", ".ndjson", ".jsonlines")
 _PARQUET = (".parquet", ".pq")
+
+# Files that would be tables of nonsense.
+_CAPTURED = {"capture": "captures", "merged": "merged records", "ground-truth": "labels", "manifest": "a manifest"}
 
 Columns = dict[str, list[Any]]
 
@@ -31,6 +36,8 @@ def read_table(file: File, header: bool = True) -> Columns:
     different numbers of values (CSV). A key that an object does not have is None.
     """
     body, name = file.read(), file.name.lower()
+    if (kind := kind_of(body)) in _CAPTURED:
+        raise UnreadableError(file.name, f"expected a table, got {_CAPTURED[kind]}; `plumbline evaluate` reads them")
     if name.endswith(_PARQUET):
         columns = _parquet(body, file.name)
     elif name.endswith(_JSON) or body.lstrip()[:1] == b"{":
@@ -58,7 +65,10 @@ def _csv(body: bytes, where: str, header: bool) -> Columns:
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UnreadableError(where, f"expected UTF-8 text; byte {error.start} is none") from None
+        line = body.count(b"\n", 0, error.start) + 1
+        raise UnreadableError(
+            where, f"expected UTF-8 text; line {line} is not (byte {error.start} of the file)"
+        ) from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[list[str]] = []
     names: list[str] = []
@@ -67,8 +77,8 @@ def _csv(body: bytes, where: str, header: bool) -> Columns:
             if not row:
                 continue
             if not names:
+                _check_names([name.strip() for name in row], where, header)
                 names = [name.strip() for name in row] if header else [f"_c{index}" for index in range(len(row))]
-                _check_names(names, where)
                 if header:
                     continue
             if len(row) != len(names):
@@ -79,9 +89,15 @@ def _csv(body: bytes, where: str, header: bool) -> Columns:
     return dict(zip(names, (list(column) for column in zip(*rows, strict=True)), strict=False))
 
 
-def _check_names(names: list[str], where: str) -> None:
+def _check_names(names: list[str], where: str, header: bool) -> None:
     # A first row that is no header holds data: its texts are not shown.
     told = "if the first line is no header, say --no-header"
+    if len(names) == 1 and (found := next((each for each in ";\t|" if each in names[0]), "")):
+        raise UnreadableError(where, f"expected commas between columns; the first line has none, and has {found!r}")
+    if not header:
+        return
+    if len(names) > 1 and all(number_of(name) == number_of(name) for name in names):
+        raise UnreadableError(where, "every column of the first line is a number; say --no-header")
     if "" in names:
         raise UnreadableError(where, f"column {names.index('') + 1} of the header has no name; {told}")
     if len(set(names)) < len(names):

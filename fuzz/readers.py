@@ -38,20 +38,28 @@ from chalicelib.monitors.model_quality import statistics as model_statistics
 from chalicelib.ports import Item
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.batch import read_manifest, read_transform
-from chalicelib.records.capture import CapturedRequest, Payload, read_captures
+from chalicelib.records.capture import (
+    BadLines,
+    CapturedRequest,
+    Payload,
+    lines_of,
+    read_capture_lines,
+    read_captures,
+)
 from chalicelib.records.files import kind_of
 from chalicelib.records.ground_truth import Conflict, Label, read_ground_truth, resolve, write_ground_truth
 from chalicelib.records.id_filters import candidates, filter_from_bytes
+from chalicelib.records.label_containers import contained as contained_of
+from chalicelib.records.label_containers import container_from_bytes, container_of
+from chalicelib.records.label_containers import labels_of as contained_labels
+from chalicelib.records.located import LocatedRequests, locate_labels, locate_requests
 from chalicelib.records.merge import Merged, merge, read_merged, write_merged
 from chalicelib.records.sample import questions
 from chalicelib.records.segment import (
-    Requests,
     Segment,
     SegmentFile,
     hash_ids,
     hashes_from_bytes,
-    labels_of,
-    requests_of,
     segment_from_bytes,
     with_files,
     with_labels,
@@ -124,28 +132,37 @@ def capture(data: bytes) -> Reading:
     if not file.requests:
         return Reading(told, tuple(told))
     window = Window.of(file.requests[0].inference_time, HOUR)
-    requests = requests_of(segment, window)
-    require(all(window.contains(each.inference_time) for each in requests.requests), "a request is in its window")
+    located, _ = locate_requests(segment, window)
+    requests = [*located]
+    require(all(window.contains(each.inference_time) for each in requests), "a request is in its window")
     labels = {each.join_id: Label(each.join_id, "1", "CSV", NOW) for each in file.requests}
-    _merged_reads_back(merge(requests.requests, labels))
+    _merged_reads_back(merge(requests, labels))
     attributes = _attributes_for(data)
-    table = to_table(requests.requests, labels, attributes)
+    table = to_table(requests, labels, attributes)
     told += [*table.bad, *table.noted]
     require(len(feature_rows(table)) == len(table), "a line of features for each record")
-    found = _evaluated(requests, labels, attributes, window)
+    found = _evaluated(located, labels, attributes, window)
     told += found.broken
-    if zlib.crc32(data) % 7 == 0 and len(data) < 10_000:
-        turned = Requests(requests.requests[::-1], requests.bad, requests.repeated)
-        again = _evaluated(turned, labels, attributes, window)
+    if zlib.crc32(data) % 7 == 0 and len(data) < 10_000 and not located.repeated:
+        lines = [line for _, line in lines_of(data) if read_capture_lines([(1, line)], BadLines("", ""))]
+        turned = SegmentFile("captures/file.jsonl", "etag", b"\n".join(lines[::-1]))
+        others = msgspec.structs.replace(
+            locate_requests(with_files(Segment(), [turned]), window)[0], bad=located.bad, more_bad=located.more_bad
+        )
+        again = _evaluated(others, labels, attributes, window)
         require(again.digest == found.digest, "the order of requests does not matter")
     for other in OTHERS[: zlib.crc32(data) % 3]:
-        told += _evaluated(requests, labels, other, window).broken
+        told += _evaluated(located, labels, other, window).broken
     for question in questions(found.sample):
         require(question.body.decode() or not found.rows, "a question is text")
     return Reading((found.digest, told), tuple(told))
 
 
-def _evaluated(requests: Requests, labels: Mapping[str, Label], attributes: Attributes, window: Window) -> Findings:
+def _evaluated(
+    requests: LocatedRequests, labels: Mapping[str, Label], attributes: Attributes, window: Window
+) -> Findings:
+    # A label of nobody ("") is none.
+    kept = with_labels(Segment(), [label for label in labels.values() if label.id], [])
     return evaluate(
         Task(
             monitor="churn",
@@ -155,7 +172,7 @@ def _evaluated(requests: Requests, labels: Mapping[str, Label], attributes: Attr
             monitor_types=("DataQuality", "ModelQuality", *(("ModelBias",) if attributes.features else ())),
             attributes=attributes,
             requests=requests,
-            labels=resolve(labels.values()),
+            labels=locate_labels(kept, window),
             capture_files=1,
             label_objects=1,
             baselines=Baselines(),
@@ -216,7 +233,14 @@ def ground_truth(data: bytes) -> Reading:
         again = read_ground_truth(write_ground_truth(file.labels), "labels/file.jsonl", NOW)
     require(set(again.labels) == set(file.labels) and not again.bad_lines, "labels read back equal")
     segment = with_labels(Segment(), file.labels, [("s3://labels/file.jsonl", "etag")])
-    require(set(labels_of(segment, Window.of(NOW, HOUR))) <= {_from_segment(label) for label in file.labels}, "kept")
+    found = locate_labels(segment, Window.of(NOW, HOUR))
+    there = found.of(label.id for label in file.labels)
+    require(len(found) <= len(file.labels) and there == resolve(map(_from_segment, set(file.labels))), "kept")
+    container = container_of([contained_of("labels", "file.jsonl", "etag", NOW, file.labels)])
+    [kept] = container_from_bytes(container.to_bytes(), "container").sources
+    require(
+        set(contained_labels(kept, "labels/file.jsonl")) == set(file.labels), "a container keeps what the file says"
+    )
     rules: tuple[Conflict, ...] = ("latest", "first", "reject")
     for rule in rules:
         require(resolve(file.labels, rule).by_id == resolve(file.labels[::-1], rule).by_id, "any order, same label")
@@ -326,9 +350,15 @@ def state(data: bytes) -> Reading:
         segment = segment_from_bytes(data, "segment")
         require(segment_from_bytes(segment.to_bytes(), "segment") == segment, "a segment reads back equal")
         window = Window.of(NOW, HOUR)
-        found_requests = requests_of(segment, window)
-        outcomes += [segment.digest, len(found_requests.requests), len(labels_of(segment, window))]
+        found_requests, _ = locate_requests(segment, window)
+        outcomes += [segment.digest, len(found_requests), len(locate_labels(segment, window))]
         errors += [bad.reason for bad in found_requests.bad]
+    except PlumblineError as error:
+        errors.append(str(error))
+    try:
+        container = container_from_bytes(data, "container")
+        require(container_from_bytes(container.to_bytes(), "container") == container, "a container reads back equal")
+        outcomes += [container.digest, *(len(contained_labels(each, each.key)) for each in container.sources)]
     except PlumblineError as error:
         errors.append(str(error))
     try:

@@ -111,6 +111,7 @@ def _secrets() -> Iterator[Statement]:
 DEFINITIONS = "plumbline/facts/*/definitions/*"
 BASELINES = "plumbline/payload/*/baselines/*"
 QUARANTINE = "plumbline/payload/*/quarantine/*"
+LABEL_CONTAINERS = "plumbline/payload/*/labels/*"
 
 _GET, _PUT = ("s3:GetObject",), ("s3:PutObject",)
 
@@ -172,6 +173,7 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
         *_objects("Definitions", _GET, DEFINITIONS, "plumbline/payload/*/ids/*"),
         *_objects("Quarantine", _PUT, QUARANTINE),
         *_objects("Filters", (*_GET, *_PUT), "plumbline/payload/*/filters/*", "plumbline/payload/*/filter-checks/*"),
+        *_objects("LabelContainers", (*_GET, *_PUT), LABEL_CONTAINERS),
         *_objects("Filtered", ("s3:DeleteObject",), "plumbline/payload/*/ids/*"),
         *_place("GroundTruth", "GetObject"),
         *_buckets(),
@@ -188,7 +190,7 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
     ),
     "window_due": (
         *_table("GetItem", "PutItem", "DeleteItem", "Query"),
-        *_objects("Definitions", _GET, DEFINITIONS, BASELINES),
+        *_objects("Definitions", _GET, DEFINITIONS, BASELINES, LABEL_CONTAINERS),
         *_objects(
             "Derived",
             (*_GET, *_PUT),

@@ -6,6 +6,7 @@ Exit status 1 when a law was broken. The seeds are printed, so that any run can 
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 import time
@@ -26,6 +27,9 @@ def run_seeds(seeds: list[int]) -> tuple[list[tuple[int, list[str]]], Coverage, 
     from simulation.history import draw_history
     from simulation.shrink import play_both
 
+    # Of a history little is garbage before its end, and then nearly all: it is looked for between the parts.
+    gc.set_threshold(100_000, 50, 1000)
+    gc.collect()
     failed: list[tuple[int, list[str]]] = []
     coverage: Coverage = Counter()
     happened: Counter[str] = Counter()

@@ -10,19 +10,28 @@ import json
 import random
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
-START = datetime(2026, 1, 5, tzinfo=UTC)
+# In the evening, so that the day ends in the middle of a history: DAY_ENDS windows after its start.
+START = datetime(2026, 1, 5, 18, tzinfo=UTC)
+DAY_ENDS = 6
 HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
+
+# So many seeds in a row have the same inputs, the same AWS and the same people, and so one calm run; what is hostile
+# is drawn for each. A calm run costs more than a hostile one, which finds most of its windows evaluated already.
+ALIKE = 4
 
 # What a retraining costs by a later version of the definition.
 CHANGED_COST = 0.25
 
-# Three histories in four have a scene: they are arranged so that something rare happens. The weights let each
-# of the calls that belong to a scene (hostile.FOCUS) come up about as often.
-SCENES = {"broken": 18, "jobs": 28, "approval": 92, "promotion": 106, "return": 32, "claims": 60, "anew": 24}
+# Seven histories in eight have a scene: they are arranged so that something rare happens. The weights let each
+# of the calls that belong to a scene (hostile.AIMS) come up about as often.
+SCENES = {"broken": 70, "jobs": 62, "approval": 275, "promotion": 160, "return": 120, "claims": 125, "anew": 40}
+SCENES |= {"day": 40, "late": 80}
+ARRANGED = 7 / 8
 
 # What answers: the probability of class 1 by the two features of a row.
 TOYS: dict[str, Any] = {
@@ -126,7 +135,9 @@ Input = Capture | Labels | AlarmChange | Deployment | NewVersion | Job | Hold | 
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
-    """`drift`: the window from which on the truth is another one; `back`: from which on it is the first again.
+    """`seed` names what is hostile, `inputs_seed` everything else.
+
+    `drift`: the window from which on the truth is another one; `back`: from which on it is the first again.
 
     `effects` False: the policy only alerts, so that what is derived must equal the calm run's bytes. `lossy`: events of
     S3 may be lost; then files stay, and every window is looked at a second time. Otherwise the horizon is so long that
@@ -135,6 +146,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     seed: int
+    inputs_seed: int
     windows: int
     effects: bool
     drift: int
@@ -168,6 +180,11 @@ class Draws:
     def of(self, *name: object) -> random.Random:
         return random.Random("|".join(map(str, (self._seed, *name))))
 
+    def chosen(self, share: float, *name: object) -> bool:
+        """True for this share of the names: one number, without a generator, which takes long to seed."""
+        digest = blake2b("|".join(map(str, (self._seed, *name))).encode(), digest_size=6).digest()
+        return int.from_bytes(digest, "big") < share * 2**48
+
 
 def hour(number: int) -> datetime:
     """The start of window `number`."""
@@ -176,20 +193,23 @@ def hour(number: int) -> datetime:
 
 def draw_history(seed: int) -> History:
     """Draw a whole history."""
-    draw = Draws(seed).of("history")
-    set_up = Draws(seed).of("scene")
-    scene = set_up.choices(list(SCENES), list(SCENES.values()))[0] if set_up.random() < 0.75 else ""
+    inputs_seed = seed // ALIKE
+    draw = Draws(inputs_seed).of("history")
+    set_up = Draws(inputs_seed).of("scene")
+    scene = set_up.choices(list(SCENES), list(SCENES.values()))[0] if set_up.random() < ARRANGED else ""
     loop = scene in ("approval", "promotion", "return", "claims")
     windows = draw.randint(8 if loop else 6, 14) + (3 if scene == "return" else 0)
     effects = draw.random() < 0.5 or loop
     drift = 3 if loop else draw.randint(3, max(3, windows // 2))
     back = drift + draw.randint(3, 6) if draw.random() < 0.4 or scene == "return" else windows + 99
-    lossy = draw.random() < 0.5
-    short = lossy and draw.random() < 0.4
-    plain = draw.random() < 0.3  # one label file a window, and nothing after it that could heal what went wrong
+    # Captures that come hours after their window are found by their events alone, so none may be lost.
+    lossy = (draw.random() < 0.5 or scene == "late") and scene != "day"
+    short = lossy and (draw.random() < 0.4 or scene == "late")
+    # One label file a window, and nothing after it that could heal what went wrong.
+    plain = draw.random() < 0.3 and scene not in ("day", "late")
     inputs = _Inputs(draw, START)
     for window in range(windows):
-        _traffic(inputs, draw, window, windows, drift, back, short, plain, 0.3 if scene == "broken" else 0.03)
+        _traffic(inputs, draw, window, windows, drift, back, short, plain, scene)
     if loop and set_up.random() < 0.7:
         inputs.add(AlarmChange, hour(4) + set_up.randint(1, 100) * MINUTE, name="accuracy-low", state="ALARM")
     elif draw.random() < 0.5:
@@ -209,7 +229,7 @@ def draw_history(seed: int) -> History:
                 status=status,
                 violations=draw.randint(0, 2),
             )
-    _people(inputs, Draws(seed).of("people"), windows, scene)
+    _people(inputs, Draws(inputs_seed).of("people"), windows, scene)
     policy = {
         "retrain": effects,
         "roll_back": effects,
@@ -227,6 +247,7 @@ def draw_history(seed: int) -> History:
     }
     return History(
         seed=seed,
+        inputs_seed=inputs_seed,
         windows=windows,
         effects=effects,
         drift=drift,
@@ -237,7 +258,8 @@ def draw_history(seed: int) -> History:
         tick=draw.choice([5, 7, 10]),
         lossy=lossy,
         captures_kept=5 * HOUR,
-        labels_kept=draw.randint(8, 12) * HOUR,
+        # Longer than any capture is late: a label file that is gone before its captures come is nobody's.
+        labels_kept=(draw.randint(8, 12) + (9 if scene == "day" else 0)) * HOUR,
         scene=scene,
         inputs=tuple(sorted(inputs.found, key=lambda each: each.at)),
     )
@@ -270,9 +292,15 @@ def _traffic(
     back: int,
     short: bool,
     plain: bool,
-    broken: float,
+    scene: str,
 ) -> None:
-    """The requests of a window, their capture files and their labels."""
+    """The requests of a window, their capture files and their labels.
+
+    In the scene "day" parts of both come when the day that they are of is long over; in the scene "late" many captures
+    come after their labels, and many labels after the seal.
+    """
+    overdue = scene == "day" and window < DAY_ENDS
+    broken = 0.3 if scene == "broken" else 0.03
     if draw.random() < 0.05:
         return  # silence
     count = draw.randint(3, 6)
@@ -285,23 +313,26 @@ def _traffic(
         )
         for number in range(count)
     ]
-    files = draw.randint(1, min(3, count))
+    files = 3 if overdue else draw.randint(1, min(3, count))
     size = -(-count // files)
     for number, first in enumerate(range(0, count, size)):
         part = requests[first : first + size]
         late = timedelta()
-        if draw.random() < 0.15:
+        if draw.random() < (0.5 if scene == "late" else 0.15):
             late = draw.choice([3, 10, 40, 90, 200]) * MINUTE
         shape = draw.choice(["wide", "garbage"]) if draw.random() < broken else "good"
+        at = part[-1].at + draw.randint(5, 90) * SECOND + late
+        if overdue and number and draw.random() < 0.9:
+            at = hour(DAY_ENDS + 2) + draw.randint(20, 150) * MINUTE
         inputs.add(
             Capture,
-            part[-1].at + draw.randint(5, 90) * SECOND + late,
+            at,
             f"{window:02d}-{number:02d}",
             window=window,
             requests=tuple(part),
             shape=shape,
         )
-    _labels(inputs, draw, window, windows, requests, "z" if drift <= window < back else "x", short, plain)
+    _labels(inputs, draw, window, windows, requests, "z" if drift <= window < back else "x", short, plain, scene)
 
 
 def _labels(
@@ -313,12 +344,16 @@ def _labels(
     truth: str,
     short: bool,
     plain: bool,
+    scene: str,
 ) -> None:
+    overdue = scene == "day" and window < DAY_ENDS
     batches: dict[tuple[str, datetime], list[tuple[Request, bool]]] = {}
     usual = hour(window + 1) + draw.randint(-20, 40) * MINUTE
     # Late enough to come after the lifecycle rule; in the last windows not so late, for every hour must be played.
     late = hour(window + 1) + draw.choice([60, 120, 200, *([330] * (windows - window > 3))]) * MINUTE
     late += draw.randint(0, 30) * MINUTE
+    if overdue:
+        late = hour(DAY_ENDS + 2) + draw.randint(2, 230) * MINUTE
     for request in requests:
         kind = draw.random()
         if kind < 0.07:
@@ -326,16 +361,16 @@ def _labels(
         soon = max(request.at + MINUTE, usual)
         if kind < 0.12:
             batches.setdefault(("early", request.at + 5 * SECOND), []).append((request, True))
-        elif kind < 0.22:
+        elif kind < (0.5 if overdue else 0.22):
             batches.setdefault(("late", late), []).append((request, True))
-        elif kind < 0.30:
+        elif kind < (0.58 if overdue else 0.30):
             batches.setdefault(("usual", soon), []).append((request, False))
             batches.setdefault(("corrected", late + 7 * MINUTE), []).append((request, True))
         else:
             batches.setdefault(("usual", soon), []).append((request, True))
             if draw.random() < 0.06:
                 batches.setdefault(("repeated", late - 9 * MINUTE), []).append((request, True))
-        if short and draw.random() < 0.03:
+        if short and draw.random() < (0.2 if scene == "late" else 0.03):
             batches.setdefault(("too-late", hour(window + 1) + 11 * HOUR), []).append((request, False))
     if plain:
         batches = {
@@ -346,7 +381,7 @@ def _labels(
         first, others = merged.get(kind, (at, []))
         merged[kind] = (max(first, at), others + found)
     for kind, (at, found) in merged.items():
-        timed = not plain and draw.random() < 0.4
+        timed = not plain and draw.random() < (0.1 if overdue else 0.4)
         entries = tuple(_entry(request, truth, right, timed) for request, right in found)
         inputs.add(Labels, at, f"{kind}-{window:02d}", entries=entries, webhook=draw.random() < 0.25)
 

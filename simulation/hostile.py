@@ -41,7 +41,8 @@ READS = {"get": 40, "list": 16, "query": 24}
 
 # What seldom happens: a disturbance that is picky strikes one call in three of these, and no other.
 RARE = {
-    "alarm_changed": ("DUE", "TRIGGER", "MONITOR"),
+    "alarm_changed": ("DUE", "TRIGGER", "MONITOR", "ALARM"),
+    "alert_published": ("MONITORS", "ALERT"),
     "capture_landed": ("INCIDENT", "MONITOR", "topic", "quarantine", "baselines"),
     "endpoint_changed": ("DUE", "describe_endpoint", "ENDPOINT"),
     "execution_finished": ("MONITORS", "MONITOR", "INCIDENT", "EXECUTION", "model-monitor", "topic", "INDEX"),
@@ -76,7 +77,16 @@ RARE = {
     "retrain_claimed": ("MONITORS", "topic", "OUTCOME", "put CLAIM", "start_pipeline"),
     "window_due": (
         *("LOSS", "TRIGGER", "topic", "scorer", "retraining", "INCIDENT", "delete DUE", "list merge", "delete merge"),
-        *("decisions", "retrain-claims", "promotion-claims", "put CLAIM", "quarantine", "delete", "ground-truth"),
+        *(
+            "decisions",
+            "retrain-claims",
+            "promotion-claims",
+            "put CLAIM",
+            "quarantine",
+            "delete",
+            "ground-truth",
+            "labels",
+        ),
     ),
     "windows_due": (
         *("put CLAIM", "pipelines", "retrain-claims", "promotion-claims", "model-packages", "queues.send endpoints"),
@@ -84,103 +94,106 @@ RARE = {
     ),
 }
 
-# The rarest, which need to be aimed at more often.
-OFTEN = {
-    **{"ledger.get CLAIM#PROMOTION": 6, "ledger.put CLAIM#PROMOTION": 7, "ledger.put CLAIM#RETRAIN": 4},
-    **{"ledger.get CLAIM#RETRAIN": 2, "ledger.get DUE": 3, "ledger.put DUE": 2, "ledger.put OUTCOME": 3},
-    **{"ledger.get TRIGGER": 3, "ledger.put TRIGGER": 5, "ledger.put INCIDENT": 3, "ledger.put EXECUTION": 2},
-    **{
-        "ledger.get CHAMPION": 3,
-        "ledger.get PAUSE": 3,
-        "ledger.query MONITOR": 4,
-        "ledger.get MONITORS": 4,
-        "topic.publish": 4,
-        "objects.get definitions": 4,
+# Calls that are made seldom, by the scene (history.py) in which they come up, with weights by which all of them are
+# struck about as often. A history of the scene aims at four of them, or at fewer where some are of the same handler.
+AIMS: dict[str, dict[str, dict[str, int]]] = {
+    "broken": {
+        "capture_landed": {
+            **{"ledger.get INCIDENT": 92, "ledger.get PAUSE": 150, "ledger.put INCIDENT": 140},
+            **{"ledger.query MONITOR": 35, "objects.get baseline": 57, "objects.put_if_absent quarantine": 240},
+            **{"topic.publish": 58},
+        },
     },
-    **{"objects.get retraining": 6, "objects.put baselines": 6, "queues.send promotion-claims": 6},
-    **{"queues.send retrain-claims": 6, "queues.send endpoints": 5, "queues.send model-packages": 3},
-    **{"sagemaker.describe_endpoint_config": 2, "sagemaker.update_endpoint": 3, "sagemaker.describe_model_package": 2},
+    "jobs": {
+        "execution_finished": {
+            **{"ledger.get PAUSE": 110, "ledger.put EXECUTION": 75, "ledger.put INCIDENT": 59},
+            **{"ledger.query MONITOR": 38, "objects.get definitions": 48, "objects.get model-monitor": 80},
+            **{"topic.publish": 111},
+        },
+        "ground_truth_posted": {"ledger.get MONITORS": 74, "ledger.query INDEX": 42, "objects.get definitions": 130},
+        "window_due": {"objects.get labels": 400},
+    },
+    "approval": {
+        "alarm_changed": {"ledger.get DUE": 300, "ledger.query INDEX": 60},
+        "model_package_changed": {
+            **{"ledger.get CHAMPION": 170, "ledger.get CLAIM#PROMOTION": 450, "ledger.get CLAIM#RETRAIN": 35},
+            **{"ledger.get MONITORS": 61, "ledger.put CLAIM#PROMOTION": 850, "ledger.put CLAIM#RETRAIN": 200},
+            **{"ledger.put OUTCOME": 486, "objects.get definitions": 928, "queues.send promotion-claims": 850},
+            **{"sagemaker.describe_model_package": 170, "topic.publish": 556},
+        },
+        "pipeline_finished": {"ledger.put CLAIM#RETRAIN": 35, "ledger.put PACKAGE": 51},
+        "windows_due": {"queues.send model-packages": 168},
+    },
+    "promotion": {
+        "pipeline_finished": {"ledger.put CLAIM#PROMOTION": 35},
+        "promotion_claimed": {
+            **{"ledger.get CLAIM#RETRAIN": 43, "ledger.get DUE": 35, "ledger.get MONITORS": 35},
+            **{"ledger.get PAUSE": 35, "ledger.put CHAMPION": 164, "ledger.put CLAIM#PROMOTION": 60},
+            **{"ledger.put CLAIM#RETRAIN": 220, "ledger.put DUE": 72, "ledger.put ENDPOINT": 35},
+            **{"ledger.put LOSS": 70, "ledger.put OUTCOME": 35, "ledger.query MONITOR": 80},
+            **{"objects.put baselines": 70, "sagemaker.describe_endpoint_config": 90},
+            **{"sagemaker.ensure_endpoint": 233, "sagemaker.set_approval": 140, "scorer.invoke": 46},
+            **{"topic.publish": 49},
+        },
+        "window_due": {"ledger.put DECISION": 200},
+        "windows_due": {
+            **{"ledger.put CLAIM#PROMOTION": 48, "queues.send endpoints": 200, "queues.send pipelines": 138},
+            **{"queues.send promotion-claims": 93},
+        },
+    },
+    "return": {
+        "promotion_claimed": {"sagemaker.update_endpoint": 289},
+        "window_due": {
+            **{"ledger.get CLAIM#PROMOTION": 35, "ledger.get LOSS": 35, "ledger.put CLAIM#PROMOTION": 747},
+            **{"ledger.put DUE": 35, "queues.send promotion-claims": 314},
+        },
+    },
+    "claims": {
+        "ground_truth_landed": {"ledger.get DUE": 35},
+        "pipeline_finished": {"ledger.put OUTCOME": 250, "objects.get retraining": 250, "topic.publish": 60},
+        "retrain_claimed": {"ledger.get PAUSE": 39, "ledger.put CLAIM#RETRAIN": 43, "objects.get definitions": 46},
+        "window_due": {
+            **{"ledger.get DECISION": 35, "ledger.get PAUSE": 35, "ledger.get TRIGGER": 90},
+            **{"ledger.put CLAIM#RETRAIN": 168, "ledger.put TRIGGER": 210, "objects.get retraining": 75},
+            **{"objects.put_if_absent retraining": 158, "queues.send retrain-claims": 350, "topic.publish": 35},
+        },
+        "windows_due": {"ledger.get DUE": 35, "queues.send retrain-claims": 140},
+    },
+    "anew": {
+        "window_due": {
+            **{"ledger.get REBUILD": 35, "ledger.put REBUILD": 59, "objects.delete merge": 35},
+            **{"objects.put ids": 82, "objects.put revisions": 88, "objects.put segments": 37},
+        },
+    },
+    "day": {
+        "ground_truth_landed": {
+            **{"objects.delete ids": 107, "objects.get filter-checks": 35, "objects.get filters": 35},
+            **{"objects.put_if_absent filter-checks": 58, "objects.put_if_absent filters": 60},
+        },
+    },
+    "late": {
+        "ground_truth_landed": {
+            **{"ledger.delete AWAITING": 60, "ledger.delete UNMATCHED": 70, "ledger.get LABEL_BATCH": 35},
+            **{"ledger.put LABEL_BATCH": 35, "ledger.put LATE": 35},
+        },
+        "window_due": {
+            **{"ledger.get AWAITING": 77, "ledger.get UNMATCHED": 47, "ledger.put AWAITING": 191},
+            **{"ledger.put EVALUATION": 35, "ledger.put LOSS": 300, "ledger.put UNMATCHED": 38},
+            **{"ledger.query LATE": 35, "objects.list merge": 35},
+        },
+        "windows_due": {"ledger.get LABEL_BATCH": 35, "ledger.put LABEL_CONTAINERS": 266},
+    },
 }
 
-# Calls that are made seldom, by the scene (history.py) in which they come up: such a history aims at one of them.
 FOCUS = {
-    scene: tuple(
-        (function, kind) for function, kinds in functions.items() for kind in kinds for _ in range(OFTEN.get(kind, 1))
-    )
-    for scene, functions in {
-        "broken": {
-            "capture_landed": (
-                *("ledger.get INCIDENT", "ledger.put INCIDENT", "ledger.query MONITOR", "topic.publish"),
-                *("objects.put_if_absent quarantine", "objects.get baseline", "objects.get captures"),
-                "ledger.get PAUSE",
-            ),
-        },
-        "jobs": {
-            "execution_finished": (
-                *("ledger.put EXECUTION", "ledger.query MONITOR", "objects.get definitions", "topic.publish"),
-                *("objects.get model-monitor", "ledger.put INCIDENT", "ledger.get PAUSE"),
-            ),
-            "ground_truth_posted": ("objects.get definitions", "ledger.get MONITORS"),
-        },
-        "approval": {
-            "model_package_changed": (
-                *("ledger.get CHAMPION", "ledger.get CLAIM#PROMOTION", "ledger.get MONITORS", "ledger.put OUTCOME"),
-                *("ledger.put CLAIM#PROMOTION", "ledger.put CLAIM#RETRAIN", "objects.get definitions"),
-                *("sagemaker.describe_model_package", "topic.publish", "queues.send promotion-claims"),
-            ),
-            "pipeline_finished": ("ledger.put PACKAGE",),
-            "windows_due": ("queues.send model-packages", "sagemaker.describe_model_package"),
-        },
-        "promotion": {
-            "capture_landed": ("objects.get baselines",),
-            "pipeline_finished": (
-                *("ledger.get CHAMPION", "ledger.put CLAIM#PROMOTION", "ledger.put PACKAGE", "objects.get retraining"),
-                *("objects.get definitions", "topic.publish", "ledger.put OUTCOME"),
-            ),
-            "promotion_claimed": (
-                *("ledger.get CLAIM#RETRAIN", "ledger.get DUE", "ledger.put CHAMPION", "ledger.put CLAIM#PROMOTION"),
-                *("ledger.put CLAIM#RETRAIN", "ledger.put DUE", "ledger.put ENDPOINT", "ledger.put OUTCOME"),
-                *("ledger.put LOSS", "ledger.query MONITOR", "ledger.get MONITORS", "ledger.put INDEX"),
-                *("objects.put baselines", "scorer.invoke", "topic.publish", "sagemaker.ensure_endpoint"),
-                *("sagemaker.describe_endpoint_config", "sagemaker.update_endpoint", "sagemaker.ensure_model"),
-                "ledger.get PAUSE",
-            ),
-            "windows_due": (
-                *("ledger.put CLAIM#PROMOTION", "ledger.put CLAIM#RETRAIN", "sagemaker.describe_execution"),
-                *("queues.send endpoints", "queues.send pipelines", "queues.send promotion-claims"),
-            ),
-        },
-        "return": {
-            "window_due": (
-                *("ledger.put CLAIM#PROMOTION", "queues.send promotion-claims", "ledger.put LOSS", "scorer.invoke"),
-                *("ledger.get LOSS", "ledger.get CLAIM#PROMOTION", "ledger.put DUE"),
-            ),
-            "promotion_claimed": ("sagemaker.update_endpoint", "ledger.put CHAMPION"),
-        },
-        "claims": {
-            "retrain_claimed": (
-                *("ledger.put CLAIM#RETRAIN", "objects.get definitions", "topic.publish", "ledger.get PAUSE"),
-            ),
-            "window_due": (
-                *("ledger.get DECISION", "ledger.put CLAIM#RETRAIN", "ledger.get TRIGGER", "ledger.put TRIGGER"),
-                *("objects.get retraining", "objects.put_if_absent retraining", "queues.send retrain-claims"),
-                *("topic.publish", "ledger.put DECISION", "ledger.get CLAIM#RETRAIN", "ledger.get PAUSE"),
-            ),
-            "windows_due": ("queues.send retrain-claims", "ledger.get DUE", "ledger.get CHAMPION"),
-            "ground_truth_landed": ("ledger.get DUE",),
-        },
-        "anew": {
-            "window_due": (
-                *("ledger.get REBUILD", "ledger.put REBUILD", "objects.put ids", "objects.put revisions"),
-                *("objects.put segments", "objects.delete merge"),
-            ),
-        },
-    }.items()
+    scene: {(function, kind): weight for function, kinds in aims.items() for kind, weight in kinds.items()}
+    for scene, aims in AIMS.items()
 }
 
 # Documents that are written when something rare happens.
 SELDOM = ("CLAIM", "CHAMPION", "OUTCOME", "PACKAGE", "DECISION", "LOSS", "TRIGGER", "INCIDENT", "EXECUTION", "CURSOR")
 SELDOM += ("retraining", "decisions", "baselines", "quarantine", "merge", "revisions", "segments", "definitions", "ids")
+SELDOM += ("filters", "filter-checks")
 
 BEFORE, AFTER, BETWEEN = "before", "after", "interleaved"
 

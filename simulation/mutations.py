@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -16,10 +17,12 @@ import msgspec
 from chalicelib.errors import ConflictError
 from chalicelib.facts import champions, claims, due, evaluations, pauses
 from chalicelib.facts.document import change, monitor_partition
-from chalicelib.handlers import promotion_claimed, window_inputs
+from chalicelib.handlers import label_batches, promotion_claimed, window_inputs
 from chalicelib.records.segment import Segment
+from chalicelib.wiring import Services
 from simulation.history import draw_history
 from simulation.laws import breaches
+from simulation.shrink import calm_run
 from simulation.world import World
 
 # A mutation that survives this many histories is not seen by the laws.
@@ -122,6 +125,30 @@ def pause_not_asked_for() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def lists_deleted_before_the_filter() -> Iterator[None]:
+    """The id lists of a day are deleted as soon as they are read, and the filter made of them is written after that."""
+    make = label_batches._made_filter
+
+    def careless(services: Services, definition: Any, span: Any, lists: Any) -> Any:
+        bucket = services.settings.bucket
+        read = {key: services.objects.get(bucket, key) for _, key in lists}
+        for key in read:
+            services.objects.delete(bucket, key)
+
+        class Objects:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(services.objects, name)
+
+            def get(self, bucket: str, key: str) -> Any:
+                return read[key]
+
+        return make(replace(services, objects=Objects()), definition, span, lists)
+
+    with mock.patch.object(label_batches, "_made_filter", careless):
+        yield
+
+
 MUTATIONS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "claim without monotony": claim_without_monotony,
     "due as a flag": due_as_a_flag,
@@ -130,6 +157,7 @@ MUTATIONS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "listing only": listing_only,
     "acknowledge before the act": acknowledge_before_the_act,
     "a pause that nobody asks for": pause_not_asked_for,
+    "a day's lists deleted before its filter": lists_deleted_before_the_filter,
 }
 
 
@@ -137,7 +165,7 @@ def caught_after(name: str, first: int, limit: int = LIMIT) -> tuple[str, int, s
     """(mutation, how many histories it took, the law that was broken); 0 histories when none was."""
     for number in range(limit):
         history = draw_history(first + number)
-        calm = World(history, hostile=False).play()
+        calm, _ = calm_run(history)
         with MUTATIONS[name]():
             try:
                 world = World(history, hostile=True).play()

@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+import simulation.remembered  # noqa: F401  (puts what remembers in place)
 from chalicelib.definition import Definition, parse_definition
 from chalicelib.errors import ConflictError, NotFoundError, PermanentError, PlumblineError
 from chalicelib.events import object_created_body
@@ -33,6 +34,7 @@ from chalicelib.handlers import (
     execution_finished,
     ground_truth_landed,
     ground_truth_posted,
+    label_containers,
     model_package_changed,
     pipeline_finished,
     promotion_claimed,
@@ -41,7 +43,6 @@ from chalicelib.handlers import (
     windows_due,
 )
 from chalicelib.monitors.baseline import baseline_documents
-from chalicelib.monitors.evaluation import Findings, Task, evaluate
 from chalicelib.ports import Endpoint, ProcessingJob
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.capture import CapturedRequest, Payload
@@ -94,25 +95,10 @@ PIPELINE = "retraining"
 # What somebody else deploys.
 OUTSIDE = "outside-1"
 SCHEDULE = "churn-model-monitor"
+# Label objects that make a container: what the functions have.
+FEWEST = label_containers.FEWEST
 WEBHOOK_SECRET = "whsec_" + base64.b64encode(bytes(range(24))).decode()
 
-
-def _remembered(evaluate: Callable[[Task], Findings]) -> Callable[[Task], Findings]:
-    """The same function, with what it said of a task before: the evaluation is pure, and most of a history's time."""
-    known: dict[bytes, Findings] = {}
-
-    def remembering(task: Task) -> Findings:
-        key = msgspec.msgpack.encode(task)
-        if key not in known:
-            if len(known) > 500:
-                known.clear()
-            known[key] = evaluate(task)
-        return known[key]
-
-    return remembering
-
-
-window_due.evaluate = _remembered(evaluate)
 
 # By queue; looked up at each delivery, so that a planted fault in a handler's module is met.
 HANDLERS: dict[str, Callable[[str, Services], Any]] = {
@@ -218,7 +204,8 @@ class World:
 
     def __init__(self, history: History, hostile: bool, removed: Iterable[str] = (), *, story: bool = False) -> None:
         self.history, self.hostile, self.removed = history, hostile, frozenset(removed)
-        self.draws = Draws(history.seed)
+        self.draws = Draws(history.inputs_seed)  # what AWS and people do
+        self.hostility = Draws(history.seed)
         self.applied: list[str] = []
         self.coverage: Counter[tuple[str, str, str]] = Counter()
         self.met: set[tuple[str, str]] = set()  # (function, call): what could have been struck
@@ -237,7 +224,9 @@ class World:
         self._quiet = False
         self._out = False
         self._born = False
-        self._focus = self.draws.of("focus").choice(FOCUS[history.scene]) if history.scene else None
+        aims = FOCUS.get(history.scene, {})
+        drawn = self.hostility.of("focus").choices(list(aims), list(aims.values()), k=4) if aims else []
+        self._focus = dict(drawn)  # by function, the call that is aimed at
         self._deployments: Counter[str] = Counter()
         # What laws.py looks at besides the account.
         self.served: list[tuple[datetime, str]] = []
@@ -299,12 +288,13 @@ class World:
         """Whether something hostile befalls this, and then its chance; noted, so that it can be left out."""
         if not self.hostile or self._quiet:
             return None
-        draw = self.draws.of(kind, identity)
+        if not self.hostility.chosen(share, kind, identity):
+            return None
         name = f"{kind} {identity}"
-        if draw.random() >= share or name in self.removed:
+        if name in self.removed:
             return None
         self.applied.append(name)
-        return draw
+        return self.hostility.of(kind, identity)
 
     def post(self, queue: str, body: bytes, lossy: bool = False) -> None:
         """Put a message on a queue: never (only if `lossy`), once or several times, now or later."""
@@ -313,8 +303,8 @@ class World:
         name = f"{queue}:{zlib.crc32(body):08x}"
         self._said[name] += 1
         identity = f"{name}.{self._said[name]}"
-        overlooked = self._focus == ("windows_due", f"queues.send {queue}")  # then the clock has to do it
-        heard = self._focus is not None and self._focus[0] == FUNCTIONS[queue]  # or there was nothing to strike
+        overlooked = self._focus.get("windows_due") == f"queues.send {queue}"  # then the clock has to do it
+        heard = not overlooked and FUNCTIONS[queue] in self._focus  # or there was nothing to strike
         if lossy and not heard and self.chosen("lose", identity, 0.9 if overlooked else LOST[queue]):
             self.tell(f"lost: {self._about(queue, body)}")
             return
@@ -335,16 +325,19 @@ class World:
         disturbance = None
         identity = f"{message.id}#{message.receives}{'t' if twin else ''}"
         share = DISTURBED.get(queue, DISTURBED_OTHERS)
-        if self._focus and FUNCTIONS[queue] == self._focus[0] and message.receives < RECEIVES:
+        aim = self._focus.get(FUNCTIONS[queue], "")
+        if aim and message.receives < RECEIVES:
             share = 0.95
         if not message.redriven and (draw := self.chosen("fault", identity, share)):
             disturbance = self._disturbance(identity, draw, FUNCTIONS[queue])
-        share = 0.8 if self._focus == (FUNCTIONS[queue], "objects.get definitions") else 0.08
+        share = 0.8 if aim == "objects.get definitions" else 0.08
         if self.chosen("cold start", identity, share):
-            self.services.__dict__.pop("definitions", None)
-        self.tell(f"{FUNCTIONS[queue]}({self._about(queue, message.body)})")
+            self._forget_definitions()
+        if self.lines is not None:  # told of every delivery, so not put in words for nobody
+            self.tell(f"{FUNCTIONS[queue]}({self._about(queue, message.body)})")
         body = message.body.decode()
-        done, _ = self._run(FUNCTIONS[queue], disturbance, message, lambda: HANDLERS[queue](body, self.services))
+        services = self.services if disturbance else self.undisturbed
+        done, _ = self._run(FUNCTIONS[queue], disturbance, message, lambda: HANDLERS[queue](body, services))
         if done or twin or self.acknowledge_first:
             return
         if message.receives >= RECEIVES:
@@ -402,9 +395,9 @@ class World:
         company = draw.choice(["twin", "next", "next", "stall", "stall", "stall"])
         salt, crash = draw.getrandbits(30), draw.random() < 0.6
         picky = draw.random() < 0.5 and function in RARE
-        if self._focus and function == self._focus[0] and draw.random() < 0.95:
-            way = draw.choice([way, "before", "after"])
-            return Disturbance(identity, salt, way, crash, company, minutes * MINUTE, function, focus=self._focus[1])
+        if function in self._focus and draw.random() < 0.95:
+            way, aim = draw.choice([way, "before", "after"]), self._focus[function]
+            return Disturbance(identity, salt, way, crash, company, minutes * MINUTE, function, focus=aim)
         return Disturbance(identity, salt, way, crash, company, minutes * MINUTE, function, picky)
 
     # What guards ask (hostile.py) -------------------------------------------------------------------------------------
@@ -454,7 +447,10 @@ class World:
         }
         self.account = MemoryServices(settings=SETTINGS, now=now, **fields)
         guards = {name: Guard(name, service, self.meet, self) for name, service in fields.items()}
+        # What a delivery is given that nothing befalls, and what one that is disturbed; both know the definitions.
+        self.undisturbed = Services(settings=SETTINGS, now=now, **fields)
         self.services = Services(settings=SETTINGS, now=now, **guards)
+        self._forget_definitions()
         account = self.account
         account.scorer.models = _Deployed(self)
         self.toys: dict[str, str] = {}
@@ -480,6 +476,13 @@ class World:
             self.monitors.append(SLOW)
             add_monitor(account, slow_definition(self.history))
         self._born = True
+
+    def _forget_definitions(self) -> None:
+        """The process is new: no definition is known to it."""
+        known: dict[tuple[str, str], Definition] = {}
+        for services in (self.undisturbed, self.services):
+            services.__dict__.pop("definitions", None)
+            services.definitions._decoded = known
 
     def _object_written(self, bucket: str, key: str) -> None:
         if not self._born or bucket != DATA:
@@ -584,6 +587,8 @@ class World:
         result = draw.choice(["good", "good", "good", "good", "bad", "none", "failed", "stopped"])
         if self.history.scene in ("approval", "return") or (self.history.scene == "promotion" and draw.random() < 0.6):
             result = "good"
+        elif self.history.scene == "claims" and draw.random() < 0.5:
+            result = draw.choice(["none", "failed"])
         self.at(self._time + took, "execution", self._execution_ends, number, arn, result)
 
     def _execution_ends(self, number: int, arn: str, result: str) -> None:
@@ -609,7 +614,8 @@ class World:
         if self.history.policy["promotion"] != "manual":
             return
         draw = self.draws.of("approval", number)
-        verdict = draw.choice(["Approved", "Approved", "Approved", "Rejected", ""])
+        rejected = 2 if self.history.scene == "approval" else 1
+        verdict = draw.choice(["Approved"] * (2 + rejected) + ["Rejected"] * rejected + [""])
         if verdict:
             wait = draw.choice([0, 2, 30, 120] if self.history.scene != "approval" else [15, 30]) * MINUTE
             self.at(self._time + wait, "approval", self._approve, package, verdict)
@@ -670,13 +676,17 @@ class World:
         """Senders try again until they have an answer; some that had one try again, too."""
         disturbance = None
         identity = f"webhook {labels.id}#{attempt}"
-        if attempt < 3 and (draw := self.chosen("fault", identity, 0.3)):
+        aim = self._focus.get(WEBHOOK, "")
+        if attempt < 3 and (draw := self.chosen("fault", identity, 0.95 if aim else 0.3)):
             disturbance = self._disturbance(identity, draw, WEBHOOK)
             disturbance.stall = min(disturbance.stall, MINUTE)
         self.tell(f"webhook call {attempt}, {labels.name}: {[entry.inference_id for entry in labels.entries]}")
-        places = self.services.definitions.ground_truth_places
+        if aim == "objects.get definitions" and self.chosen("cold start", identity, 0.8):
+            self._forget_definitions()
+        services = self.services if disturbance else self.undisturbed
+        places = services.definitions.ground_truth_places
         done, answer = self._run(
-            WEBHOOK, disturbance, None, lambda: ground_truth_posted.handle(request, self.services, places)
+            WEBHOOK, disturbance, None, lambda: ground_truth_posted.handle(request, services, places)
         )
         if done and answer is not None and answer[0] not in (202, 401):
             self.broken.append(f"the webhook answered {answer[0]} to {labels.id}")
@@ -759,6 +769,8 @@ class World:
 
     def play(self) -> World:
         """The hostile part, then the calm end until nothing is due and nothing is in flight."""
+        # An hour has one to three label objects: in half of the histories that is enough for a container.
+        label_containers.FEWEST = 1 if Draws(self.history.inputs_seed).chosen(0.5, "containers") else FEWEST
         for thing in self.history.inputs:
             if thing.id not in self.removed:
                 self.at(thing.at, "input", self.happen, thing)

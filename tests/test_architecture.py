@@ -54,6 +54,7 @@ SHARED_HANDLERS = {
         "retrain_request",
         "landed_objects",
         "label_batches",
+        "label_containers",
     ),
 }
 

@@ -4,6 +4,7 @@ Keys: LABELS#{monitor}#{window} / {bucket}/{key}#{etag} -> Source (this object h
 UNMATCHED#{monitor} / {arrival}#{bucket}/{key}#{etag} -> Source (some of its ids were unknown when it landed);
 AWAITING#{monitor} / {bucket}/{key}#{etag} -> Awaiting (ids of it wait for the next batch that is looked up);
 MONITOR#{monitor} / LABEL_BATCH -> Batch (a batch is being looked up);
+MONITOR#{monitor} / LABEL_CONTAINERS -> Compaction (up to where small objects were copied into containers);
 LATE#{monitor}#{window} / {bucket}/{key}#{etag} -> Late (so many of its labels came after the window was sealed);
 LANDED#{bucket}/{folder} / {name}#{etag} -> Landed (worked off).
 
@@ -15,14 +16,23 @@ So at least one of the two sees the other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
 import msgspec
 
 from chalicelib.errors import ConflictError
-from chalicelib.facts.document import ATTEMPTS, Stored, change, decoded, load_all, monitor_partition, put_if_absent
+from chalicelib.facts.document import (
+    ATTEMPTS,
+    Stored,
+    change,
+    decoded,
+    load,
+    load_all,
+    monitor_partition,
+    put_if_absent,
+)
 from chalicelib.ports import Ledger
 
 
@@ -44,14 +54,32 @@ class Source(msgspec.Struct, frozen=True):
 
 class Awaiting(msgspec.Struct, frozen=True):
     """Ids of an object that wait to be looked up: their hashes (little-endian uint64), beside each the seconds since
-    1970 that the id itself tells (0: none). `all`: too many to be kept here, the object is to be read again.
-    `landed_at`: when the first of them came, which says whether their windows were open."""
+    1970 that the id itself tells (0: none), and how many labels of the object it has (`labels`; not told: one).
+    `all`: too many to be kept here, the object is to be read again. `landed_at`: when the object arrived, which says
+    whether their windows were open."""
 
     source: Source
     landed_at: datetime
     hashes: bytes = b""
     times: tuple[int, ...] = ()
+    labels: tuple[int, ...] = ()
     all: bool = False
+
+    @property
+    def ids(self) -> dict[bytes, tuple[int, int]]:
+        """Hash -> (seconds, labels)."""
+        hashes = [self.hashes[at : at + 8] for at in range(0, len(self.hashes), 8)]
+        counts = self.labels or (1,) * len(hashes)
+        return dict(zip(hashes, zip(self.times, counts, strict=True), strict=True))
+
+
+def awaiting_ids(source: Source, landed_at: datetime, ids: Mapping[bytes, tuple[int, int]]) -> Awaiting:
+    """How ids wait, given as hash -> (seconds, labels)."""
+    if len(ids) > MOST_AWAITING:
+        return Awaiting(source, landed_at, all=True)
+    ordered = sorted(ids)
+    times, counts = (tuple(ids[each][part] for each in ordered) for part in (0, 1))
+    return Awaiting(source, landed_at, b"".join(ordered), times, counts)
 
 
 # More ids than these of one object are not kept in the table.
@@ -69,6 +97,23 @@ MOST_AT_ONCE = 4000
 
 # A batch of labels is looked up at most this often while one is at work.
 BATCH = timedelta(minutes=5)
+
+
+class Compaction(msgspec.Struct, frozen=True):
+    """Where small label objects are to be copied into containers from: everything that arrived before `hour` (ISO) was
+    looked at, and of that hour the keys up to `after`. Until `leased_until` somebody is at it."""
+
+    hour: str
+    after: str = ""
+    leased_until: datetime | None = None
+
+    @property
+    def place(self) -> tuple[str, str]:
+        return self.hour, self.after
+
+
+# Who copies has so long, then the clock asks again.
+COMPACTION = timedelta(minutes=15)
 
 
 class Late(msgspec.Struct, frozen=True):
@@ -149,19 +194,14 @@ def add_awaiting(ledger: Ledger, monitor: str, awaiting: Awaiting, expires_at: d
     def think(stored: Awaiting | None) -> Awaiting:
         if stored is None:
             return awaiting
-        known = dict(zip(_eights(stored.hashes), stored.times, strict=True))
-        known |= dict(zip(_eights(awaiting.hashes), awaiting.times, strict=True))
-        ordered = sorted(known)
-        whole = stored.all or awaiting.all or len(known) > MOST_AWAITING
-        if whole:
+        if stored.all or awaiting.all:
             return Awaiting(awaiting.source, stored.landed_at, all=True)
-        return Awaiting(awaiting.source, stored.landed_at, b"".join(ordered), tuple(known[each] for each in ordered))
+        known = stored.ids
+        for each, (seconds, count) in awaiting.ids.items():  # of the same object: told again, or more of it
+            known[each] = seconds, max(count, known.get(each, (0, 0))[1])
+        return awaiting_ids(awaiting.source, stored.landed_at, known)
 
     change(ledger, f"AWAITING#{monitor}", awaiting.source.sort_key, Awaiting, think, expires_at)
-
-
-def _eights(hashes: bytes) -> list[bytes]:
-    return [hashes[at : at + 8] for at in range(0, len(hashes), 8)]
 
 
 def awaiting(ledger: Ledger, monitor: str, limit: int | None = None) -> list[Stored[Awaiting]]:
@@ -190,6 +230,45 @@ def begin_batch(ledger: Ledger, monitor: str, now: datetime) -> bool:
 def end_batch(ledger: Ledger, monitor: str) -> None:
     """The next batch may begin."""
     change(ledger, monitor_partition(monitor), "LABEL_BATCH", Batch, lambda stored: Batch() if stored else None)
+
+
+def compaction(ledger: Ledger, monitor: str) -> Compaction | None:
+    stored = load(ledger, monitor_partition(monitor), "LABEL_CONTAINERS", Compaction)
+    return stored.value if stored else None
+
+
+def begin_compaction(ledger: Ledger, monitor: str, first: str, last: str, now: datetime) -> bool:
+    """Whether the caller may have small objects copied: there are hours up to `last` that were not looked at, and
+    nobody is at it. What arrived before the hour `first` is left out (hours are ISO)."""
+
+    def think(stored: Compaction | None) -> Compaction | None:
+        begins = max(stored or Compaction(first), Compaction(first), key=lambda each: each.place)
+        leased = begins.leased_until and begins.leased_until > now
+        if leased or begins.hour > last:
+            return None
+        return Compaction(begins.hour, begins.after, now + COMPACTION)
+
+    return change(ledger, monitor_partition(monitor), "LABEL_CONTAINERS", Compaction, think)[1]
+
+
+def compacted(ledger: Ledger, monitor: str, hour: str, after: str = "") -> Compaction | None:
+    """Note up to where small objects have been looked at; it never moves back. Returns up to where they have."""
+
+    def think(stored: Compaction | None) -> Compaction | None:
+        if stored is None or stored.place >= (hour, after):
+            return None
+        return Compaction(hour, after, stored.leased_until)
+
+    return change(ledger, monitor_partition(monitor), "LABEL_CONTAINERS", Compaction, think)[0]
+
+
+def end_compaction(ledger: Ledger, monitor: str) -> None:
+    """What is left may be begun."""
+
+    def think(stored: Compaction | None) -> Compaction | None:
+        return msgspec.structs.replace(stored, leased_until=None) if stored else None
+
+    change(ledger, monitor_partition(monitor), "LABEL_CONTAINERS", Compaction, think)
 
 
 def add_late(ledger: Ledger, monitor: str, window: str, source: Source, count: int, now: datetime) -> None:

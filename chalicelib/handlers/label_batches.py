@@ -8,7 +8,8 @@ them, and begins again when a list that it has seen is gone: so nothing is overl
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -17,14 +18,14 @@ import numpy.typing as npt
 
 from chalicelib import keys
 from chalicelib.definition import Definition
-from chalicelib.errors import ConflictError, NotFoundError, UnreadableError
+from chalicelib.errors import ConflictError, NotFoundError
 from chalicelib.facts import due, labels
 from chalicelib.facts.document import Stored
 from chalicelib.facts.labels import Awaiting, Source
+from chalicelib.handlers.label_containers import read_sources
 from chalicelib.records.ground_truth import Label
 from chalicelib.records.id_filters import MOST_WINDOWS, build, candidates, confirmed, filter_from_bytes
 from chalicelib.records.id_times import seconds_of
-from chalicelib.records.label_files import read_label_file
 from chalicelib.records.segment import hash_ids, hashes_from_bytes
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
@@ -57,26 +58,29 @@ class Found(msgspec.Struct, frozen=True, eq=False):
     windows: dict[Window, Places]
 
 
-def awaiting_of(source: Source, unplaced: Sequence[Label], now: datetime) -> Awaiting:
+def awaiting_of(source: Source, unplaced: Sequence[Label], arrived: datetime) -> Awaiting:
     """How labels that no time leads to a window wait."""
-    ids = sorted({label.id for label in unplaced})
-    if len(ids) > labels.MOST_AWAITING:
-        return Awaiting(source, now, all=True)
-    times = {hash_ids([id]).tobytes(): seconds_of(id) for id in ids}
-    return Awaiting(source, now, b"".join(sorted(times)), tuple(times[each] for each in sorted(times)))
+    return labels.awaiting_ids(source, arrived, _ids_of(unplaced))
 
 
-def unplaced(definition: Definition, found: Sequence[Label], now: datetime) -> list[Label]:
-    """Labels without an inference time, or with one whose window is sealed: where their ids are must be looked up."""
-    return [label for label in found if claimed(definition, label, now) is None]
+def _ids_of(unplaced: Sequence[Label]) -> dict[bytes, tuple[int, int]]:
+    """Hash of each id -> the seconds that it tells, and how many of the labels are of it: a request may have one for
+    each of its records."""
+    counts = Counter(label.id for label in unplaced)
+    return {hash_ids([id]).tobytes(): (seconds_of(id), count) for id, count in counts.items()}
 
 
-def claimed(definition: Definition, label: Label, now: datetime) -> Window | None:
-    """The open window that a label's inference time names."""
+def unplaced(definition: Definition, found: Sequence[Label], arrived: datetime) -> list[Label]:
+    """Labels without an inference time, or with one whose window was sealed: where their ids are must be looked up."""
+    return [label for label in found if claimed(definition, label, arrived) is None]
+
+
+def claimed(definition: Definition, label: Label, arrived: datetime) -> Window | None:
+    """The window that a label's inference time names, if it was open when the label arrived."""
     if label.inference_time is None:
         return None
     window = Window.of(label.inference_time, definition.window_length)
-    return window if now < window.end + definition.horizon else None
+    return window if arrived < window.end + definition.horizon else None
 
 
 def look_up(services: Services, definition: Definition) -> None:
@@ -92,11 +96,10 @@ def _work_off(services: Services, definition: Definition, waiting: list[Stored[A
     name = definition.name
     unmatched = labels.unmatched_revisions(services.ledger, name, [each.value.source for each in waiting])
     parts = [_hashes_of(services, definition, each.value) for each in waiting]
-    every = np.concatenate([hashes for hashes, _ in parts])
-    times = np.concatenate([seconds for _, seconds in parts])
-    owners = np.repeat(np.arange(len(parts)), [len(hashes) for hashes, _ in parts])
+    every, times, counts = (np.concatenate([part[column] for part in parts]) for column in range(3))
+    owners = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])
     order = np.argsort(every, kind="stable")
-    every, times, owners = every[order], times[order], owners[order]
+    every, times, counts, owners = every[order], times[order], counts[order], owners[order]
     wanted, starts = np.unique(every, return_index=True)
     ends = np.append(starts[1:], len(every))
     found = _find(services, definition, wanted, times[starts], now)
@@ -106,12 +109,12 @@ def _work_off(services: Services, definition: Definition, waiting: list[Stored[A
         places = found.windows[window]
         known[places] = True
         rows = np.concatenate([np.arange(starts[place], ends[place]) for place in places.tolist()])
-        touching, counts = np.unique(owners[rows], return_counts=True)
-        for owner, count in zip(touching.tolist(), counts.tolist(), strict=True):
+        for owner in np.unique(owners[rows]).tolist():
             source = waiting[owner].value.source
             if waiting[owner].value.landed_at < window.end + definition.horizon:
                 labels.add_source(services.ledger, name, window.name, source, expires_at)
             else:
+                count = int(counts[rows][owners[rows] == owner].sum())
                 labels.add_late(services.ledger, name, window.name, source, count, now)
         due.mark(services.ledger, name, window, definition.grace, now)
     left = set(owners[np.repeat(~known, ends - starts)].tolist())
@@ -122,21 +125,18 @@ def _work_off(services: Services, definition: Definition, waiting: list[Stored[A
         labels.looked_up(services.ledger, name, each)
 
 
-def _hashes_of(services: Services, definition: Definition, waits: Awaiting) -> tuple[Hashes, Places]:
-    """Hashes of the ids that wait, and the seconds that the ids tell."""
+def _hashes_of(services: Services, definition: Definition, waits: Awaiting) -> tuple[Hashes, Places, Places]:
+    """Hashes of the ids that wait, the seconds that the ids tell, and how many labels each has."""
     if not waits.all:
-        return hashes_from_bytes(waits.hashes, "AWAITING"), np.array(waits.times, dtype=np.int64)
-    source = waits.source
-    try:
-        stored = services.objects.get(source.bucket, source.key)
-        read = read_label_file(stored.body, source.key, stored.last_modified, definition.labels.mapping).labels
-    except (NotFoundError, UnreadableError):
-        read = []  # gone: what it held is lost for the windows that do not have it yet
-    ids = sorted({label.id for label in unplaced(definition, read, waits.landed_at)})
-    pairs = sorted((hash_ids([id]).tobytes(), seconds_of(id)) for id in ids)
-    return hashes_from_bytes(b"".join(each for each, _ in pairs), "ids"), np.array(
-        [seconds for _, seconds in pairs], dtype=np.int64
-    )
+        return _columns(waits.ids)
+    # Gone: what it held is lost for the windows that do not have it yet.
+    read = [label for each in read_sources(services, definition, [waits.source]) for label in each.labels]
+    return _columns(_ids_of(unplaced(definition, read, waits.landed_at)))
+
+
+def _columns(ids: Mapping[bytes, tuple[int, int]]) -> tuple[Hashes, Places, Places]:
+    numbers = np.array(list(ids.values()), dtype=np.int64).reshape(-1, 2)
+    return hashes_from_bytes(b"".join(ids), "ids"), numbers[:, 0], numbers[:, 1]
 
 
 def _find(services: Services, definition: Definition, wanted: Hashes, times: Places, now: datetime) -> Found:

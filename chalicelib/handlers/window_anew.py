@@ -13,6 +13,7 @@ from chalicelib.definition import Definition, split_s3_uri
 from chalicelib.errors import NotFoundError, UnreadableError
 from chalicelib.facts import champions, decisions
 from chalicelib.facts.evaluations import Evaluation
+from chalicelib.handlers.label_containers import kept, named_sources
 from chalicelib.handlers.window_inputs import baselines
 from chalicelib.records.segment import Inputs, lost_inputs, segment_from_bytes
 from chalicelib.records.window import Window
@@ -94,7 +95,7 @@ def _evidence(services: Services, definition: Definition, record: decisions.Reco
 
 
 def _present(services: Services, definition: Definition, window: Window, named: Inputs) -> Inputs:
-    """What lies now in the folders in which named inputs lay."""
+    """What lies now in the folders in which named inputs lay, and those of the label objects that containers hold."""
     bucket, destination = split_s3_uri(definition.capture_s3_uri)
     prefix = keys.capture_prefix(destination, definition.endpoint, definition.variant)
     captures = {
@@ -104,4 +105,6 @@ def _present(services: Services, definition: Definition, window: Window, named: 
     for folder in sorted({uri.rpartition("/")[0] for uri, _ in named.labels}):
         bucket, prefix = split_s3_uri(folder)
         labels += [(keys.s3_uri(bucket, each.key), each.etag) for each in services.objects.list(bucket, f"{prefix}/")]
+    elsewhere = named_sources({*named.labels} - {*labels})
+    labels += [(keys.s3_uri(bucket, key), etag) for bucket, key, etag in kept(services, definition, elsewhere)]
     return Inputs(captures, tuple(labels))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from chalicelib.definition import Definition
 from chalicelib.errors import ConflictError
 from chalicelib.events import window_message
-from chalicelib.facts import champions, due, evaluations, rebuilds
+from chalicelib.facts import due, evaluations, rebuilds
 from chalicelib.facts.document import Stored
 from chalicelib.facts.evaluations import Evaluation
 from chalicelib.facts.rebuilds import Rebuild
@@ -61,8 +61,7 @@ def _evaluate(services: Services, definition: Definition, window: Window, anew: 
         tell_settledness(services, definition, window, previous.value, gathered.kms_key_id)
         return
     findings = evaluate(gathered.task)
-    champion = champions.load_champion(services.ledger, definition.name)
-    model = champion.reign_at(window.name).candidate if champion else ""
+    model = gathered.champion.reign_at(window.name).candidate if gathered.champion else ""
     evaluation = store(
         services,
         definition,

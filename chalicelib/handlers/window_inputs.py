@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 import msgspec
 
@@ -17,21 +18,20 @@ from chalicelib.errors import ConflictError, NotFoundError, UnreadableError
 from chalicelib.events import object_created_body
 from chalicelib.facts import champions, deployments, forgotten, labels
 from chalicelib.handlers.label_batches import awaiting_of, claimed
+from chalicelib.handlers.label_containers import named_sources, read_sources
 from chalicelib.handlers.landed_objects import too_large
 from chalicelib.monitors import baseline
 from chalicelib.monitors.baseline import read_analysis, read_constraints, read_model_constraints, read_statistics
-from chalicelib.monitors.evaluation import Baselines, Document, Span, Task
+from chalicelib.monitors.evaluation import Baselines, Document, Task
+from chalicelib.monitors.window_parts import Span
 from chalicelib.records.forgetting import Gone, without_records
-from chalicelib.records.ground_truth import Label, resolve
-from chalicelib.records.label_files import read_label_file
+from chalicelib.records.ground_truth import Label
+from chalicelib.records.located import JoinIds, locate_labels, locate_requests
 from chalicelib.records.segment import (
     Inputs,
     Segment,
     SegmentFile,
-    hash_ids,
-    labels_of,
     lost_inputs,
-    requests_of,
     segment_from_bytes,
     with_files,
     with_labels,
@@ -41,11 +41,15 @@ from chalicelib.wiring import Services
 
 
 class Gathered(msgspec.Struct, frozen=True):
-    """A window's inputs as a task, and the KMS key that everything made from them inherits."""
+    """A window's inputs as a task, and the KMS key that everything made from them inherits.
+
+    `champion`: who reigned when the baseline was chosen.
+    """
 
     task: Task
     segment: Segment
     kms_key_id: str | None
+    champion: champions.Champion | None
 
 
 class Anew(msgspec.Struct, frozen=True):
@@ -89,10 +93,9 @@ def gather(
         files = [file for file in files if file.key in anew.named.captures]
     kms_key_id = kms_key_id or found_key
     grown = without_records(with_files(segment, files), gone).segment
-    requests = requests_of(grown, window, definition.attributes)
-    ids = {request.join_id for request in requests.requests}
+    requests, ids = locate_requests(grown, window, definition.attributes)
     if files and ids:
-        hashes = hash_ids(ids).tobytes()
+        hashes = ids.to_bytes()
         write(
             bucket,
             keys.ids_key(definition.name, window, hashlib.sha256(hashes).hexdigest()),
@@ -106,6 +109,8 @@ def gather(
         news = bool(files) or not known
         new_labels, sources = _new_labels(services, definition, window, read, ids, anew, news)
         grown = with_labels(grown, [label for label in new_labels if not gone.holds(label.id)], sources)
+        del new_labels
+    del ids
     if anew and lost_inputs(anew.named, grown.inputs):
         raise ConflictError(f"{definition.name} {window.name}: inputs went away while they were gathered anew")
     if grown.digest != known or anew:
@@ -125,7 +130,7 @@ def gather(
         monitor_types=definition.monitor_types,
         attributes=definition.attributes,
         requests=requests,
-        labels=resolve(labels_of(grown, window), definition.labels.conflict),
+        labels=locate_labels(grown, window, definition.labels.conflict),
         capture_files=len(grown.files),
         label_objects=len({uri for uri, _ in grown.label_sources}),
         baselines=baselines(services, definition, champion, window),
@@ -136,7 +141,7 @@ def gather(
         min_label_coverage=definition.policy.min_label_coverage,
         sample_rows=definition.policy.sample_rows,
     )
-    return Gathered(task, grown, kms_key_id)
+    return Gathered(task, grown, kms_key_id, champion)
 
 
 def sweep_labels(services: Services, definition: Definition, window: Window) -> None:
@@ -179,7 +184,7 @@ def _new_labels(
     definition: Definition,
     window: Window,
     read: set[tuple[str, str]],
-    ids: set[str],
+    ids: JoinIds,
     anew: Anew | None,
     news: bool,
 ) -> tuple[list[Label], list[tuple[str, str]]]:
@@ -192,7 +197,7 @@ def _new_labels(
     window was evaluated or is seen only now makes no difference. What is named by `anew` touches it, also where the
     table has forgotten that.
     """
-    touching = _named_sources(anew.named) if anew else []
+    touching = named_sources(anew.named.labels) if anew else []
     waiting: list[labels.Source] = []
     if not (anew and anew.only):
         touching += labels.sources(services.ledger, definition.name, window.name)
@@ -200,47 +205,36 @@ def _new_labels(
             waiting = labels.unmatched(services.ledger, definition.name, window.name)
     found: list[Label] = []
     sources: list[tuple[str, str]] = []
-    for source in sorted({*touching, *waiting}, key=lambda source: (source.key, source.etag)):
-        uri = keys.s3_uri(source.bucket, source.key)
-        if (uri, source.etag) in read:
-            continue
-        try:
-            stored = services.objects.get(source.bucket, source.key)
-            content = read_label_file(stored.body, source.key, stored.last_modified, definition.labels.mapping)
-        except (NotFoundError, UnreadableError):
-            continue  # gone: what it held for us is in the segment; unreadable: quarantined when it landed
+    unread = [
+        source for source in {*touching, *waiting} if (keys.s3_uri(source.bucket, source.key), source.etag) not in read
+    ]
+    for content in read_sources(services, definition, unread):
+        source = content.source
         ours = [label for label in content.labels if label.id in ids]
         if not (anew and anew.only):
-            _look_for_astray(
-                services, definition, window, source, [each for each in content.labels if each.id not in ids]
-            )
+            others = [each for each in content.labels if each.id not in ids]
+            _look_for_astray(services, definition, window, source, others, content.arrived)
         found.extend(ours)
         if ours or source in touching:
-            sources.append((uri, stored.etag))
+            sources.append((keys.s3_uri(source.bucket, source.key), content.etag))
     return found, sources
 
 
 def _look_for_astray(
-    services: Services, definition: Definition, window: Window, source: labels.Source, others: Sequence[Label]
+    services: Services,
+    definition: Definition,
+    window: Window,
+    source: labels.Source,
+    others: Sequence[Label],
+    arrived: datetime,
 ) -> None:
     """Labels whose time is that of the window and whose ids are not in it may be of another one: by a wrong clock, or
     with the time of something else."""
-    now = services.now()
-    astray = [each for each in others if claimed(definition, each, now) == window]
+    astray = [each for each in others if claimed(definition, each, arrived) == window]
     if astray:
-        expires_at = now + definition.horizon
+        expires_at = services.now() + definition.horizon
         labels.add_unmatched(services.ledger, definition.name, source, expires_at)
-        labels.add_awaiting(services.ledger, definition.name, awaiting_of(source, astray, now), expires_at)
-
-
-def _named_sources(named: Inputs) -> list[labels.Source]:
-    """Label objects as the table would have them; each lies under its hour of arrival, or it would not be an input."""
-    sources = []
-    for uri, etag in named.labels:
-        bucket, key = split_s3_uri(uri)
-        hourly = keys.parse_hourly(key)
-        sources.append(labels.Source(bucket, key, etag, hourly.hour.strftime("%Y-%m-%dT%H:%M:%SZ") if hourly else ""))
-    return sources
+        labels.add_awaiting(services.ledger, definition.name, awaiting_of(source, astray, arrived), expires_at)
 
 
 def _spans(services: Services, definition: Definition, window: Window) -> Sequence[Span]:

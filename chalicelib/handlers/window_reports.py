@@ -19,7 +19,6 @@ from chalicelib.facts.document import Stored
 from chalicelib.facts.evaluations import Evaluation
 from chalicelib.monitors.evaluation import Findings
 from chalicelib.ports import Metric
-from chalicelib.records.merge import write_merged
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 
@@ -108,7 +107,7 @@ def _write_revision(
         files.update({f"{folder}/{name}": body for name, body in documents.items()})
     for hour, merged in findings.merged.items():
         part = keys.merge_key(output, definition.endpoint, definition.variant, definition.name, hour)
-        files[part] = write_merged(merged)
+        files[part] = merged
     write = services.objects.put if over else services.objects.put_if_absent
     write(
         services.settings.bucket,

@@ -66,8 +66,9 @@ def tell_settledness(
         ],
         "late_label_count": sum(each.labels for each in late),
     }
+    body = encode_json(document)
     for path in paths:
-        services.objects.put(bucket, path, encode_json(document), kms_key_id=kms_key_id)
+        services.objects.put(bucket, path, body, kms_key_id=kms_key_id)
 
 
 def learned_curve(services: Services, definition: Definition, window: Window) -> Curve:

@@ -15,6 +15,7 @@ from chalicelib.errors import NotFoundError, PlumblineError
 from chalicelib.events import (
     ClaimMessage,
     LabelBatchMessage,
+    LabelContainersMessage,
     WindowMessage,
     endpoint_changed_body,
     execution_changed_body,
@@ -23,6 +24,7 @@ from chalicelib.events import (
 from chalicelib.facts import champions, claims, cursor, deployments, due, labels
 from chalicelib.facts import monitors as index
 from chalicelib.handlers.challenges import end_retrain, send_promotion
+from chalicelib.handlers.label_containers import hours_to_compact
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 
@@ -55,6 +57,7 @@ def handle(services: Services) -> int:
                 closed = _owe_closed_windows(services, definition, entry.since, now)
                 _reconcile_deployment(services, definition, closed)
                 _send_label_batch(services, definition, now)
+                _send_label_compaction(services, definition, entry.since, now)
             _reconcile_retrain(services, definition, now)
             _reconcile_promotion(services, definition, now)
         except Exception as error:  # told below, with the monitor's name
@@ -99,6 +102,13 @@ def _send_label_batch(services: Services, definition: Definition, now: datetime)
         services.ledger, definition.name, now
     ):
         services.queues.send("ground-truth", [msgspec.json.encode(LabelBatchMessage(definition.name))])
+
+
+def _send_label_compaction(services: Services, definition: Definition, since: str, now: datetime) -> None:
+    """An hour of arrival is over: its small label objects may be copied into containers, by one worker at a time."""
+    hours = hours_to_compact(definition, since, now)
+    if hours and labels.begin_compaction(services.ledger, definition.name, *hours, now):
+        services.queues.send("ground-truth", [msgspec.json.encode(LabelContainersMessage(definition.name))])
 
 
 def _reconcile_deployment(services: Services, definition: Definition, closed: bool) -> None:

@@ -1,4 +1,4 @@
-"""Is the data itself broken? Schema and nulls, by share: a break alerts and is never learned from.
+"""Is the data itself broken? Schema, nulls and answers, by share: a break alerts and is never learned from.
 
 Model Monitor's own checks fire on a single bad row (a mangled header alone once made 60 violations); they are
 reported as they are. What stops a retraining is a break of more than BROKEN_SHARE of the rows.
@@ -11,7 +11,7 @@ from typing import Any
 
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.capture import CapturedRequest
-from chalicelib.records.table import is_about, to_table
+from chalicelib.records.table import BadRecords, is_about, to_table
 from chalicelib.states.profile import Column, Profile, profile_of
 
 BROKEN_SHARE = 0.05
@@ -29,10 +29,12 @@ def broken_rows(
     """Reasons why the rows of one file are broken, by shape or against the baseline's constraints; empty: they are not.
 
     Of a large file only the beginning is looked at: the window's evaluation looks at all of it.
-    Columns are looked at from FILE_ROWS rows on, and where there are constraints.
+    Answers are looked at from FILE_ROWS rows on, and columns too where there are constraints.
     """
     table = to_table(_first(requests, attributes), {}, attributes)
     reasons = shape_reasons(len(table), int(table.whole.sum()), table.bad)
+    if len(table) >= FILE_ROWS:
+        reasons += answer_reasons(len(table), table.bad)
     if constraints and int(table.regular.sum()) >= FILE_ROWS:
         reasons += broken_columns(profile_of(table), constraints)
     return reasons
@@ -63,6 +65,15 @@ def shape_reasons(rows: int, whole: int, bad: Mapping[str, object]) -> list[str]
         return []
     reasons = sorted(reason for reason in bad if reason.startswith(("expected", "input")))
     return [f"{share:.0%} of the rows do not have the declared features ({'; '.join(reasons[:3])})"]
+
+
+def answer_reasons(rows: int, bad: Mapping[str, BadRecords]) -> list[str]:
+    """Answers that are not what the definition says, such as a probability of 1.7: a loss of the others says little."""
+    return [
+        f"{found.count / rows:.0%} of the answers cannot be used ({reason})"
+        for reason, found in bad.items()
+        if reason.startswith(("output: probability", "output: prediction")) and found.count > BROKEN_SHARE * rows
+    ]
 
 
 def broken_columns(profile: Profile, constraints: Mapping[str, Any] | None) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from chalicelib.records.values import GREATEST_PROBABILITY, LEAST_PROBABILITY
 from chalicelib.states.scores import Tally
 
 BINS = 10
@@ -21,14 +22,16 @@ _PART = 1 << 16
 
 def calibration(tally: Tally) -> dict[str, Any] | None:
     """Ten equal-width bins of scores with their rows, mean score and share of label 1; None where scores are no
-    probabilities (one is outside 0 to 1, or all are 0 or 1: classes), or nothing was counted.
+    probabilities (one is outside 0 to 1 by more than rounding, or all are 0 or 1: classes), or nothing was counted.
 
     Lower bounds are inclusive and upper ones exclusive, but the last; bins without rows are left out. Beside them the
     Brier score (mean of (score - label)^2; Brier, 1950) and the expected calibration error (mean over rows of the
     bin's |mean score - share of label 1|; Naeini, Cooper and Hauskrecht, AAAI 2015). Exact for any split of the rows.
     """
     scores, by_label = tally.scores, tally.cells.sum(axis=1)
-    if not bool(((scores > 0.0) & (scores < 1.0)).any()) or scores[0] < 0.0 or scores[-1] > 1.0:
+    if not bool(((scores > 0.0) & (scores < 1.0)).any()):
+        return None
+    if scores[0] < LEAST_PROBABILITY or scores[-1] > GREATEST_PROBABILITY:
         return None
     edges = np.array([place / BINS for place in range(BINS + 1)])
     places = np.searchsorted(edges[1:-1], scores, side="right")

@@ -8,31 +8,27 @@ changes nothing.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from chalicelib.monitors import data_quality, model_bias, model_explainability, model_quality
-from chalicelib.monitors.broken import broken_columns, shape_reasons
+from chalicelib.monitors.broken import answer_reasons, broken_columns, shape_reasons
 from chalicelib.monitors.documents import bias_violations_document, encode_json, violations_document
 from chalicelib.monitors.findings import Labelled, Read, Scope, own_findings
-from chalicelib.monitors.measurement import Measurement, Subject, measure
+from chalicelib.monitors.measurement import Measurement, Subject
 from chalicelib.monitors.model_explainability import AttributionSettings
+from chalicelib.monitors.window_parts import Span, WindowFold, segments_findings
 from chalicelib.records.attributes import Attributes
-from chalicelib.records.ground_truth import Resolved
-from chalicelib.records.merge import Merged, MergedRequest, merge
+from chalicelib.records.located import VALUES, LocatedLabels, LocatedRequests
+from chalicelib.records.merge import MergedRequest, named_in
 from chalicelib.records.preprocess import Preprocessor
-from chalicelib.records.sample import loss_of, rows_by_event, sample_digest, sample_of
-from chalicelib.records.segment import Requests
-from chalicelib.records.table import Table, to_table
+from chalicelib.records.sample import sample_digest
 from chalicelib.records.window import Window
 from chalicelib.states.facets import BiasSettings
-from chalicelib.states.maturity import LabelAges, ages_of
+from chalicelib.states.maturity import LabelAges
 
 Document = Mapping[str, Any]
 
@@ -44,18 +40,6 @@ _COUNTED = {
     "ModelExplainability": "model_explainability_violations",
 }
 _NEEDS_LABELS = ("ModelQuality", "ModelBias")
-
-
-class Span(msgspec.Struct, frozen=True):
-    """A stretch of the deployment timeline: `config_name` answered from `since` on, after a transition from `began`.
-
-    `since` None: the transition still lasts. `sampling_percentage`: how many of a hundred requests were captured.
-    """
-
-    config_name: str
-    began: datetime
-    since: datetime | None
-    sampling_percentage: int | None = None
 
 
 class Baselines(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +56,7 @@ class Baselines(msgspec.Struct, frozen=True, kw_only=True):
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """What to evaluate: one window of one monitor with all of its inputs.
 
+    At most `part_values` values of it are laid out at a time (`records.located`).
     `bias` and `attribution` are there when ModelBias and ModelExplainability are among the monitor types. `preprocess`
     is a user's own function between capture and table; the deployed functions have none.
     """
@@ -82,8 +67,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     window: Window
     monitor_types: Sequence[str]
     attributes: Attributes
-    requests: Requests
-    labels: Resolved
+    requests: LocatedRequests
+    labels: LocatedLabels
     capture_files: int
     label_objects: int
     baselines: Baselines
@@ -94,6 +79,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     min_label_coverage: float
     sample_rows: int
     preprocess: Preprocessor | None = None
+    part_values: int = VALUES
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,10 +105,10 @@ class Reports(msgspec.Struct, frozen=True):
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
     """What was found. `documents`: monitor type -> file name -> bytes; `violations`: type -> "name: check".
 
-    `merged` is by capture hour ("YYYY/MM/DD/HH")."""
+    `merged` are merged records by capture hour ("YYYY/MM/DD/HH"), as they are stored."""
 
     documents: dict[str, dict[str, bytes]]
-    merged: dict[str, Merged]
+    merged: dict[str, bytes]
     digest: str
     rows: int
     labelled: int
@@ -138,26 +124,22 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float]
 
 
-class _Quality(msgspec.Struct, frozen=True):
-    """Served loss and labelled rows, the transition rows left out."""
-
-    loss: float | None
-    labelled: int
-    coverage: float
-    segments: list[dict[str, Any]]
-
-
 def evaluate(task: Task) -> Findings:
     """Evaluate a window. Raises MisconfiguredError when a baseline file cannot be understood."""
     subject = Subject(attributes=task.attributes, bias=task.bias, attribution=task.attribution)
-    table = to_table(task.requests.requests, task.labels.by_id, task.attributes, task.preprocess)
-    measured = measure(table, subject, task.requests.repeated)
-    quality = _quality(task, table)
+    fold = WindowFold(subject, task.window, task.deployments, task.sample_rows, task.preprocess)
+    for requests in task.requests.parts(task.part_values):
+        fold.add(requests, task.labels.of(request.join_id for request in requests))
+        # Before the next part is read: there is room for one.
+        del requests
+    measured = fold.measured + Measurement(repeated=task.requests.repeated)
+    served, problem_type = fold.served, task.attributes.problem_type
+    loss = served.loss(problem_type)
+    coverage = served.labelled / served.rows if served.rows else 0.0
     broken = broken_parts(measured, task.baselines)
-    settled = quality.labelled >= task.min_labelled_rows and quality.coverage >= task.min_label_coverage
-    merged = merge(task.requests.requests, task.labels.by_id)
-    steady = [one for one in merged.requests if not _in_transition(one.request.inference_time, task.deployments)]
-    sample = sample_of(steady, rows_by_event(table), task.sample_rows)
+    settled = served.labelled >= task.min_labelled_rows and coverage >= task.min_label_coverage
+    segments = segments_findings(fold.segments, problem_type)
+    merged, sample = fold.merged.finish(), fold.sample.sample
     looked_for = f"captures of {task.endpoint}/{task.variant} from {task.window.name} to {task.window.next().name}"
     asked = Asked(
         monitor_types=task.monitor_types,
@@ -169,26 +151,26 @@ def evaluate(task: Task) -> Findings:
     )
     reports = report(measured, asked)
 
-    metrics: dict[str, float] = {"rows": float(measured.rows), "label_coverage": quality.coverage}
+    metrics: dict[str, float] = {"rows": float(measured.rows), "label_coverage": coverage}
     for monitor_type, name in _COUNTED.items():
         if monitor_type not in reports.violations:
             continue
         # Counts that depend on labels are published when enough of them are there.
-        if monitor_type in _NEEDS_LABELS and not (settled and quality.loss is not None):
+        if monitor_type in _NEEDS_LABELS and not (settled and loss is not None):
             continue
         metrics[name] = float(len(reports.violations[monitor_type]))
-    if "ModelQuality" in reports.violations and settled and quality.loss is not None:
-        if task.attributes.problem_type == "Regression":
-            metrics["mae"] = quality.loss
+    if "ModelQuality" in reports.violations and settled and loss is not None:
+        if problem_type == "Regression":
+            metrics["mae"] = loss
         else:
-            metrics["accuracy"] = 1.0 - quality.loss
+            metrics["accuracy"] = 1.0 - loss
     labelled = Labelled(
-        rows=quality.labelled,
-        coverage=quality.coverage,
+        rows=served.labelled,
+        coverage=coverage,
         settled=settled,
-        loss=quality.loss,
-        segments=quality.segments,
-        ages=ages_of(task.requests.requests, task.labels),
+        loss=loss,
+        segments=segments,
+        ages=fold.ages,
     )
     files = {monitor_type: dict(found) for monitor_type, found in reports.documents.items()}
     for monitor_type, (status, reason) in reports.states.items():
@@ -196,15 +178,15 @@ def evaluate(task: Task) -> Findings:
         files[monitor_type]["evaluation.json"] = encode_json(own)
     return Findings(
         documents=files,
-        merged=_by_hour(merged),
+        merged=merged,
         digest=_digest(files, merged, sample),
         rows=measured.rows,
-        labelled=quality.labelled,
-        coverage=quality.coverage,
-        loss=quality.loss,
-        delays=ages_of(task.requests.requests, task.labels, task.window.end),
+        labelled=served.labelled,
+        coverage=coverage,
+        loss=loss,
+        delays=fold.delays,
         settled=settled,
-        mixed=len(quality.segments) > 1,
+        mixed=len(segments) > 1,
         violations=reports.violations,
         broken=broken,
         sample=sample,
@@ -216,7 +198,8 @@ def evaluate(task: Task) -> Findings:
 def broken_parts(measured: Measurement, baselines: Baselines) -> list[str]:
     """Why the data itself is broken (`monitors.broken`); empty: it is not."""
     shape = shape_reasons(measured.rows, measured.whole, measured.bad_records)
-    return [*shape, *broken_columns(measured.profile, baselines.data_quality_constraints)]
+    answers = answer_reasons(measured.rows, measured.bad_records)
+    return [*shape, *answers, *broken_columns(measured.profile, baselines.data_quality_constraints)]
 
 
 def _scope(task: Task) -> Scope:
@@ -233,7 +216,7 @@ def _scope(task: Task) -> Scope:
 def _read(task: Task) -> Read:
     return Read(
         capture_files=task.capture_files,
-        requests=len(task.requests.requests),
+        requests=len(task.requests),
         label_objects=task.label_objects,
         labels_repeated=task.labels.repeated,
         labels_conflicting=task.labels.conflicting,
@@ -334,7 +317,14 @@ def _model_explainability(
 
 def _unlabelled(measured: Measurement, asked: Asked) -> str:
     """Why nothing can be said of a window without a labelled row."""
-    reason = "no captured rows" if not measured.rows else f"no labels yet for {measured.rows} rows"
+    reason = "no captured rows"
+    if measured.rows:
+        none = "no labels yet for"
+        if not measured.answered:
+            none = "no answer that can be read in"
+        elif any(why.startswith("label ") for why in measured.bad_records):
+            none = "no label that can be read for"
+        reason = f"{none} {measured.rows} rows"
     bad = "; ".join(f"{found.count} rows: {why}" for why, found in list(measured.bad_records.items())[:3])
     return f"{reason}; looked in {asked.label_objects} label objects{f' ({bad})' if bad else ''}"
 
@@ -352,71 +342,9 @@ def _names(violations: Sequence[Document]) -> list[str]:
     return names
 
 
-def _quality(task: Task, table: Table) -> _Quality:
-    """Served loss over labelled rows, per model that answered; rows of a transition belong to nobody."""
-    answered = table.whole & ~np.isnan(table.predictions)
-    steady = answered & ~_transition_rows(table, task.deployments)
-    known = steady & ~np.isnan(table.labels)
-    segments = []
-    for name, began, sampling, rows in _segments(table, task):
-        labelled = rows & known
-        if not (rows & steady).any():
-            continue
-        segments.append(
-            {
-                "config_name": name,
-                "from": began,
-                "rows": int((rows & steady).sum()),
-                "labelled": int(labelled.sum()),
-                "loss": _loss(table, labelled),
-                "sampling_percentage": sampling,
-            }
-        )
-    labelled_rows, steady_rows = int(known.sum()), int(steady.sum())
-    coverage = labelled_rows / steady_rows if steady_rows else 0.0
-    return _Quality(_loss(table, known), labelled_rows, coverage, segments)
-
-
-def _loss(table: Table, rows: npt.NDArray[np.bool_]) -> float | None:
-    return loss_of(table.predictions[rows], table.labels[rows], table.problem_type) if rows.any() else None
-
-
-def _segments(table: Table, task: Task) -> list[tuple[str, str, int | None, npt.NDArray[np.bool_]]]:
-    """(configuration, ISO time from which it answered within the window, sampling, its rows), oldest first."""
-    ended = [span for span in task.deployments if span.since is not None and span.since < task.window.end]
-    edges: list[tuple[str, datetime, int | None]] = [("not known", task.window.start, None)]
-    for span in sorted(ended, key=lambda span: span.began):
-        assert span.since is not None
-        edges.append((span.config_name, max(span.since, task.window.start), span.sampling_percentage))
-    segments = []
-    for number, (name, began, sampling) in enumerate(edges):
-        until = edges[number + 1][1] if number + 1 < len(edges) else task.window.end
-        rows = (table.times >= began.timestamp()) & (table.times < until.timestamp())
-        segments.append((name, began.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), sampling, rows))
-    return segments
-
-
-def _in_transition(moment: datetime, deployments: Sequence[Span]) -> bool:
-    return any(span.began <= moment and (span.since is None or moment < span.since) for span in deployments)
-
-
-def _transition_rows(table: Table, deployments: Sequence[Span]) -> npt.NDArray[np.bool_]:
-    rows = np.zeros(len(table), dtype=bool)
-    for span in deployments:
-        until = span.since.timestamp() if span.since else math.inf
-        rows |= (table.times >= span.began.timestamp()) & (table.times < until)
-    return rows
-
-
-def _by_hour(merged: Merged) -> dict[str, Merged]:
-    """The merge job files a record under its capture hour."""
-    hours: dict[str, list[MergedRequest]] = {}
-    for one in merged.requests:
-        hours.setdefault(one.request.inference_time.astimezone(UTC).strftime("%Y/%m/%d/%H"), []).append(one)
-    return {hour: Merged(found, 0) for hour, found in sorted(hours.items())}
-
-
-def _digest(files: Mapping[str, Mapping[str, bytes]], merged: Merged, sample: Sequence[MergedRequest]) -> str:
+def _digest(
+    files: Mapping[str, Mapping[str, bytes]], merged: Mapping[str, bytes], sample: Sequence[MergedRequest]
+) -> str:
     """Identifies everything that was found: equal inputs, equal digest.
 
     The merged records have their own part in it: labels that change places change no count.
@@ -426,7 +354,8 @@ def _digest(files: Mapping[str, Mapping[str, bytes]], merged: Merged, sample: Se
         for name in sorted(files[monitor_type]):
             total.update(f"{monitor_type}/{name}\0".encode())
             total.update(hashlib.sha256(files[monitor_type][name]).digest())
-    for one in merged.requests:
-        total.update(f"{one.request.event_id}\0{one.label.digest}\0".encode())
+    for body in merged.values():
+        for event_id, label in named_in(body):
+            total.update(f"{event_id}\0{label}\0".encode())
     total.update(sample_digest(sample).encode())
     return total.hexdigest()

@@ -35,7 +35,7 @@ from chalicelib.records.envelopes import Span
 from chalicelib.records.joins import NONE, Ids, Labels
 from chalicelib.records.json_rows import JsonRows
 from chalicelib.records.texts import Encoding, Rows, Texts, from_base64, rows_in, without_quotes
-from chalicelib.records.values import NAN, binary_class, number_of
+from chalicelib.records.values import GREATEST_PROBABILITY, LEAST_PROBABILITY, NAN, binary_class, number_of
 from chalicelib.states.columns import ProfileFold
 from chalicelib.states.scores import TallyFold
 from chalicelib.states.selection import BinarySelectionFold
@@ -221,7 +221,10 @@ class PlainRows:
         scores = served = np.full(len(fine), NAN)
         if self._score is not None:
             scores = _values(answer_buffer, answers[self._score], fine, number_of)
-            fine &= ~np.isnan(scores)
+            if self._attributes.probability_threshold:
+                fine &= (scores >= LEAST_PROBABILITY) & (scores <= GREATEST_PROBABILITY)
+            else:  # margins
+                fine &= ~np.isnan(scores)
         if self._class is not None:
             served = _values(answer_buffer, answers[self._class], fine, binary_class)
         else:

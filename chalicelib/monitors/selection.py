@@ -10,6 +10,7 @@ to decide anything.
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ GREATEST_P = 0.001
 # Stretches of scores that rows are weighted by: at most so many, each with at least so many labelled rows.
 STRETCHES = 20
 LEAST_LABELLED = 30
+
+_LESS = 2.0**-64
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -57,7 +60,10 @@ def selection_findings(selection: Selection, mae: float | None = None) -> dict[s
         metrics = {name: {"labelled": plain[name], "weighted": weighted[name]} for name in plain}
     if "mae" in metrics and mae is not None:
         found, other = metrics["mae"]["labelled"], metrics["mae"]["weighted"]
-        metrics["mae"] = {"labelled": mae, "weighted": mae * other / found if found and other else mae}
+        moved = mae * other / found if found and other else mae
+        if math.isinf(moved) and found and other:
+            moved = min(mae / found * other, sys.float_info.max)
+        metrics["mae"] = {"labelled": mae, "weighted": moved}
     return {
         "labelled": int(labelled.sum()),
         "unlabelled": int(unlabelled.sum()),
@@ -121,7 +127,8 @@ def _weights(selection: Selection) -> Floats:
 def _metrics(problem_type: str, outcomes: Counts, weights: Floats) -> dict[str, float | None]:
     total = math.fsum(weights.tolist())
     if problem_type == "Regression":
-        return {"mae": math.fsum((size_of(outcomes) * weights).tolist()) / total}
+        # Errors of any size: a power of two less, which rounds nothing, their sum is still a float64.
+        return {"mae": math.fsum((size_of(outcomes) * _LESS * weights).tolist()) / total / _LESS}
     by_outcome = [math.fsum(weights[outcomes == outcome].tolist()) for outcome in range(4)]
     if problem_type == "MulticlassClassification":
         return {"accuracy": by_outcome[1] / total}

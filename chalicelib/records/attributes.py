@@ -37,6 +37,7 @@ class Attributes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     inference_attribute: str | None = None
     # The probability of class 1; for binary classification only.
     probability_attribute: str | None = None
+    # 0 says that scores are margins (log-odds, distances), which may be any number: it is no use for probabilities.
     probability_threshold: float = 0.5
     # Where the label is in a JSON label document; None: the document itself, "label", or a list by position.
     ground_truth_attribute: str | None = None

@@ -190,13 +190,19 @@ def request_of(sides: Sides, metadata: Metadata, time: datetime | None = None) -
 
 def lines_of(body: bytes) -> Iterator[tuple[int, bytes]]:
     """The lines of a JSON Lines file that are not blank, with their 1-based numbers."""
+    for number, _, line in places_of(body):
+        yield number, line
+
+
+def places_of(body: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """The same with the place of each line's first byte: (number, place, line)."""
     # Not split: a list of all lines would be a second copy of the file, and many times its size where lines are empty.
     number, end = 1, 3 if body.startswith(b"\xef\xbb\xbf") else 0
     for found in _LINE.finditer(body, end):
         number += body.count(b"\n", end, found.start())
         end = found.end()
         if not (line := found[0]).isspace():
-            yield number, line
+            yield number, found.start(), line
 
 
 def reason_of(error: Exception) -> str:

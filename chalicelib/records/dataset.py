@@ -11,25 +11,41 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from chalicelib.errors import MisconfiguredError
 from chalicelib.records.attributes import ProblemType
 from chalicelib.records.table import BadRecords, Floats, Table
-from chalicelib.records.values import NAN, binary_class, class_name, class_order, number_of
+from chalicelib.records.values import (
+    GREATEST_PROBABILITY,
+    LEAST_PROBABILITY,
+    NAN,
+    OUTSIDE,
+    binary_class,
+    class_name,
+    class_order,
+    number_of,
+)
 
-_EXPECTED = {
+# What an answer or a label is, in words.
+EXPECTED = {
     "BinaryClassification": "0 or 1",
     "MulticlassClassification": "the name of a class",
     "Regression": "a number",
 }
 
 
+# A column with more numbers than this outside of 0 to 1 holds no probabilities.
+OUTSIDE_SHARE = 0.05
+
+
 class Roles(msgspec.Struct, frozen=True, kw_only=True):
     """The columns that are no features, by name; None: there is none.
 
     `inference` holds the predicted class or number, `probability` that of class 1 (binary only), `ground_truth` the
-    label. Without `inference` the class is 1 where the probability is > `threshold`. `outputs` are columns that data
-    quality describes before the features, `features` the features in their order; (): all other columns.
+    label. Without `inference` the class is 1 where the probability is > `threshold`; 0 says that scores are margins.
+    `outputs` are columns that data quality describes before the features, `features` the features in their order; ():
+    all other columns.
     """
 
     problem_type: ProblemType = "BinaryClassification"
@@ -44,7 +60,8 @@ class Roles(msgspec.Struct, frozen=True, kw_only=True):
 def table_of(columns: Mapping[str, Sequence[Any]], roles: Roles) -> Table:
     """Lay n rows of named columns out as a table; `Table.bad` counts answers and labels that cannot be read.
 
-    Raises MisconfiguredError for a role whose column is not there, naming those that are.
+    Raises MisconfiguredError for a role whose column is not there, naming those that are, and for a column of
+    probabilities, the only answer, that holds something else: more than 5 % of its numbers are outside of 0 to 1.
     """
     for role, name in (
         ("inference_attribute", roles.inference),
@@ -59,10 +76,18 @@ def table_of(columns: Mapping[str, Sequence[Any]], roles: Roles) -> Table:
     taken = {roles.inference, roles.probability, roles.ground_truth, *roles.outputs}
     features = roles.features or tuple(name for name in columns if name not in taken)
     bad: dict[str, BadRecords] = {}
+    noted: dict[str, BadRecords] = {}
     scores = np.full(rows, NAN)
     if roles.probability is not None:
         scores = np.array([number_of(value) for value in columns[roles.probability]], dtype=np.float64)
-        _count(bad, "probability is not a number", scores)
+        _count(bad, "probability is not a number", np.isnan(scores))
+        outside = (scores < LEAST_PROBABILITY) | (scores > GREATEST_PROBABILITY)
+        if roles.threshold and roles.inference is not None:
+            _count(noted, OUTSIDE, outside)
+        elif roles.threshold:
+            _refuse_no_probabilities(roles.probability, scores, outside)
+            _count(bad, OUTSIDE, outside)
+            scores = np.where(outside, NAN, scores)
     answers = columns[roles.inference] if roles.inference is not None else None
     labels = columns[roles.ground_truth] if roles.ground_truth is not None else None
     classes: tuple[str, ...] = ()
@@ -83,9 +108,9 @@ def table_of(columns: Mapping[str, Sequence[Any]], roles: Roles) -> Table:
     if answers is None:
         predictions = np.where(np.isnan(scores), NAN, (scores > roles.threshold).astype(np.float64))
     else:
-        _count(bad, f"prediction is not {_EXPECTED[roles.problem_type]}", predictions)
+        _count(bad, f"prediction is not {EXPECTED[roles.problem_type]}", np.isnan(predictions))
     if labels is not None:
-        _count(bad, f"label is not {_EXPECTED[roles.problem_type]}", known)
+        _count(bad, f"label is not {EXPECTED[roles.problem_type]}", np.isnan(known))
     return Table(
         [f"row {number + 1}" for number in range(rows)],
         np.zeros(rows),
@@ -100,13 +125,26 @@ def table_of(columns: Mapping[str, Sequence[Any]], roles: Roles) -> Table:
         roles.probability is not None,
         roles.problem_type,
         classes,
+        noted,
     )
 
 
-def _count(bad: dict[str, BadRecords], reason: str, values: Floats) -> None:
-    missing = np.flatnonzero(np.isnan(values))
-    if len(missing):
-        bad[reason] = BadRecords(len(missing), tuple(f"row {index + 1}" for index in missing[:3].tolist()))
+def _refuse_no_probabilities(column: str, scores: Floats, outside: npt.NDArray[np.bool_]) -> None:
+    numbers = scores[~np.isnan(scores)]
+    count = int(np.count_nonzero(outside))
+    if count > OUTSIDE_SHARE * len(numbers):
+        expected = (
+            f"a column of probabilities; {count:,} of its {len(numbers):,} numbers are outside of 0 to 1 (from "
+            f"{float(numbers.min()):.6g} to {float(numbers.max()):.6g}). For margins (log-odds, cut at 0) set the "
+            "threshold to 0, or name the column of the class as inference_attribute"
+        )
+        raise MisconfiguredError("probability_attribute", column, expected)
+
+
+def _count(found: dict[str, BadRecords], reason: str, which: npt.NDArray[np.bool_]) -> None:
+    rows = np.flatnonzero(which)
+    if len(rows):
+        found[reason] = BadRecords(len(rows), tuple(f"row {index + 1}" for index in rows[:3].tolist()))
 
 
 def _shown(names: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 
 from chalicelib.errors import UNDECODABLE
 from chalicelib.records.capture import lines_of
+from chalicelib.records.label_containers import Contained, Container
 from chalicelib.records.segment import Segment, hash_ids
 
 
@@ -109,6 +110,26 @@ def without_records(segment: Segment, gone: Gone) -> CutSegment:
     return CutSegment(
         msgspec.structs.replace(segment, files=files, labels=labels.body), requests, labels.lines, named, ids
     )
+
+
+class CutContainer(msgspec.Struct, frozen=True):
+    """A container without the forgotten, how many labels went, and of which sources."""
+
+    container: Container
+    labels: int = 0
+    sources: tuple[Contained, ...] = ()
+
+
+def without_labels(container: Container, gone: Gone) -> CutContainer:
+    """A container of labels without the forgotten; its sources stay named."""
+    if not gone:
+        return CutContainer(container)
+    cuts = [without_lines(each.labels, gone) for each in container.sources]
+    sources = tuple(
+        msgspec.structs.replace(each, labels=cut.body) for each, cut in zip(container.sources, cuts, strict=True)
+    )
+    touched = tuple(each for each, cut in zip(container.sources, cuts, strict=True) if cut.lines)
+    return CutContainer(msgspec.structs.replace(container, sources=sources), sum(cut.lines for cut in cuts), touched)
 
 
 def without_hashes(index: bytes, ids: Iterable[str]) -> bytes:

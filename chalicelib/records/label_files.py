@@ -49,13 +49,18 @@ def check_mapping(mapping: LabelMapping) -> None:
         raise MisconfiguredError("delimiter", mapping.delimiter, "one character, such as , or ; or a tab")
 
 
+def is_sagemakers(body: bytes) -> bool:
+    """Whether a file is read as SageMaker's, whatever mapping there is: its first line is a ground-truth record."""
+    return _OWN in body.lstrip()[:4096].partition(b"\n")[0]
+
+
 def read_label_file(body: bytes, where: str, arrived: datetime, mapping: LabelMapping | None = None) -> GroundTruthFile:
     """Read a label file by the mapping, or as SageMaker's where there is none or its first line is one of those.
 
     `arrived` stands for a label time that is not there; `where` names the file. Rows that cannot be read are counted
     and named. Raises UnreadableError when there are rows and none is a label.
     """
-    if mapping is None or _OWN in body.lstrip()[:4096].partition(b"\n")[0]:
+    if mapping is None or is_sagemakers(body):
         return read_ground_truth(body, where, arrived)
     labels: list[Label] = []
     bad_lines = BadLines(where, "a row with an id and a label")

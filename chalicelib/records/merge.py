@@ -6,8 +6,10 @@ of several labels counts (`ground_truth`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -51,7 +53,18 @@ class _Line(msgspec.Struct, gc=False, rename="camel"):
     event_metadata: Metadata
 
 
+class _Ids(msgspec.Struct, gc=False, rename="camel"):
+    event_id: str
+    inference_id: str | None = None
+
+
+class _Names(msgspec.Struct, gc=False, rename="camel"):
+    ground_truth_data: _GroundTruthData
+    event_metadata: _Ids
+
+
 _decoder = msgspec.json.Decoder(_Line)
+_names = msgspec.json.Decoder(_Names)
 
 
 def merge(requests: Sequence[CapturedRequest], labels: Mapping[str, Label]) -> Merged:
@@ -67,6 +80,37 @@ def merge(requests: Sequence[CapturedRequest], labels: Mapping[str, Label]) -> M
 def write_merged(merged: Merged) -> bytes:
     """Write merged requests as JSON Lines in SageMaker's layout (model-monitor formats, section 4)."""
     return b"".join(msgspec.json.encode(_document(one)) + b"\n" for one in merged.requests)
+
+
+class MergedFiles:
+    """The merge job's files of a window: it files a record under its capture hour ("YYYY/MM/DD/HH")."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, io.BytesIO] = {}
+
+    def add(self, merged: Sequence[MergedRequest]) -> None:
+        """Add records that come after those that were added, in the order of (inference time, event id)."""
+        for hour, some in groupby(merged, _hour):
+            name = hour.strftime("%Y/%m/%d/%H")
+            self._files.setdefault(name, io.BytesIO()).write(write_merged(Merged([*some], 0)))
+
+    def finish(self) -> dict[str, bytes]:
+        """The files by hour, in order; nothing is left then."""
+        files, self._files = self._files, {}
+        return {hour: files.pop(hour).getvalue() for hour in sorted(files)}
+
+
+def _hour(one: MergedRequest) -> datetime:
+    return one.request.inference_time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def named_in(body: bytes) -> Iterator[tuple[str, str]]:
+    """The event id and the digest of the label of each record that `write_merged` wrote."""
+    for _, line in lines_of(body):
+        parsed = _names.decode(line)
+        ids, truth = parsed.event_metadata, parsed.ground_truth_data
+        join_id = ids.event_id if ids.inference_id is None else ids.inference_id
+        yield ids.event_id, Label(join_id, truth.data, truth.encoding).digest
 
 
 def read_merged(body: bytes, where: str, batch_time: datetime | None = None) -> Merged:

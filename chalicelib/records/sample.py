@@ -35,17 +35,33 @@ class Question(msgspec.Struct, frozen=True):
     requests: tuple[CapturedRequest, ...]
 
 
-def sample_of(merged: Sequence[MergedRequest], rows_of_event: Counter[str], rows: int) -> list[MergedRequest]:
-    """At least `rows` rows (or all there are), in the order of (inference time, event id)."""
-    chosen: list[MergedRequest] = []
-    count = 0
-    for each in sorted(merged, key=lambda one: hashlib.blake2b(one.request.event_id.encode()).digest()):
-        if count >= rows:
-            break
-        if rows_of_event[each.request.event_id]:
+class SampleFold:
+    """Chooses at least `rows` rows (or all there are) among requests that come in any parts and order."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+        self._chosen: list[tuple[bytes, int, MergedRequest]] = []
+
+    def add(self, merged: Sequence[MergedRequest], rows_of_event: Counter[str]) -> None:
+        """Look at requests with labels; `rows_of_event`: how many rows each can be asked with."""
+        found = [
+            (hashlib.blake2b(one.request.event_id.encode()).digest(), count, one)
+            for one in merged
+            if (count := rows_of_event[one.request.event_id])
+        ]
+        chosen, reached = [], 0
+        for each in sorted([*self._chosen, *found], key=lambda each: each[0]):
+            if reached >= self._rows:
+                break
             chosen.append(each)
-            count += rows_of_event[each.request.event_id]
-    return sorted(chosen, key=lambda one: (one.request.inference_time, one.request.event_id))
+            reached += each[1]
+        self._chosen = chosen
+
+    @property
+    def sample(self) -> list[MergedRequest]:
+        """The requests that were chosen, in the order of (inference time, event id)."""
+        found = [one for _, _, one in self._chosen]
+        return sorted(found, key=lambda one: (one.request.inference_time, one.request.event_id))
 
 
 def rows_by_event(table: Table) -> Counter[str]:

@@ -8,17 +8,16 @@ Knows no keys' meaning and no time.
 from __future__ import annotations
 
 import hashlib
+import heapq
+import io
 from collections.abc import Iterable
+from itertools import groupby
 
 import msgspec
 import numpy as np
 
 from chalicelib.errors import UNDECODABLE, UnreadableError
-from chalicelib.records.attributes import Attributes
-from chalicelib.records.capture import BadLine, CapturedRequest, read_captures
-from chalicelib.records.ground_truth import Label, read_ground_truth, write_ground_truth
-from chalicelib.records.table import is_about
-from chalicelib.records.window import Window
+from chalicelib.records.ground_truth import Label, write_ground_truth
 
 VERSION = 1
 
@@ -91,10 +90,19 @@ def with_files(segment: Segment, files: Iterable[SegmentFile]) -> Segment:
 
 def with_labels(segment: Segment, labels: Iterable[Label], sources: Iterable[tuple[str, str]]) -> Segment:
     """Add labels (each with its label time) and note which objects were read for them."""
-    lines = {line for line in segment.labels.splitlines(keepends=True)}
-    lines.update(write_ground_truth(labels).splitlines(keepends=True))
     known = sorted({*segment.label_sources, *sources})
-    return msgspec.structs.replace(segment, labels=b"".join(sorted(lines)), label_sources=tuple(known))
+    lines = _united(segment.labels, write_ground_truth(labels))
+    return msgspec.structs.replace(segment, labels=lines, label_sources=tuple(known))
+
+
+def _united(one: bytes, other: bytes) -> bytes:
+    """Two sets of lines, each in order, as one."""
+    if not one or not other:
+        return one or other
+    found = io.BytesIO()
+    for line, _ in groupby(heapq.merge(io.BytesIO(one), io.BytesIO(other))):
+        found.write(line)
+    return found.getvalue()
 
 
 def lost_inputs(named: Inputs, found: Inputs) -> list[str]:
@@ -112,67 +120,17 @@ class BadInput(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Requests(msgspec.Struct, frozen=True):
-    """The requests of a window in the order of their files, each event once.
-
-    `bad`: the first bad lines of each file, `more_bad` counts the others. `elsewhere`: requests of the window that
-    another model or inference component than the monitor's answered.
-    """
-
-    requests: list[CapturedRequest]
-    bad: list[BadInput]
-    repeated: int
-    more_bad: int = 0
-    elsewhere: int = 0
-
-
-def requests_of(segment: Segment, window: Window, attributes: Attributes | None = None) -> Requests:
-    """Decode the files and keep the requests of the window: an hour's folder may hold more than the window.
-
-    With `attributes`, only those of the model and inference component that they name.
-    """
-    found: dict[str, CapturedRequest] = {}
-    bad: list[BadInput] = []
-    repeated = more_bad = elsewhere = 0
-    for file in segment.files:
-        if file.refused:
-            bad.append(BadInput(file.key, 0, file.refused))
-            continue
-        try:
-            content = read_captures(file.body, file.key)
-        except UnreadableError as error:
-            bad.append(BadInput(file.key, 0, error.reason))
-            continue
-        bad.extend(_bad_lines(file.key, content.bad_lines))
-        more_bad += content.more_bad_lines
-        for request in content.requests:
-            if not window.contains(request.inference_time):
-                continue
-            if attributes is not None and not is_about(request, attributes):
-                elsewhere += 1
-            elif request.identity in found:
-                repeated += 1
-            else:
-                found[request.identity] = request
-    return Requests(list(found.values()), bad, repeated, more_bad, elsewhere)
-
-
-def _bad_lines(key: str, lines: Iterable[BadLine]) -> list[BadInput]:
-    return [BadInput(key, bad.line, bad.reason) for bad in lines]
-
-
-def labels_of(segment: Segment, window: Window) -> list[Label]:
-    """The labels kept in a segment. Each carries its label time, so the window's end is never used as one."""
-    return read_ground_truth(segment.labels, "segment", window.end).labels
-
-
 def hash_ids(ids: Iterable[str]) -> np.ndarray:
     """Sorted distinct 8-byte hashes of join ids: small enough to look a label up in weeks of windows.
 
     Two ids in 2**32 windows of 10,000 rows may collide; the price is a window that is evaluated once for nothing.
     """
-    hashes = [hashlib.blake2b(identity.encode(), digest_size=8).digest() for identity in ids]
-    return np.unique(np.frombuffer(b"".join(hashes), dtype="<u8"))
+    return np.unique(np.frombuffer(b"".join(map(hash_of, ids)), dtype="<u8"))
+
+
+def hash_of(identity: str) -> bytes:
+    """The 8 bytes by which `hash_ids` knows an id."""
+    return hashlib.blake2b(identity.encode(), digest_size=8).digest()
 
 
 def hashes_from_bytes(body: bytes, where: str) -> np.ndarray:

@@ -23,7 +23,17 @@ from chalicelib.records.capture import CapturedRequest
 from chalicelib.records.ground_truth import RECORD_LABELS, Label
 from chalicelib.records.payload import ANSWER, Content, PayloadError, Row, columns_of, content_of, rows_in
 from chalicelib.records.preprocess import PreprocessError, Preprocessor, records_of
-from chalicelib.records.values import NAN, binary_class, class_name, class_order, number_of, text_of
+from chalicelib.records.values import (
+    GREATEST_PROBABILITY,
+    LEAST_PROBABILITY,
+    NAN,
+    OUTSIDE,
+    binary_class,
+    class_name,
+    class_order,
+    number_of,
+    text_of,
+)
 
 Floats = npt.NDArray[np.float64]
 
@@ -53,7 +63,8 @@ class Table(msgspec.Struct, frozen=True, eq=False):
     times         seconds since 1970
     features      name -> raw values: text from CSV, JSON values from JSON, None where missing
     outputs       the same for the columns named by `output_names`
-    scores        the probability of class 1, nan where absent
+    scores        the probability of class 1, nan where absent or outside of 0 to 1; margins, where the threshold is 0,
+                  and what a model that also says the class calls a probability (then `noted`): any number
     predictions   what was served, nan where unknown: the class 0 or 1; for multiclass the index of the class in
                   `classes`; for regression the number
     labels        what turned out to be true, in the same way, nan where unlabelled
@@ -195,7 +206,7 @@ def to_table(
     outputs: list[list[Any]] = [[] for _ in attributes.output_names]
     unasked: list[bool] = []
     answers = _Answers(attributes.problem_type)
-    reader = _OutputReader(attributes, answers, problems)
+    reader = _OutputReader(attributes, answers, problems, notes)
     label_values = _LabelReader(attributes.ground_truth_attribute, answers)
     previous = ""
     for request in sorted(requests, key=_order):
@@ -248,6 +259,21 @@ def to_table(
         notes.result(),
         np.array(unasked, dtype=np.bool_),
     )
+
+
+def widths_of(request: CapturedRequest, attributes: Attributes) -> tuple[int | None, int | None]:
+    """How many values a record of a request has, asked and answered; None for a side whose values have names of their
+    own, and for one that is not there or cannot be read.
+
+    A transform's joined CSV row is asked as a whole: nothing in it tells where the answer begins.
+    """
+    nobody = _Problems()
+    content = _output_content(request, attributes, nobody, nobody)
+    return _width(_input_rows(request, attributes, nobody, nobody)), _width(content.rows if content else None)
+
+
+def _width(rows: list[Row] | None) -> int | None:
+    return len(rows[0]) if rows and isinstance(rows[0], list) else None
 
 
 def with_shared_classes(tables: Sequence[Table]) -> list[Table]:
@@ -407,13 +433,13 @@ def _preprocessed(
 class _OutputReader:
     """Finds probability, predicted class and named outputs of each record in the output payloads."""
 
-    def __init__(self, attributes: Attributes, answers: _Answers, problems: _Problems) -> None:
+    def __init__(self, attributes: Attributes, answers: _Answers, problems: _Problems, notes: _Problems) -> None:
         self._answers = answers
         self._probability = attributes.probability_attribute
         self._inference = attributes.inference_attribute
         self._threshold = attributes.probability_threshold
         self._names = attributes.output_names
-        self._problems = problems
+        self._problems, self._notes = problems, notes
 
     def read(
         self,
@@ -463,6 +489,13 @@ class _OutputReader:
             number = number_of(value)
             if number != number:
                 self._problems.add("output: probability is not a number", id)
+            elif self._threshold and not LEAST_PROBABILITY <= number <= GREATEST_PROBABILITY:
+                if self._inference is None:
+                    # A class that was cut from it would be anything.
+                    self._problems.add(f"output: {OUTSIDE}", id)
+                    number = NAN
+                else:
+                    self._notes.add(f"output: {OUTSIDE}", id)
             numbers.append(number)
         return numbers
 

@@ -17,6 +17,11 @@ LONGEST_CLASS = 256
 # Whole numbers beyond this are not told apart by a float64.
 _EXACT = 2.0**53
 
+# What a probability may be: sums and averages of 32-bit numbers end a little beyond 0 and 1.
+LEAST_PROBABILITY, GREATEST_PROBABILITY = -1e-6, 1.0 + 1e-6
+
+OUTSIDE = "probability is outside of 0 to 1"
+
 
 def number_of(value: Any) -> float:
     """A finite number, or nan for anything else (true and false are no numbers).

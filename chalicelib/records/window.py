@@ -47,7 +47,7 @@ class Window:
     @property
     def name(self) -> str:
         """The start, such as 2026-01-01T00:00:00Z; names sort like their windows."""
-        return self.start.isoformat()[:19] + "Z"
+        return _named(self.start)
 
     def contains(self, time: datetime) -> bool:
         """Whether `start` <= `time` < `end`."""
@@ -64,6 +64,11 @@ class Window:
 
     def previous(self) -> Window:
         return Window(self.start - self.length, self.length)
+
+
+@lru_cache(maxsize=4096)
+def _named(start: datetime) -> str:
+    return start.isoformat()[:19] + "Z"
 
 
 @lru_cache(maxsize=4096)

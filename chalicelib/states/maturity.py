@@ -146,14 +146,16 @@ def maturity(past: Iterable[Observed], horizon: float) -> Curve:
     requests = np.array([each.ages.requests for each in windows], dtype=np.float64)
     waiting = requests[:, None] - np.cumsum(came, axis=1) + came
     seen = np.array([each.seconds for each in windows], dtype=np.float64)[:, None] >= _edges[None, :]
+    # Counts of requests in float64: exact, and so the same in any order.
+    exposed, at_risk, had = (
+        np.where(seen, each, 0.0).sum(axis=0).tolist() for each in (requests[:, None], waiting[:, :-1], came[:, :-1])
+    )
     shares, left = [], 1.0
     for step in range(min(steps, len(EDGES))):
-        exposed = float(requests[seen[:, step]].sum()) if windows else 0.0
-        if exposed < LEAST_AT_RISK:
+        if exposed[step] < LEAST_AT_RISK:
             break
-        at_risk = float(waiting[seen[:, step], step].sum())
-        if at_risk:
-            left *= 1.0 - float(came[seen[:, step], step].sum()) / at_risk
+        if at_risk[step]:
+            left *= 1.0 - had[step] / at_risk[step]
         shares.append(1.0 - left)
     return Curve(tuple(shares), len(windows), int(requests.sum()))
 

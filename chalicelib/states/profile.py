@@ -165,11 +165,12 @@ def column_of(name: str, position: int, values: Sequence[Any]) -> Column:
     """
     # Text is counted first: whatever follows works on distinct values only.
     texts: Counter[str]
+    unknown = 0
     if set(map(type, values)) <= {str}:
         texts = Counter(values)
     else:
         texts = Counter(text_of(value) for value in values if not isinstance(value, list | dict))
-    unknown = sum(isinstance(value, list | dict) for value in values)
+        unknown = sum(isinstance(value, list | dict) for value in values)
     return column_of_counts(name, position, texts, unknown)
 
 

@@ -139,6 +139,11 @@ def tally_of(table: Table) -> Tally:
     return tally(scores, table.predictions, table.labels)
 
 
+def are_classes(tally: Tally) -> bool:
+    """Whether every score that was counted is 0 or 1, and there are some: what a class looks like."""
+    return bool(tally.rows) and bool(np.isin(tally.scores, (0.0, 1.0)).all())
+
+
 def tally(scores: Floats, predictions: Floats, labels: Floats) -> Tally:
     """The tally of columns of shape (n,): scores in any unit, predictions and labels 0 or 1; nan rows are left out."""
     fold = TallyFold()

@@ -16,9 +16,10 @@ import msgspec
 
 from chalicelib import keys
 from chalicelib.definition import Definition
-from chalicelib.facts import champions, claims, decisions, due, evaluations
+from chalicelib.facts import champions, claims, decisions, due, evaluations, labels, rebuilds
 from chalicelib.facts.document import change, monitor_partition
 from chalicelib.handlers.label_batches import SETTLED_AFTER, SPAN
+from chalicelib.handlers.label_containers import FEWEST, HOUR
 from chalicelib.records.window import Window
 from cli.add import add_monitor
 from local.packaged.functions import PackagedFunctions
@@ -52,6 +53,7 @@ class Scenes:
         self._rejection()
         self._lost_execution()
         self._lost_promotion()
+        self._many_label_objects()
         self._labels_after_their_day()
         self._other_secrets()
 
@@ -101,14 +103,7 @@ class Scenes:
 
     def _labels_after_their_day(self) -> None:
         """The first day is over: its lists of ids become a filter, in which labels without a time are looked up."""
-        merged = self._s3.list_objects_v2(Bucket=BUCKET, Prefix=f"reports/merge/{LOOP}/")["Contents"][0]["Key"]
-        line = self._s3.get_object(Bucket=BUCKET, Key=merged)["Body"].read().splitlines()[0]
-        metadata = json.loads(line)["eventMetadata"]
-        entry = {
-            "groundTruthData": json.loads(line)["groundTruthData"],
-            "eventMetadata": {"eventId": metadata.get("inferenceId") or metadata["eventId"]},
-            "eventVersion": "0",
-        }
+        _, entry = self._known_label(newest=False)
         day = Window.of(self._replay.clock.now(), SPAN)
         self._replay.clock.advance(to=day.end + SETTLED_AFTER)
         for name in ("makes-the-filter", "reads-the-filter"):
@@ -118,6 +113,49 @@ class Scenes:
             self._tick()
         found = self._s3.list_objects_v2(Bucket=BUCKET, Prefix=keys.filters_prefix(LOOP))
         assert found["KeyCount"], "expected a filter of the day's ids"
+
+    def _known_label(self, newest: bool) -> tuple[Window, dict[str, Any]]:
+        """The newest or the oldest window with merged records, and the label of one of its requests as it is known."""
+        there = self._s3.list_objects_v2(Bucket=BUCKET, Prefix=f"reports/merge/{LOOP}/")["Contents"]
+        merged = there[-1 if newest else 0]["Key"]
+        line = json.loads(self._s3.get_object(Bucket=BUCKET, Key=merged)["Body"].read().splitlines()[0])
+        metadata = line["eventMetadata"]
+        entry = {
+            "groundTruthData": line["groundTruthData"],
+            "eventMetadata": {"eventId": metadata.get("inferenceId") or metadata["eventId"]},
+            "eventVersion": "0",
+        }
+        hourly = keys.parse_hourly(merged)
+        assert hourly is not None
+        return Window.of(hourly.hour, self._definition.window_length), entry
+
+    def _many_label_objects(self) -> None:
+        """An object for each label: copied into a container, from which a window is rebuilt when they have expired."""
+        window, entry = self._known_label(newest=True)
+        nobodys = {**entry, "eventMetadata": {"eventId": "nobody's"}}
+        hour = Window.of(self._replay.clock.now(), HOUR)
+        folder = keys.join(f"ground-truth/{LOOP}", keys.hour_folder(hour.start))
+        for number in range(FEWEST):
+            self._put(f"ground-truth/{LOOP}", f"post-{number}.jsonl", json.dumps(nobodys if number else entry).encode())
+        self._replay._settle()
+        self._tick()
+        self._hour()
+        self._hour()
+        prefix = keys.label_containers_prefix(LOOP, hour.name)
+        assert self._s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix)["KeyCount"] == 1, "expected a container"
+        first = f"{folder}/post-0.jsonl"
+        etag = self._s3.head_object(Bucket=BUCKET, Key=first)["ETag"].strip('"')
+        for number in range(FEWEST):
+            self._s3.delete_object(Bucket=BUCKET, Key=f"{folder}/post-{number}.jsonl")
+        now = self._replay.clock.now()
+        due.mark(self._ledger, LOOP, window, timedelta(0), now, anew=True)
+        # As if it had more ids than the table keeps, and nobody had come to look them up.
+        waiting = labels.Awaiting(labels.Source(BUCKET, first, etag, hour.name), now, all=True)
+        labels.add_awaiting(self._ledger, LOOP, waiting, now + self._definition.horizon)
+        self._tick()
+        stored = rebuilds.read(self._ledger, LOOP, window.name)
+        assert stored is not None and stored.value.outcome == "REBUILT", "expected the container's labels to be enough"
+        assert not labels.awaiting(self._ledger, LOOP), "expected the container's labels to be looked up"
 
     def _roll_back(self) -> None:
         """The newest settled window has decided to bring back a past champion; its worker crashed before the claim."""

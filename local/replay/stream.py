@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -72,15 +72,17 @@ def load(path: Path = ROOT / "examples/electricity/elec.csv.gz") -> Stream:
     return Stream(lines, features, labels)
 
 
-def requests_of_week(week: int, start: datetime, length: timedelta, prefix: str) -> Iterator[Request]:
+def requests_of_week(
+    week: int, start: datetime, length: timedelta, prefix: str, sizes: Sequence[int] = REQUEST_ROWS
+) -> Iterator[Request]:
     """The requests of one week, spread evenly over the window that begins at `start`, rows in order.
 
-    None in the first minutes: the replay closes the hour before in them.
+    `sizes`: the rows of each, a week in all. None in the first minutes: the replay closes the hour before in them.
     """
     first = week * WEEK
-    for number, rows in enumerate(REQUEST_ROWS):
+    for number, rows in enumerate(sizes):
         # Whole seconds, as captures have them.
-        seconds = int((length - QUIET).total_seconds() * (number + 0.5) / len(REQUEST_ROWS))
+        seconds = int((length - QUIET).total_seconds() * (number + 0.5) / len(sizes))
         time = start + QUIET + timedelta(seconds=seconds)
         yield Request(f"{prefix}-{week:03d}-{number:02d}", time, slice(first, first + rows))
         first += rows

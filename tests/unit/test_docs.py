@@ -37,6 +37,7 @@ from chalicelib.definition import (
 )
 from chalicelib.errors import MisconfiguredError
 from chalicelib.facts import champions, claims, deliveries, due, labels
+from chalicelib.handlers import label_containers
 from chalicelib.handlers.incident_alerts import TITLES
 from chalicelib.monitors.model_explainability import AttributionSettings
 from chalicelib.records.attributes import Attributes
@@ -448,6 +449,8 @@ def test_every_s3_key_is_told() -> None:
         "filters_prefix": lambda: keys.filters_prefix("{monitor}"),
         "filter_key": lambda: keys.filter_key("{monitor}", window, "{digest}"),
         "filter_check_key": lambda: keys.filter_check_key("{monitor}", "{window}", "{digest}"),
+        "label_container_key": lambda: keys.label_container_key("{monitor}", "{hour}", "{digest}"),
+        "label_containers_prefix": lambda: keys.label_containers_prefix("{monitor}", "{hour}"),
         "revision_key": lambda: keys.revision_key("{monitor}", window, "{digest}"),
         "decision_key": lambda: keys.decision_key("{monitor}", "{decision_id}"),
         "training_manifest_key": lambda: keys.training_manifest_key("{monitor}", "{decision_id}"),
@@ -497,6 +500,19 @@ def test_numbers_of_the_table_are_those_of_the_code() -> None:
     assert told == meant
     leases = {f"{name}.LEASE" for name, module in modules.items() if hasattr(module, "LEASE")}
     assert leases <= set(told)
+
+
+def test_numbers_of_label_containers_are_those_of_the_code() -> None:
+    text = section((ROOT / "docs/label-webhook.md").read_text(encoding="utf-8"), "What becomes of the objects")
+    told = " ".join(text.split())
+    assert timedelta(minutes=10) == label_containers.SETTLED_AFTER and "Ten minutes after an hour" in told
+    for words in (
+        f"up to {label_containers.SMALL // 1000} kB",
+        f"up to {label_containers.MOST_BYTES // 1_000_000} MB and {label_containers.MOST_OBJECTS:,} objects",
+        f"at most {label_containers.MOST_OBJECTS:,} objects a minute",
+        f"fewer than {label_containers.FEWEST} stays",
+    ):
+        assert words in told, words
 
 
 def _duration(value: timedelta) -> str:

@@ -150,6 +150,9 @@ def _verdict(documents: Documents, violations: Mapping[str, Sequence[Document]])
     if evaluated and waiting:
         named = _listed([TITLES[kind].lower() for kind in waiting])
         verdict += f" {named[:1].upper()}{named[1:]} {'was' if len(waiting) == 1 else 'were'} not evaluated."
+    if not found and any(documents[kind]["evaluation.json"].get("broken") for kind in violations):
+        # What was found clean is the rest of something that is not.
+        verdict, look, mark = f"The data is broken. {verdict}", "violated", "▲"
     return element(
         "p",
         element("span", mark, class_="mark", aria_hidden="true"),
@@ -346,7 +349,9 @@ def _gaps(kind: str, files: Mapping[str, Document], baseline: Mapping[str, Docum
             gaps.append(joined("standard deviations: too few labelled rows, or a metric that samples leave undefined"))
         problem = metrics_of(files["statistics.json"])[0]
         if problem == "binary_classification_metrics" and not files["evaluation.json"].get("calibration"):
-            gaps.append(joined("calibration: there are no probabilities between 0 and 1"))
+            gaps.append(
+                joined("calibration: the scores are no probabilities (one is outside of 0 to 1, or all are 0 or 1)")
+            )
     if kind == "ModelBias" and "analysis.json" in files:
         errors: Counter[str] = Counter()
         for stage in ("post_training_bias_metrics", "pre_training_bias_metrics"):

@@ -66,6 +66,17 @@ def test_a_missing_one_is_named(variable: str, empty: bool) -> None:
     assert caught.value.field == variable
 
 
+def test_all_that_are_missing_are_named_at_once_each_with_what_it_is() -> None:
+    with pytest.raises(MisconfiguredError) as caught:
+        from_environment({"PLUMBLINE_TABLE": "plumbline-prod-facts", "PLUMBLINE_BUCKET": ""})
+    first, *lines = str(caught.value).splitlines()
+    missing = ["AWS_DEFAULT_REGION", "PLUMBLINE_BUCKET", "PLUMBLINE_TOPIC_ARN", "PLUMBLINE_MODEL_ROLE_ARN"]
+    assert first == f"{', '.join(missing)}: got None; expected these environment variables:"
+    assert [line.split()[0] for line in lines] == missing
+    for line, what in zip(lines, ("an AWS region", "an S3 bucket", "topic of alerts", "role of models"), strict=True):
+        assert what in line
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [

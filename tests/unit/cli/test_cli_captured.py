@@ -53,6 +53,10 @@ def test_merged_records_of_a_batch_transform(
     tmp_path: Path, baseline: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = json.dumps(read(RUN / "merged_record.json"))
+    asked = json.loads(read(RUN / "merged_record.json")["captureData"]["batchTransformOutput"]["data"])["instances"]
+    header = ",".join(f"f{n}" for n in range(len(asked[0]["features"])))
+    table = write(tmp_path / "asked.csv", [header, *(",".join(map(str, each["features"])) for each in asked)])
+    call(capsys, 0, "baseline", table, "--out", baseline)
     merged = write(tmp_path / "merge/schedule/2024/01/19/19/part-00000.c000.jsonl", [record])
     given = ("--captures", merged, "--baseline", baseline, *PUBLISHED)
     status = main([str(each) for each in ("evaluate", *given, "--out", tmp_path / "out")])
@@ -64,6 +68,7 @@ def test_merged_records_of_a_batch_transform(
     truth = json.loads(read(RUN / "merged_record.json")["groundTruthData"]["data"])["instances"]
     right = sum(one == other["label"] for one, other in zip(served, truth, strict=True))
     assert statistics(tmp_path / "out") == pytest.approx(right / 334)
+    assert ",".join(names(tmp_path / "out")) == header
 
 
 def test_a_manifest_stands_for_the_output_that_it_names(
@@ -90,6 +95,41 @@ def test_joined_csv_without_a_manifest(tmp_path: Path, baseline: Path, capsys: p
     assert "400 requests, 400 rows" in capsys.readouterr().out
     expected = sum((row[2] > 0.5) == row[3] for row in ROWS) / 400
     assert statistics(tmp_path / "out") == pytest.approx(expected)
+    assert read(tmp_path / "out/data_quality/constraint_violations.json") == {"violations": []}
+
+
+def names(out: Path) -> list[str]:
+    return [feature["name"] for feature in read(out / "data_quality/statistics.json")["features"]]
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_json_lists_of_a_batch_transform_take_the_baselines_names(
+    tmp_path: Path, baseline: Path, store: MemoryServices, capsys: pytest.CaptureFixture[str], joined: bool
+) -> None:
+    """Several records a line; joined with the input by SageMaker, or told apart by two manifests."""
+    times = {"SageMakerInferenceTime": "2022-04-01T10:30:00Z"}
+    asked, answered, truth = [], [], []
+    for n in range(0, len(ROWS), 4):
+        some = ROWS[n : n + 4]
+        question = {"instances": [list(row[:2]) for row in some]}
+        answer = {"SageMakerOutput": {"predictions": [{"score": row[2]} for row in some]}}
+        asked.append(json.dumps(question))
+        answered.append(
+            json.dumps({"SageMakerInferenceId": f"event-{n}", **times, **answer, **(question if joined else {})})
+        )
+        truth.append(label(n, json.dumps({"instances": [{"label": row[3]} for row in some]})))
+    store.objects.put("data", "asked/a.json", "\n".join(asked).encode())
+    store.objects.put("data", "answered/a.json.out", "\n".join(answered).encode())
+    for side, folder, name in (("input", "asked", "a.json"), ("output", "answered", "a.json.out")):
+        if side == "output" or not joined:
+            manifest = json.dumps([{"prefix": f"s3://data/{folder}/"}, name])
+            write(tmp_path / f"captures/{side}/2022/04/01/10/{side}-1.json", [manifest])
+    labels = write(tmp_path / "labels.jsonl", truth)
+    given = ("--captures", tmp_path / "captures", "--ground-truth", labels, "--baseline", baseline)
+    where = "SageMakerOutput.predictions[*].score"
+    out, _ = call(capsys, 0, "evaluate", *given, *BINARY, where, "--out", tmp_path / "out")
+    assert "100 requests, 400 rows" in out and "400 rows labelled (100.0%)" in out
+    assert names(tmp_path / "out") == ["a", "b"]
     assert read(tmp_path / "out/data_quality/constraint_violations.json") == {"violations": []}
 
 

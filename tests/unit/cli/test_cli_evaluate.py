@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -144,7 +145,7 @@ def test_other_problem_types_have_their_metrics(
         ("a,a\n1,2\n", (), "columns 1 and 2 have the same name; if the first line is no header, say --no-header"),
         ("secret-value,\n1,2\n", (), "column 2 of the header has no name"),
         ("a,b\n", (), "expected a table with rows, got none"),
-        ("\xff", (), "expected UTF-8 text; byte 0 is none"),
+        ("\xff", (), "expected UTF-8 text; line 1 is not (byte 0 of the file)"),
         ("a,b\n1,2\n", (*BINARY, "p"), "--probability-attribute: got 'p'; expected one of the columns a, b"),
         ("a,b\n1,2\n", (*BINARY, "a"), "--ground-truth-attribute: got None; expected the column of the label: a, b"),
         ("a,b\n1,x\n", (*BINARY, "a", "--ground-truth-attribute", "b"), "a column with labels that can be read"),
@@ -469,3 +470,189 @@ def test_a_baseline_of_unreadable_answers_is_refused(
     given = ("baseline", words, *BINARY, "p", "--ground-truth-attribute", "y", "--out", tmp_path / "b")
     _, err = call(capsys, 2, *given)
     assert "--probability-attribute: got 'p'; expected a column with answers that can be read" in err
+
+
+OUTSIDE = "probability is outside of 0 to 1"
+
+
+def margins(captures: Path, changed: Sequence[int], answer: str) -> None:
+    """Other answers in some of the captures, by event."""
+    for path in captures.rglob("*.jsonl"):
+        lines = [json.loads(each) for each in path.read_text().splitlines()]
+        for each in lines:
+            if int(each["eventMetadata"]["eventId"].removeprefix("event-")) in changed:
+                each["captureData"]["endpointOutput"]["data"] = answer
+        write(path, [json.dumps(each) for each in lines])
+
+
+def test_a_few_probabilities_outside_of_0_to_1_are_left_out_and_told(
+    tmp_path: Path, baseline: Path, captures: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    margins(captures, range(8), "1.7")
+    given = ("--captures", captures, "--ground-truth", labels, "--baseline", baseline, "--out", tmp_path / "out")
+    out, _ = call(capsys, 0, "evaluate", *given, *BINARY, "0")
+    assert f"8 rows: output: {OUTSIDE}" in out
+    own = read(tmp_path / "out/model_quality/evaluation.json")
+    assert own["bad_records"] == {f"output: {OUTSIDE}": {"count": 8, "sample": ["event-0#0", "event-1#0", "event-2#0"]}}
+    assert own["inputs"]["labelled_rows"] == 392 and own["broken"] == []
+    assert OUTSIDE in (tmp_path / "out/report.html").read_text()
+
+
+def test_many_of_them_are_broken_data_and_no_verdict(
+    tmp_path: Path, baseline: Path, captures: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    margins(captures, range(400), "37")
+    given = ("--captures", captures, "--ground-truth", labels, "--baseline", baseline, "--out", tmp_path / "out")
+    out, _ = call(capsys, 1, "evaluate", *given, *BINARY, "0")
+    assert f"broken: 100% of the answers cannot be used (output: {OUTSIDE})" in out
+    assert "no answer that can be read in 400 rows" in out
+    assert not (tmp_path / "out/model_quality/statistics.json").exists()
+    out, _ = call(capsys, 1, "evaluate", *given, *BINARY, "0", "--json")
+    assert json.loads(out)["broken"] == read(tmp_path / "out/data_quality/evaluation.json")["broken"]
+    # Also where no labels were given: data that is broken is not clean.
+    call(capsys, 1, "evaluate", "--captures", captures, "--baseline", baseline, *BINARY, "0", "--out", tmp_path / "out")
+
+
+def test_margins_are_refused_as_probabilities_and_taken_as_margins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [(n % 7, -4.0 + n % 9, n % 9 > 3, n % 2) for n in range(400)]
+    table = write(tmp_path / "margins.csv", ["a,m,c,y", *(f"{a},{m},{int(c)},{y}" for a, m, c, y in rows)])
+    given = ("baseline", table, *BINARY, "m", "--ground-truth-attribute", "y", "--out", tmp_path / "b")
+    _, err = call(capsys, 2, *given)
+    assert "--probability-attribute: got 'm'; expected a column of probabilities; 312 of its 400 numbers" in err
+    assert "outside of 0 to 1 (from -4 to 4)" in err and not (tmp_path / "b").exists()
+    out, _ = call(capsys, 0, *given, "--probability-threshold-attribute", "0")
+    assert OUTSIDE not in out
+    auc = read(tmp_path / "b/model_quality/statistics.json")["binary_classification_metrics"]["auc"]["value"]
+    out, _ = call(capsys, 0, *given, "--inference-attribute", "c")
+    assert f"312 of 400 rows noted: {OUTSIDE}" in out
+    metrics = read(tmp_path / "b/model_quality/statistics.json")["binary_classification_metrics"]
+    assert metrics["auc"]["value"] == auc
+
+
+def test_a_few_of_a_table_are_left_out_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write(
+        tmp_path / "t.csv", ["a,p,y", *(f"{n % 7},{7 if n < 3 else n % 10 / 10},{n % 2}" for n in range(200))]
+    )
+    out, _ = call(
+        capsys, 0, "baseline", table, *BINARY, "p", "--ground-truth-attribute", "y", "--out", tmp_path / "b", "--json"
+    )
+    assert json.loads(out)["bad_records"] == {OUTSIDE: 3}
+    assert read(tmp_path / "b/model_quality/statistics.json")["dataset"]["item_count"] == 197
+
+
+PREDICTED = ("a,c,p,y", *(f"{n % 7},{n % 2},{n % 10 / 10},{n % 3 > 0:d}" for n in range(200)))
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("a;b\n1;2\n", "expected commas between columns; the first line has none, and has ';'"),
+        ("1\t2\n3\t4\n", "expected commas between columns; the first line has none, and has '\\t'"),
+        ("1,2\n3,4\n", "every column of the first line is a number; say --no-header"),
+        (line(1, "1,2", "0.5") + "\n", "expected a table, got captures; `plumbline evaluate` reads them"),
+        (label(1, 1) + "\n", "expected a table, got labels"),
+        (b"\x1f\x8b\x08\x00", "is compressed (gzip): unpack it first"),
+        ("a,b\n1,2\n".encode("utf-16"), "is UTF-16 text; expected UTF-8"),
+        ("a,b\n1,\u00e9\n".encode("latin-1"), "expected UTF-8 text; line 2 is not (byte 6 of the file)"),
+    ],
+)
+def test_what_is_no_table_of_columns_is_refused_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], body: str | bytes, told: str
+) -> None:
+    table = tmp_path / "table.csv"
+    table.write_bytes(body.encode() if isinstance(body, str) else body)
+    _, err = call(capsys, 2, "baseline", table, "--out", tmp_path / "b")
+    assert f"{table}: {told}" in err and not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ((*BINARY, "y"), "--probability-attribute: got 'y'; expected another column than the label's"),
+        ((*BINARY, "p", "--inference-attribute", "y"), "--inference-attribute: got 'y'; expected another column"),
+    ],
+)
+def test_the_label_is_no_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: Sequence[str], told: str
+) -> None:
+    table = write(tmp_path / "t.csv", PREDICTED)
+    given = ("baseline", table, *options, "--ground-truth-attribute", "y", "--out", tmp_path / "b")
+    assert told in call(capsys, 2, *given)[1]
+
+
+def test_a_class_in_the_place_of_a_probability_is_told(
+    tmp_path: Path, baseline: Path, captures: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write(tmp_path / "t.csv", PREDICTED)
+    given = ("baseline", table, "--ground-truth-attribute", "y", "--out", tmp_path / "b")
+    assert "all of c are 0 or 1: is it the class?" in call(capsys, 0, *given, *BINARY, "c")[0]
+    assert "is it the class?" not in call(capsys, 0, *given, *BINARY, "p")[0]
+    assert "is it the class?" not in call(capsys, 0, *given, *BINARY, "p", "--inference-attribute", "c")[0]
+    margins(captures, range(0, 400, 2), "0")
+    margins(captures, range(1, 400, 2), "1")
+    given = ("evaluate", "--captures", captures, "--ground-truth", labels, "--baseline", baseline)
+    status = main([str(each) for each in (*given, *BINARY, "0", "--out", tmp_path / "out", "--json")])
+    assert status in (0, 3)
+    [note] = json.loads(capsys.readouterr().out)["notes"]
+    assert note.startswith("every probability is 0 or 1: is it the class?")
+
+
+def test_labels_of_nobody_and_labels_of_no_class_are_told_apart(
+    tmp_path: Path, baseline: Path, captures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("evaluate", "--captures", captures, "--baseline", baseline, *BINARY, "0", "--out", tmp_path / "out")
+    others = write(tmp_path / "others.jsonl", [label(n + 1000, 1) for n in range(50)])
+    out, _ = call(capsys, 1, *given, "--ground-truth", others)
+    assert "none of the 50 labels has the id of a request: its inferenceId, else its eventId" in out
+    words = write(tmp_path / "words.jsonl", [label(n, "yes") for n in range(400)])
+    out, _ = call(capsys, 1, *given, "--ground-truth", words)
+    assert "no label that can be read for 400 rows" in out and "has the id of a request" not in out
+
+
+def test_a_baseline_of_something_else_is_told(
+    tmp_path: Path, table: Path, captures: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, whole = tmp_path / "other", tmp_path / "whole"
+    call(
+        capsys,
+        0,
+        *("baseline", table, "--problem-type", "Regression", "--inference-attribute", "p"),
+        *("--ground-truth-attribute", "y", "--out", other),
+    )
+    given = ("evaluate", "--captures", captures, "--ground-truth", labels, *BINARY, "0", "--out", tmp_path / "out")
+    _, err = call(capsys, 2, *given, "--baseline", other)
+    assert "expected a baseline of BinaryClassification; model_quality/constraints.json in it has regression_" in err
+    call(capsys, 0, "baseline", table, "--out", whole)
+    out, _ = call(capsys, 1, *given, "--baseline", whole)
+    assert (
+        "has 4 columns (a, b, p, y); a request has 2 values, its answer 1: they fit neither the first nor both" in out
+    )
+
+
+def test_captures_of_which_many_lines_cannot_be_read_are_not_clean(
+    tmp_path: Path, baseline: Path, captures: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("evaluate", "--captures", captures, "--ground-truth", labels, "--baseline", baseline, *BINARY, "0")
+    [first, _] = sorted(captures.rglob("*.jsonl"))
+    with first.open("ab") as stream:
+        stream.write(b"\xff\n" * 21)
+    out, _ = call(capsys, 0, *given, "--out", tmp_path / "out")
+    assert "21 lines or files cannot be read" in out and "broken" not in out
+    with first.open("ab") as stream:
+        stream.write(b"\xff\n")
+    out, _ = call(capsys, 1, *given, "--out", tmp_path / "out")
+    assert "broken: 5% of the lines of captures cannot be read" in out
+
+
+def test_compressed_captures_and_labels_are_told(
+    tmp_path: Path, baseline: Path, captures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packed = tmp_path / "packed.jsonl.gz"
+    packed.write_bytes(gzip.compress(next(captures.rglob("*.jsonl")).read_bytes()))
+    given = ("evaluate", "--baseline", baseline, *BINARY, "0", "--out", tmp_path / "out")
+    out, _ = call(capsys, 1, *given, "--captures", packed)
+    assert f"{packed}: is compressed (gzip): unpack it first" in out
+    out, _ = call(capsys, 1, *given, "--captures", captures, "--ground-truth", packed)
+    assert f"{packed}: is compressed (gzip): unpack it first" in out

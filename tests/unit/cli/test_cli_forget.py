@@ -141,6 +141,62 @@ def test_neither_a_repeat_nor_a_late_label_nor_a_rebuild_brings_them_back(
     assert world.evaluation(1).rows == 20
 
 
+def posted(world: World) -> Row:
+    """Labels of the third hour again, an object for each, copied into a container with those that came in that hour;
+    returns one of the requests."""
+    rows = rows_of(2, 20)
+    world.clock.time = hour(3) + 30 * (HOUR / 60)
+    for each in rows:
+        world.put_labels(label_line(each.inference_id, each.label("x")), f"post-{each.inference_id}")
+    world.put_labels(label_line("nobody", 1), "post-nobody")
+    world.minutes(60)
+    assert len(world.services.objects.keys(OWN, CONTAINERS)) == 1
+    return rows[7]
+
+
+CONTAINERS = f"plumbline/payload/{MONITOR}/labels/2026-01-05T03:00:00Z/"
+
+
+def test_labels_are_cut_out_of_containers_and_nothing_brings_them_back(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = posted(world)
+    [key] = world.services.objects.keys(OWN, CONTAINERS)
+    assert key in kept(world, f'"{one.inference_id}"')
+    text = forget(capsys, one.inference_id)
+    assert "1 captured requests, 2 labels and 1 merged records taken out, and 2 labels of containers;" in text
+    assert f"s3://{DATA}/ground-truth/churn/2026/01/05/03/post-{one.inference_id}.jsonl" in text
+    assert kept(world, f'"{one.inference_id}"', one.event_id) == []
+    assert world.services.objects.keys(OWN, CONTAINERS) == (key,)
+    calm(world)
+    world.capture(2, rows_of(2, 3, "late"), name="late")
+    due.mark(world.services.ledger, MONITOR, Window(hour(2), HOUR), 0 * HOUR, world.clock.time, anew=True)
+    calm(world)
+    assert kept(world, f'"{one.inference_id}"', one.event_id) == []
+    assert (world.evaluation(2).rows, world.evaluation(2).labelled) == (22, 19)
+
+
+def test_labels_of_nobody_go_and_their_objects_are_named(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    posted(world)
+    [found] = json.loads(forget(capsys, "nobody", "--json"))
+    assert (found["copies"], found["labels"], found["restated"]) == (1, 0, [])
+    assert found["ground_truth"] == [f"s3://{DATA}/ground-truth/churn/2026/01/05/03/post-nobody.jsonl"]
+    assert kept(world, '"nobody"') == []
+
+
+def test_a_container_keeps_its_kms_key_and_an_unreadable_one_is_told(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = posted(world)
+    [key] = world.services.objects.keys(OWN, CONTAINERS)
+    objects = world.services.objects
+    objects.put(OWN, key, objects.get(OWN, key).body, kms_key_id="their key")
+    objects.put(OWN, f"{CONTAINERS}damaged.msgpack", b"damaged")
+    text = forget(capsys, one.inference_id, code=1)
+    assert f"could not be read, so may hold them: s3://{OWN}/{CONTAINERS}damaged.msgpack" in text
+    assert objects.get(OWN, key).kms_key_id == "their key"
+
+
 def test_again_it_finds_nothing_and_changes_nothing(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     forget(capsys, row(1, 3).inference_id)
     calm(world)

@@ -19,13 +19,14 @@ from chalicelib import keys, wiring
 from chalicelib.errors import MisconfiguredError, NotFoundError, PermanentError
 from chalicelib.events import (
     ClaimMessage,
+    LabelContainersMessage,
     WindowMessage,
     endpoint_changed_body,
     execution_changed_body,
     object_created_body,
     package_changed_body,
 )
-from chalicelib.facts import due
+from chalicelib.facts import due, labels
 from chalicelib.ports import DeadLetters
 from chalicelib.records.window import Window
 from cli import dead_letters, redrive
@@ -33,7 +34,19 @@ from cli.main import main
 from infra.topology import SOURCES, resource_name
 from tests.fakes import SETTINGS
 from tests.unit.adapters.test_settings import REQUIRED
-from tests.unit.handlers.world import DATA, HANDLERS, HOUR, MONITOR, OWN, World, definition, hour, rows_of, window_name
+from tests.unit.handlers.world import (
+    DATA,
+    HANDLERS,
+    HOUR,
+    MONITOR,
+    OWN,
+    World,
+    definition,
+    hour,
+    label_line,
+    rows_of,
+    window_name,
+)
 
 STAGE = SETTINGS.stage
 
@@ -413,6 +426,18 @@ def promotion(world: World, over: bool) -> bytes:
     return message
 
 
+def containers_word(world: World, begun: bool) -> bytes:
+    """The clock's word that label objects can be copied; `begun`: an hour with enough of them is over."""
+    if begun:
+        for index in range(10):
+            world.put_labels(label_line(f"somebody-{index}", 1), f"post-{index}")
+        world.settle()
+        world.clock.time += 2 * HOUR
+        ledger, now = world.services.ledger, world.clock.time
+        assert labels.begin_compaction(ledger, MONITOR, window_name(0), Window.of(now, HOUR).name, now)
+    return msgspec.json.encode(LabelContainersMessage(MONITOR))
+
+
 CASES: list[tuple[str, Callable[[World], bytes], str, str]] = [
     ("captures", lambda w: b"[]", "nothing", "expected an S3 Object Created event"),
     ("captures", lambda w: s3_event("readme.txt"), "nothing", "SageMaker's layout"),
@@ -425,6 +450,8 @@ CASES: list[tuple[str, Callable[[World], bytes], str, str]] = [
     ("captures", lambda w: s3_event(capture(w)), "works", f"the window {window_name(1)} of churn due"),
     ("ground-truth", label_event, "nothing", "was worked off"),
     ("ground-truth", lambda w: s3_event(w.put_labels(b"{}", "new")), "works", "which windows of churn"),
+    ("ground-truth", lambda w: containers_word(w, begun=False), "nothing", "all hours of arrival that are over"),
+    ("ground-truth", lambda w: containers_word(w, begun=True), "works", "copies those that arrived from"),
     ("clock", lambda w: b"{}", "nothing", "the next tick"),
     ("clock", lambda w: undefined(w, b"{}"), "fails", "the definition of churn"),
     ("windows", lambda w: b'{"monitor": 1}', "nothing", "expected a WindowMessage"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 from chalicelib.facts import labels
 from chalicelib.facts.labels import Source
@@ -97,6 +98,49 @@ def test_landed_objects_by_folder_and_etag():
     }
     assert labels.landed(ledger, "labels", "gt/2026/01/05") == set()
     assert labels.landed(ledger, "other", "gt/2026/01/05/12") == set()
+
+
+def test_who_copies_is_alone_until_he_ends_or_his_time_is_over():
+    ledger = memory_ledger()
+    begin = partial(labels.begin_compaction, ledger, "churn", "h3", "h5")
+    assert labels.compaction(ledger, "churn") is None
+    assert begin(NOW)
+    assert not begin(NOW + timedelta(minutes=14))
+    assert begin(NOW + timedelta(minutes=15))
+    labels.end_compaction(ledger, "churn")
+    assert begin(NOW)
+    assert labels.compaction(ledger, "churn") == labels.Compaction("h3", "", NOW + labels.COMPACTION)
+
+
+def test_what_was_looked_at_is_not_looked_at_again():
+    ledger = memory_ledger()
+    assert not labels.begin_compaction(ledger, "churn", "h6", "h5", NOW), "no hour is over"
+    assert labels.begin_compaction(ledger, "churn", "h3", "h5", NOW)
+    places = [("h3", "b"), ("h3", "a"), ("h4", ""), ("h3", "c"), ("h4", "a"), ("h6", "")]
+    found = [labels.compacted(ledger, "churn", *place) for place in places]
+    assert [each.place for each in found if each] == [
+        *(("h3", "b"), ("h3", "b"), ("h4", ""), ("h4", ""), ("h4", "a"), ("h6", "")),
+    ]
+    labels.end_compaction(ledger, "churn")
+    assert not labels.begin_compaction(ledger, "churn", "h3", "h5", NOW)
+    assert labels.begin_compaction(ledger, "churn", "h3", "h6", NOW)
+
+
+def test_what_is_too_old_is_left_out():
+    ledger = memory_ledger()
+    assert labels.begin_compaction(ledger, "churn", "h3", "h5", NOW)
+    labels.compacted(ledger, "churn", "h3", "key")
+    labels.end_compaction(ledger, "churn")
+    assert labels.begin_compaction(ledger, "churn", "h4", "h5", NOW)
+    stored = labels.compaction(ledger, "churn")
+    assert stored is not None and stored.place == ("h4", "")
+
+
+def test_a_monitor_whose_word_nobody_has_begun_has_no_place():
+    ledger = memory_ledger()
+    assert labels.compacted(ledger, "churn", "h3") is None
+    labels.end_compaction(ledger, "churn")
+    assert labels.compaction(ledger, "churn") is None
 
 
 def test_facts_about_labels_expire():

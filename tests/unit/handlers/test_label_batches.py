@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import uuid
+from copy import deepcopy
 from datetime import datetime
 from typing import Any
 
@@ -178,6 +180,27 @@ def test_labels_after_the_seal_are_counted_and_listed() -> None:
     ]
 
 
+@pytest.mark.parametrize("most", [512, 1])
+def test_late_labels_of_single_records_are_counted_each(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labels, "MOST_AWAITING", most)
+    world = quiet(labels={"horizon": "PT30H"})
+    rows = rows_of(0, 10)
+    put(world, 0, rows)
+    world.clock.time = hour(35)
+    lines = []
+    for row, records in ((rows[0], 3), (rows[1], 1), (rows[2], 2)):
+        for number in range(records):
+            line = json.loads(label_line(row.inference_id, row.label("x")))
+            line["eventMetadata"]["recordIndex"] = number
+            lines.append(json.dumps(line).encode())
+    world.put_labels(b"\n".join(lines), "by-record")
+    world.repeat_events()
+    world.minutes(20)
+    told = world.report(0, name="settledness.json")
+    assert told["late_label_count"] == 6
+    assert [each["labels"] for each in told["late_labels"]] == [6]
+
+
 def test_a_label_that_came_before_the_seal_counts_though_its_window_is_evaluated_after_it() -> None:
     world = quiet(labels={"horizon": "PT30H"})
     rows = rows_of(0, 10)
@@ -190,6 +213,25 @@ def test_a_label_that_came_before_the_seal_counts_though_its_window_is_evaluated
     assert world.clock.time > hour(31)
     assert world.evaluation(0).labelled == 10
     assert world.report(0, name="settledness.json")["late_label_count"] == 0
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_a_label_that_came_before_the_seal_counts_though_its_event_was_late_or_lost(timed: bool) -> None:
+    late = quiet(labels={"horizon": "PT30H"})
+    rows = rows_of(0, 10)
+    put(late, 0, rows)
+    late.clock.time = hour(31) - 10 * MINUTE
+    late.label(rows, "x", "in-time", timed=timed)
+    lost = deepcopy(late)
+    waiting = late.take()
+    late.clock.time = hour(31) + 10 * MINUTE
+    for queue, message in waiting:
+        late.deliver(queue, message)
+    lost.lose("ground-truth")  # the sweep of the hour in which the file came finds it
+    for world in (late, lost):
+        world.minutes(90)
+        assert world.evaluation(0).labelled == 10
+        assert world.report(0, name="settledness.json")["late_label_count"] == 0
 
 
 def test_label_files_of_other_systems_are_joined_by_the_mapping() -> None:

@@ -225,8 +225,8 @@ def test_a_trigger_whose_window_is_overtaken_is_answered_by_the_newer_one() -> N
     world.settle()
     world.clock.time = hour(4) + 6 * MINUTE
     world.deliver("clock", b"{}")
-    messages = world.take()
-    assert [queue for queue, _ in messages] == ["windows", "windows"]
+    messages = [(queue, message) for queue, message in world.take() if queue == "windows"]
+    assert len(messages) == 2
     for queue, message in reversed(messages):  # window 3, the newer one, comes first
         world.deliver(queue, message)
     world.minutes(3)

@@ -14,18 +14,20 @@ import math
 from datetime import timedelta
 from typing import Any
 
+import msgspec
+
 from chalicelib.monitors import baseline
 from chalicelib.monitors.baseline import baseline_documents
 from chalicelib.monitors.evaluation import Baselines, Findings, Task, evaluate
 from chalicelib.monitors.model_explainability import AttributionSettings
 from chalicelib.records.attributes import Attributes, ProblemType
 from chalicelib.records.capture import CapturedRequest, Payload
-from chalicelib.records.ground_truth import Label, Resolved
-from chalicelib.records.segment import BadInput, Requests
+from chalicelib.records.ground_truth import Label
+from chalicelib.records.segment import BadInput
 from chalicelib.records.table import to_table
 from chalicelib.records.window import Window
 from chalicelib.states.facets import BiasSettings, Facet
-from tests.unit.records.building import DATA, NOON
+from tests.unit.records.building import DATA, NOON, located
 
 TYPES = ("DataQuality", "ModelQuality", "ModelBias", "ModelExplainability")
 WEIGHTS = {"Account Length": 0.0, "Day Mins": 0.012, "CustServ Calls": 0.45, "Int'l Plan_yes": 2.0, "State": 0.0}
@@ -89,6 +91,9 @@ def window(
 ) -> Findings:
     """The evaluation of a window of these rows (the other 266 by default), with or without labels and baseline."""
     rows = table_rows()[SPLIT:] if rows is None else rows
+    requests, labels = located(
+        [request(number, row) for number, row in enumerate(rows)], labels_of(rows).values() if labelled else (), WINDOW
+    )
     before = {path: json.loads(body) for path, body in baseline_files().items()} if known else {}
     task: dict[str, Any] = {
         "monitor": "churn",
@@ -97,8 +102,8 @@ def window(
         "window": WINDOW,
         "monitor_types": TYPES,
         "attributes": ATTRIBUTES,
-        "requests": Requests([request(number, row) for number, row in enumerate(rows)], [], 0),
-        "labels": Resolved(labels_of(rows) if labelled else {}, 0, 0, 0),
+        "requests": requests,
+        "labels": labels,
         "capture_files": 3,
         "label_objects": 1,
         "baselines": Baselines(
@@ -149,9 +154,10 @@ def other_problems() -> dict[str, tuple[dict[str, bytes], Findings]]:
             requests.append(CapturedRequest(str(number), None, NOON + timedelta(seconds=number), *sides))
         table = to_table(requests, labels, attributes)
         known = baseline_documents(table, table.predictions, table.scores, "2026-01-01T00:00:00+00:00")
+        asked, known_labels = located(requests[:250], labels.values(), WINDOW)
         findings = window(
-            requests=Requests(requests[:250], [], 0),
-            labels=Resolved(labels, 0, 0, 0),
+            requests=asked,
+            labels=known_labels,
             attributes=attributes,
             bias=None,
             attribution=None,
@@ -162,10 +168,13 @@ def other_problems() -> dict[str, tuple[dict[str, bytes], Findings]]:
     return found
 
 
-BAD_LINES = Requests(
-    [request(number, row) for number, row in enumerate(table_rows()[SPLIT:])],
-    [BadInput("captures/2026/01/01/12/a.jsonl", 7, "not JSON"), BadInput("captures/2026/01/01/12/b.jsonl", 0, "empty")],
-    2,
+BAD_LINES = msgspec.structs.replace(
+    located([request(number, row) for number, row in enumerate(table_rows()[SPLIT:])], (), WINDOW)[0],
+    bad=(
+        BadInput("captures/2026/01/01/12/a.jsonl", 7, "not JSON"),
+        BadInput("captures/2026/01/01/12/b.jsonl", 0, "empty"),
+    ),
+    repeated=2,
 )
 
 

@@ -45,5 +45,9 @@ def test_scores_that_are_no_probabilities_have_none(rows):
     assert calibration(tally_of(rows)) is None
 
 
+def test_rounding_beyond_1_is_still_a_probability():
+    assert calibration(tally_of([(0.2, 0), (1.0 + 2e-7, 1)]))["bins"][-1]["rows"] == 1
+
+
 def test_nothing_counted_has_none():
     assert calibration(Tally()) is None

@@ -35,6 +35,7 @@ SUBJECTS = {
             output_names=("class", "p"),
         )
     ),
+    "margin": Subject(attributes=Attributes(features=FEATURES, probability_attribute="0", probability_threshold=0.0)),
     "class": Subject(attributes=Attributes(features=FEATURES, inference_attribute="0")),
     "jmespath": Subject(attributes=Attributes(features=FEATURES, probability_attribute="predictions[0]")),
     "found": Subject(attributes=Attributes(probability_attribute="0")),
@@ -72,6 +73,10 @@ answer = st.sampled_from(
         "0,0.1",
         "true",
         "2",
+        "1.7",
+        "-3",
+        "1,-0.5",
+        "1.0000000001",
         "[0.5]",
         "0.5\n",
     ]

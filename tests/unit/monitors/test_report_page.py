@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from chalicelib.errors import MisconfiguredError, UnreadableError
 from chalicelib.monitors import baseline as paths
 from chalicelib.monitors.calibration import calibration
-from chalicelib.monitors.evaluation import Span
 from chalicelib.monitors.report import charts, distributions, markup
 from chalicelib.monitors.report.page import html_report
 from chalicelib.monitors.report.style import STYLE
+from chalicelib.monitors.window_parts import Span
 from chalicelib.states.quantiles import quantiles_of
 from chalicelib.states.scores import tally
 from tests.unit.monitors.churn_windows import BAD_LINES, decoded, decoded_baseline, hurt, window
@@ -107,6 +107,14 @@ def test_a_clean_window_says_so():
     text = page_of(findings).text
     assert "✓No violations in data quality." in text
     assert "Model bias" in text and "not among this monitor's types" in text
+
+
+def test_what_is_clean_of_broken_data_is_not_called_clean():
+    documents = decoded(window(monitor_types=("DataQuality",), bias=None, attribution=None).documents)
+    documents["DataQuality"]["evaluation.json"]["broken"] = ["36% of the lines of captures cannot be read"]
+    body = html_report(documents, decoded_baseline())
+    assert "▲The data is broken. No violations in data quality." in Page(body).text
+    assert b'class="verdict violated"' in body and b'class="verdict clean"' not in body
 
 
 def test_a_window_that_was_not_evaluated_says_why():
@@ -211,7 +219,7 @@ def test_calibration_is_drawn_where_it_is_known(violated):
     assert len(page.all("circle")) == 3
     without = {**quality, "evaluation.json": {**quality["evaluation.json"], "calibration": None}}
     text = Page(html_report({"ModelQuality": without}, decoded_baseline())).text
-    assert "calibration: there are no probabilities between 0 and 1" in text
+    assert "calibration: the scores are no probabilities (one is outside of 0 to 1, or all are 0 or 1)" in text
 
 
 def test_a_regression_report_of_model_monitor_is_shown(violated):
@@ -416,7 +424,7 @@ READERS = {
 }
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(JUNK)), min_size=1, max_size=3))
 def test_a_baseline_of_any_shape_makes_a_page_or_a_named_error(violated, changes):
     known = decoded_baseline()

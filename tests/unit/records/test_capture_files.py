@@ -6,8 +6,9 @@ import pytest
 from chalicelib.errors import UnreadableError
 from chalicelib.records.capture import MOST_BAD_LINES, read_captures
 from chalicelib.records.ground_truth import Label
+from chalicelib.records.located import locate_requests
 from chalicelib.records.merge import merge, read_merged, write_merged
-from chalicelib.records.segment import Segment, SegmentFile, requests_of, with_files
+from chalicelib.records.segment import Segment, SegmentFile, with_files
 from chalicelib.records.window import Window
 from tests.unit.records.building import DATA
 
@@ -75,7 +76,7 @@ def test_bad_lines_are_named_up_to_a_limit_and_counted_beyond():
     file = read_captures(body, "f")
     assert (len(file.requests), len(file.bad_lines), file.more_bad_lines) == (2, MOST_BAD_LINES, 5)
     window = Window.of(file.requests[0].inference_time, timedelta(hours=1))
-    requests = requests_of(with_files(Segment(), [SegmentFile("f", "etag", body)]), window)
+    requests, _ = locate_requests(with_files(Segment(), [SegmentFile("f", "etag", body)]), window)
     assert (len(requests.bad), requests.more_bad) == (MOST_BAD_LINES, 5)
 
 

@@ -1,6 +1,7 @@
 import json
 import math
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.capture import read_captures
 from chalicelib.records.ground_truth import Label
-from chalicelib.records.table import feature_rows, to_table
+from chalicelib.records.table import BadRecords, feature_rows, to_table
 from tests.unit.records.building import DATA, captured, captured_json, minutes
 
 CSV = Attributes(features=("a", "b"), probability_attribute="0")
@@ -136,6 +137,33 @@ def test_bad_outputs_leave_rows_unscored_and_are_counted():
         "output: probability is not a number": 3,
         "output: expected 1 records, got 2": 1,
     }
+
+
+OUTSIDE = ["0.4", "1.7", "-3", "1.0000001", "-1e-9", "0.6"]
+
+
+def test_a_probability_outside_of_0_to_1_is_no_answer():
+    table = to_table([captured(f"e{index}", "1,2", output) for index, output in enumerate(OUTSIDE)], {}, CSV)
+    # 32-bit numbers end a little beyond 0 and 1.
+    assert [score for score in table.scores.tolist() if score == score] == [0.4, 1.0000001, -1e-9, 0.6]
+    assert np.isnan(table.predictions).tolist() == [False, True, True, False, False, False]
+    assert table.bad["output: probability is outside of 0 to 1"] == BadRecords(2, ("e1#0", "e2#0"))
+
+
+def test_beside_a_class_it_is_noted_and_the_score_stays():
+    attributes = msgspec.structs.replace(CSV, inference_attribute="1")
+    requests = [captured(f"e{index}", "1,2", f"{output},1") for index, output in enumerate(OUTSIDE)]
+    table = to_table(requests, {}, attributes)
+    assert table.scores.tolist() == [0.4, 1.7, -3.0, 1.0000001, -1e-9, 0.6]
+    assert table.predictions.tolist() == [1.0] * 6 and table.bad == {}
+    assert table.noted == {"output: probability is outside of 0 to 1": BadRecords(2, ("e1#0", "e2#0"))}
+
+
+def test_a_threshold_of_0_says_that_scores_are_margins():
+    attributes = msgspec.structs.replace(CSV, probability_threshold=0.0)
+    table = to_table([captured(f"e{index}", "1,2", output) for index, output in enumerate(OUTSIDE)], {}, attributes)
+    assert table.predictions.tolist() == [1.0, 1.0, 0.0, 1.0, 0.0, 1.0]
+    assert table.bad == {} and table.noted == {}
 
 
 def test_bad_inputs_are_counted():

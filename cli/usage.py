@@ -1,0 +1,56 @@
+"""A command's page of help: what it does, its arguments, one example and its exit statuses, the same way for all."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+
+EXIT_STATUSES = {
+    0: "done, or nothing to say",
+    1: "done in part; AWS did not answer (credentials, permission, network)",
+    2: "bad usage or a refused input; nothing was written",
+    3: "found what it looks for: doctor something missing, diff a difference, evaluate violations",
+    130: "interrupted",
+}
+
+
+def _page(prog: str) -> argparse.HelpFormatter:
+    """Paragraphs as they are written, arguments on 98 columns at most."""
+    width = min(98, shutil.get_terminal_size().columns - 2)
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=min(30, width // 3), width=width)
+
+
+def add_command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    does: str,
+    more: str,
+    example: str,
+    **statuses: str,
+) -> argparse.ArgumentParser:
+    """Add a command that `does` something (one line, also in the list of commands), with `more` about it.
+
+    `example` is a command line without "plumbline"; `statuses` say what an exit status means for this command
+    (`one="..."`, `three="..."`), where it is not what it means for all.
+    """
+    told = {**EXIT_STATUSES, 3: ""}
+    told |= {number: statuses[word] for word, number in (("zero", 0), ("one", 1), ("three", 3)) if word in statuses}
+    return commands.add_parser(
+        name,
+        help=does,
+        description="\n\n".join(part for part in (f"{does[0].upper()}{does[1:]}.", more) if part),
+        epilog=_end(example, told),
+        formatter_class=_page,
+    )
+
+
+def new_parser(does: str, example: str) -> argparse.ArgumentParser:
+    """The parser of the program itself."""
+    return argparse.ArgumentParser(
+        prog="plumbline", description=does, epilog=_end(example, EXIT_STATUSES), formatter_class=_page
+    )
+
+
+def _end(example: str, statuses: dict[int, str]) -> str:
+    lines = [f"  {number:<5}{meaning}" for number, meaning in statuses.items() if meaning]
+    return "\n".join(["example:", f"  plumbline {example}", "", "exit status:", *lines])

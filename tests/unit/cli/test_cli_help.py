@@ -1,0 +1,61 @@
+"""Every page of help says what its command does, what each argument takes, one example and the exit statuses."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.main import _parser
+from cli.usage import EXIT_STATUSES
+
+ROOT = Path(__file__).parents[3]
+
+
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for each in action.choices.values():
+                yield from parsers(each)
+
+
+PAGES = {each.prog: each for each in parsers(_parser())}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_argument_is_told(name: str) -> None:
+    arguments = [each for each in PAGES[name]._actions if not isinstance(each, argparse._SubParsersAction)]
+    assert [each.dest for each in arguments if not each.help] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_has_an_example_that_the_parser_takes(name: str) -> None:
+    page = PAGES[name].format_help()
+    assert PAGES[name].description
+    [example] = re.findall(r"^example:\n((?:  .*\n)+)", page, re.MULTILINE)
+    assert example.startswith(f"  {name} ")
+    program, *arguments = shlex.split(example.replace("\\\n", ""))
+    assert program == "plumbline" and _parser().parse_args(arguments).run
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_has_exit_statuses(name: str) -> None:
+    page = PAGES[name].format_help()
+    told = {int(number) for number in re.findall(r"^  (\d+) +\S", page.partition("exit status:")[2], re.MULTILINE)}
+    assert {0, 1, 2, 130} <= told <= set(EXIT_STATUSES)
+    assert (3 in told) is (name in ("plumbline", "plumbline doctor", "plumbline diff", "plumbline evaluate"))
+
+
+@pytest.mark.parametrize("name", ["baseline", "evaluate"])
+def test_every_option_is_in_the_document_about_files(name: str) -> None:
+    text = (ROOT / "docs/evaluating-files.md").read_text(encoding="utf-8")
+    options = {option for each in PAGES[f"plumbline {name}"]._actions for option in each.option_strings}
+    told = set(re.findall(r"--[a-z-]+[a-z]", text))
+    assert options - {"-h", "--help"} <= told
+    every = {option for page in PAGES.values() for each in page._actions for option in each.option_strings}
+    assert told <= every
