@@ -21,7 +21,8 @@ def handle(body: str, services: Services) -> None:
         _restate_touched_windows(services, definition.name, event)
     for definition in (*watched, *waiting):
         claim = claims.load_promotion(services.ledger, definition.name)
-        if claim and claim.in_flight and event.status == "IN_SERVICE":
+        # One that ended without being deployed looks whether an overtaken worker has deployed it all the same.
+        if claim and claim.state != "DONE" and event.status == "IN_SERVICE":
             send_promotion(services, definition.name, claim.claim_id)
 
 

@@ -105,6 +105,28 @@ def _tidy(services: Services, definition: Definition, claim: PromotionClaim) -> 
         nobodys.append(_name(services, definition, "pool", claim.candidate))
     for name in nobodys:
         services.sagemaker.delete_endpoint(name)
+    if current is None or current.claim_id == claim.claim_id or not current.in_flight:
+        _give_back(services, definition, claim, champion)
+
+
+def _give_back(services: Services, definition: Definition, claim: PromotionClaim, champion: Champion) -> None:
+    """A worker that was overtaken may have asked the endpoint for the claim's configuration after the claim had ended
+    without it: ask for the champion's again.
+
+    Raises ConflictError when that must wait, for an update that runs or for the end of a pause: the queue comes back.
+    """
+    name = _name(services, definition, f"g{claim.generation + 1}", claim.candidate)
+    if name == champion.config_name:
+        return
+    try:
+        if services.sagemaker.describe_endpoint(definition.endpoint).config_name != name:
+            return
+    except NotFoundError:
+        return
+    if pauses.in_force(services.ledger, definition.name, services.now()):
+        raise ConflictError(f"{definition.endpoint} runs {name}, which reigns no more, within a pause")
+    services.sagemaker.update_endpoint(definition.endpoint, champion.config_name)
+    deployments.mark_updating(services.ledger, definition.endpoint, services.now())
 
 
 def _apply(services: Services, definition: Definition, claim: PromotionClaim, champion: Champion) -> None:

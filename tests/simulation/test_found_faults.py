@@ -344,3 +344,34 @@ def test_a_promotion_that_waits_for_another_update_waits_for_the_end_of_a_pause_
     resume(world.services, MONITOR)
     world.minutes(60, until=world.clock.time + 60 * MINUTE)
     assert world.serving == "z" and world.champion().generation == 1
+
+
+def test_an_endpoint_that_an_overtaken_worker_updates_is_given_back_to_the_champion():
+    """It stood still before it asked; another worker asked, the endpoint rolled back, and the claim ended as FAILED."""
+    world = patient()
+    world.live(0)
+    start(world, 1, "z")
+    world.finish_pipeline("z")
+    sagemaker = world.services.sagemaker
+    before = sagemaker.describe_endpoint(ENDPOINT).config_name
+    stands = True
+
+    class StandsStill:
+        def __getattr__(self, name: str) -> Any:
+            nonlocal stands
+            if name == "update_endpoint" and stands:
+                stands = False
+                world.deliver(*message)
+                assert sagemaker.describe_endpoint(ENDPOINT).config_name != before
+                sagemaker.update_endpoint(ENDPOINT, before)
+                world.minutes(30, until=world.clock.time + 30 * MINUTE)
+                assert world.promotion().state == "FAILED"
+            return getattr(sagemaker, name)
+
+    services = Faults.replaced(world.services, sagemaker=StandsStill())
+    while stands:
+        for message in world.take():
+            world.deliver(*message, services=services)
+        world.clock.time += MINUTE
+    world.minutes(60, until=world.clock.time + 60 * MINUTE)
+    assert sagemaker.describe_endpoint(ENDPOINT).config_name == before == world.champion().config_name
