@@ -205,9 +205,8 @@ def _new_labels(
             waiting = labels.unmatched(services.ledger, definition.name, window.name)
     found: list[Label] = []
     sources: list[tuple[str, str]] = []
-    unread = [
-        source for source in {*touching, *waiting} if (keys.s3_uri(source.bucket, source.key), source.etag) not in read
-    ]
+    named = sorted({*touching, *waiting}, key=lambda source: (source.key, source.etag))
+    unread = [source for source in named if (keys.s3_uri(source.bucket, source.key), source.etag) not in read]
     for content in read_sources(services, definition, unread):
         source = content.source
         ours = [label for label in content.labels if label.id in ids]

@@ -20,7 +20,7 @@ from simulation.world import MONITOR, OWN, World
 CAUGHT_BY = {
     "listing only": 4,
     "acknowledge before the act": 6,
-    "a day's lists deleted before its filter": 151,
+    "a day's lists deleted before its filter": 259,
 }
 
 
