@@ -771,6 +771,12 @@ class World:
         """The hostile part, then the calm end until nothing is due and nothing is in flight."""
         # An hour has one to three label objects: in half of the histories that is enough for a container.
         label_containers.FEWEST = 1 if Draws(self.history.inputs_seed).chosen(0.5, "containers") else FEWEST
+        try:
+            return self._play()
+        finally:
+            label_containers.FEWEST = FEWEST
+
+    def _play(self) -> World:
         for thing in self.history.inputs:
             if thing.id not in self.removed:
                 self.at(thing.at, "input", self.happen, thing)
