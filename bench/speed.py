@@ -11,7 +11,6 @@ import argparse
 import cProfile
 import json
 import pstats
-import resource
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import traffic
+from bench.usage import cpu_seconds, peak_megabytes
 
 FOLDER = Path("build/bench")
 GOAL, MUST, GUARD = 3.0, 3.5, 4.5
@@ -179,7 +179,7 @@ def _folded(folder: Path, width: int) -> Any:
 
     def labels() -> Any:
         found = read_labels(sources[:1])
-        read[0] = _cpu()
+        read[0] = cpu_seconds()
         return found
 
     folded, _ = fold_captures(sources[1:], labels(), lambda _: subject)
@@ -205,14 +205,14 @@ def _baseline(folder: Path) -> dict[str, Any]:
 
 def _ours(folder: Path) -> dict[str, Any]:
     facts = _facts(folder)
-    start = _cpu()
+    start = cpu_seconds()
     from chalicelib.monitors.baseline import read_constraints, read_model_constraints, read_statistics
     from chalicelib.monitors.evaluation import Asked, Baselines, report
     from chalicelib.monitors.folding import fold_captures  # noqa: F401
 
-    imported = _cpu()
+    imported = cpu_seconds()
     folded, subject, read = _folded(folder, facts["width"])
-    counted = _cpu()
+    counted = cpu_seconds()
     paths = {name: folder / f"{name}.json" for name in ("statistics", "constraints", "model_constraints")}
     baselines = Baselines(
         data_quality_statistics=read_statistics(paths["statistics"].read_bytes(), "statistics"),
@@ -229,13 +229,13 @@ def _ours(folder: Path) -> dict[str, Any]:
         label_objects=1,
     )
     reports = report(folded.measured, asked)
-    done = _cpu()
+    done = cpu_seconds()
     assert all(state == "EVALUATED" for state, _ in reports.states.values()), reports.states
     measured = folded.measured
     return {
         # As with the others, imports are not part of the job; they are shown beside it.
         "cpu": done - imported,
-        "peak": _peak(),
+        "peak": peak_megabytes(),
         "records": facts["records"],
         "rows": measured.rows,
         "labelled": measured.labelled,
@@ -265,11 +265,11 @@ def _stages(folder: Path) -> dict[str, Any]:
 def _orjson(folder: Path) -> dict[str, Any]:
     import orjson
 
-    start = _cpu()
+    start = cpu_seconds()
     with (folder / "captures.jsonl").open("rb") as file:
         for line in file:
             orjson.loads(line)
-    return {"cpu": _cpu() - start, "peak": _peak(), "records": _facts(folder)["records"]}
+    return {"cpu": cpu_seconds() - start, "peak": peak_megabytes(), "records": _facts(folder)["records"]}
 
 
 def _peers(folder: Path) -> dict[str, Any]:
@@ -298,7 +298,7 @@ def _peers(folder: Path) -> dict[str, Any]:
     before = table.sample(BASELINE_RECORDS, random_state=1)
     del rows, truth
     score, label = np.array(scores), np.array(labels)
-    start = _cpu()
+    start = cpu_seconds()
     table.describe(include="all")
     table.isna().sum()
     for name in names:
@@ -332,18 +332,7 @@ def _peers(folder: Path) -> dict[str, Any]:
     for _ in range(5):
         some = draw.choice(chosen, int(0.8 * len(chosen)), replace=False)
         quality(label[some], score[some])
-    return {"cpu": _cpu() - start, "peak": _peak(), "records": _facts(folder)["records"]}
-
-
-def _cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
-def _peak() -> float:
-    """Peak memory of this process, MB; getrusage would also count that of the process it was forked from."""
-    status = Path("/proc/self/status").read_text()
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 1024
+    return {"cpu": cpu_seconds() - start, "peak": peak_megabytes(), "records": _facts(folder)["records"]}
 
 
 CASES: dict[str, Callable[[Path], dict[str, Any]]] = {

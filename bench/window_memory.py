@@ -14,7 +14,6 @@ import argparse
 import dataclasses
 import gc
 import json
-import resource
 import subprocess
 import sys
 import tracemalloc
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import traffic
+from bench.usage import cpu_seconds, peak_megabytes
 from chalicelib.definition import Definition, parse_definition
 from chalicelib.facts import labels
 from chalicelib.handlers.window_inputs import gather
@@ -165,14 +165,14 @@ def evaluated(window: Furnished) -> dict[str, Any]:
     """Gather and evaluate once."""
     services, monitor, size = window
     gc.collect()
-    before, start = _peak(), _cpu()
+    before, start = peak_megabytes(), cpu_seconds()
     gathered = gather(services, monitor, Window(START, HOUR), "")
     findings = evaluate(gathered.task)
-    done = _cpu()
+    done = cpu_seconds()
     return {
         "cpu": done - start,
-        "peak": _peak(),
-        "above": _peak() - before,
+        "peak": peak_megabytes(),
+        "above": peak_megabytes() - before,
         "inputs": size / 1e6,
         "rows": findings.rows,
         "labelled": findings.labelled,
@@ -193,17 +193,6 @@ def joined(records: int) -> dict[str, Any]:
     _, peak = tracemalloc.get_traced_memory()
     stays = len(requests.places) + len(located.keys) + len(located.begins)
     return {"join": peak / records, "stays": stays / records}
-
-
-def _cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
-def _peak() -> float:
-    """Peak memory of this process, MB."""
-    status = Path("/proc/self/status").read_text()
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 1024
 
 
 CASES = {
