@@ -201,11 +201,16 @@ def merged(data: bytes) -> Reading:
 
 
 def transform(data: bytes) -> Reading:
-    """A batch transform's output, with and without captured input, and the same bytes as a manifest."""
+    """A batch transform's output, with and without captured input, and the same bytes as a manifest.
+
+    A long one, of up to 30,000 records, is read in one of the three ways, which the input says itself: all of them in
+    one go are three readings, not one that is too slow.
+    """
     kind = kind_of(data)
     outcomes: list[object] = [kind]
     told: list[str] = []
-    for asked, started in ((None, NOW), (data, NOW), (None, None)):
+    ways = ((None, NOW), (data, NOW), (None, None))
+    for asked, started in ways if len(data) < 10_000 else (ways[zlib.crc32(data) // 8 % 3],):
         try:
             file = read_transform(data, "output/file.out", asked, started)
         except PlumblineError as error:
