@@ -62,20 +62,23 @@ def accepted(law: str) -> Iterator[None]:
         raise Broken(f"{law}: {type(error).__name__}") from error
 
 
-def examine(reader: Reader, data: bytes, twice: bool = True) -> object:
-    """Read the input, and again if `twice`; returns the outcome, comparable between processes. Raises Broken."""
-    first = _outcome(reader, data)
+def examine(reader: Reader, data: bytes, twice: bool = True, seconds: float = SECONDS) -> object:
+    """Read the input, and again if `twice`; returns the outcome, comparable between processes. Raises Broken.
+
+    `seconds` of processor time are allowed for a reading.
+    """
+    first = _outcome(reader, data, seconds)
     if (grown := _peak() - _began[-1]) > MEGABYTES:
         _began.append(_peak())
         raise Broken(f"memory: {grown:.0f} MB, allowed are {MEGABYTES}")
-    if twice and _outcome(reader, data) != first:
+    if twice and _outcome(reader, data, seconds) != first:
         raise Broken("deterministic: the same bytes gave another result the second time")
     return first
 
 
-def _outcome(reader: Reader, data: bytes) -> tuple[str, object]:
+def _outcome(reader: Reader, data: bytes, seconds: float) -> tuple[str, object]:
     try:
-        with _limited():
+        with _limited(seconds):
             reading = reader.read(data)
     except PlumblineError as error:
         _silent(reader, str(error))
@@ -99,14 +102,14 @@ def _silent(reader: Reader, text: str) -> None:
 
 
 @contextmanager
-def _limited() -> Iterator[None]:
-    """Interrupt what takes longer than SECONDS of processor time; other people's load does not count."""
+def _limited(seconds: float) -> Iterator[None]:
+    """Interrupt what takes longer than `seconds` of processor time; other people's load does not count."""
 
     def late(*_: Any) -> None:
-        raise Broken(f"speed: more than {SECONDS} s")
+        raise Broken(f"speed: more than {seconds} s")
 
     previous = signal.signal(signal.SIGVTALRM, late)
-    signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
         yield
     finally:

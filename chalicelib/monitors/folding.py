@@ -21,19 +21,25 @@ from chalicelib.errors import UnreadableError
 from chalicelib.monitors.measurement import Measurement, Subject, measure
 from chalicelib.monitors.plain_rows import ROWS, Group, PlainRows
 from chalicelib.records.capture import BadLines, CapturedRequest, read_capture_lines
-from chalicelib.records.cells import Floats, Places, hashes_of
-from chalicelib.records.envelopes import Match, Matcher, Said, joined
+from chalicelib.records.cells import Floats, Places, counts_between, hashes_of
+from chalicelib.records.envelopes import Match, Matcher, Said, kept, together
 from chalicelib.records.ground_truth import Label
 from chalicelib.records.joins import Events, Ids, Labels, Source, ids_at, ids_of, keys_at
-from chalicelib.records.lines import BLOCK, LONGEST_LINE, Lines, TooLong, blocks_of
+from chalicelib.records.lines import LONGEST_LINE, Lines, TooLong, blocks_of
 from chalicelib.records.preprocess import Preprocessor
 from chalicelib.records.segment import BadInput
 from chalicelib.records.table import Table, is_about, to_table
 from chalicelib.records.texts import Encoding, Texts, encoding_of, marks_of, mask_text, texts_of
 
-# Requests that are decoded and counted together, and the bytes of their lines.
+# Bytes of capture files that are read and matched together, more or less: as many as fill parts of `ROWS` rows, each of
+# which costs thousands of steps, however many rows it has.
+BLOCK = 6 << 20
+_FULL = 0.98
+# A block's rows of CSV that are fewer wait for those of others.
+FEW = ROWS // 4
+# Requests that are decoded and counted together, and the bytes of lines that wait.
 WAITING = 4096
-_HELD = 1 << 22
+_HELD = 1 << 23
 
 _EVENT, _INFERENCE, _TIME, _ASKED, _ANSWERED = range(5)
 
@@ -108,8 +114,10 @@ class CaptureFold:
         self._subject: Subject | None = None
         self._rows: PlainRows | None = None
         self._events = Events()
+        self._rows_of_byte = 0.0
         self._waiting: list[CapturedRequest] = []
         self._waiting_matches: list[Match] = []
+        self._waiting_rows = self._last_waiting_rows = self._waiting_bytes = 0
         self._folded = Folded(bad=[])
         self._matcher = Matcher(_said, _ASKED, (_ASKED, _ANSWERED))
 
@@ -128,7 +136,7 @@ class CaptureFold:
         bad = BadLines(source.name, "a capture record")
         good = 0
         try:
-            for lines in blocks_of(source.pieces(), self._block_size):
+            for lines in blocks_of(source.pieces(), self._bytes_of_block):
                 if isinstance(lines, TooLong):
                     bad.add(lines.line, OverflowError(f"longer than {LONGEST_LINE} bytes"), good)
                 else:
@@ -162,22 +170,40 @@ class CaptureFold:
         matched = sum(len(match.rows) for match in usable)
         requests, places = _decoded(lines, others, bad, good + matched)
         fresh, slow = self._counted(usable, requests, np.array(places, dtype=np.int64))
+        in_place = 0
         for match in fresh:
-            if match.is_masked or any(each.is_base64 or each.is_json for each in _encodings(match)):
-                self._wait(match)
-            else:
+            if len(match.rows) >= FEW and match.masks is None and _is_csv(match):
+                in_place += len(match.rows)
                 slow += self._counted_in_place(match)
+            else:
+                self._wait(match)
+        self._rows_of_byte = in_place / int(lines.ends[-1] - lines.starts[0])
         self._waiting += slow
         return matched + len(requests)
 
     def _many_wait(self) -> bool:
-        count = len(self._waiting) + sum(len(match.rows) for match in self._waiting_matches)
-        return count >= WAITING or sum(len(match.buffer) for match in self._waiting_matches) >= _HELD
+        """Whether what waits is about a part, and another block's would be more than one."""
+        last, self._last_waiting_rows = self._waiting_rows - self._last_waiting_rows, self._waiting_rows
+        return self._waiting_rows + last > ROWS or len(self._waiting) >= WAITING or self._waiting_bytes >= _HELD
+
+    def _bytes_of_block(self) -> int:
+        """How much to read: what has whole parts of rows, if the next block is as the last one was."""
+        rows = self._rows_of_byte * self._block_size
+        if not rows or self._block_size != BLOCK:
+            return self._block_size
+        wanted = int(max(1, round(rows / ROWS)) * ROWS / self._rows_of_byte * _FULL)
+        return min(max(wanted, 3 * BLOCK // 4), 4 * BLOCK // 3)
 
     def _wait(self, match: Match) -> None:
-        if len(match.rows):
-            # Masked lines have memory of their own; that of others is needed for the next block.
-            self._waiting_matches.append(match if match.is_masked else joined([match]))
+        if not len(match.rows):
+            return
+        # Masked lines have memory of their own; that of others is needed for the next block.
+        match = kept(match)
+        self._waiting_matches.append(match)
+        self._waiting_bytes += int((match.ends - match.starts).sum())
+        begins, lengths = match.spans[_ASKED]
+        breaks = marks_of(match.buffer, match.masks).breaks
+        self._waiting_rows += len(begins) + int(counts_between(breaks, begins, begins + lengths).sum())
 
     def _counted_in_place(self, match: Match) -> list[CapturedRequest]:
         """Count requests of one row of CSV; those that cannot be counted so."""
@@ -259,12 +285,8 @@ class CaptureFold:
 
     def _counted_as_texts(self, rows: PlainRows, requests: Sequence[CapturedRequest]) -> list[CapturedRequest]:
         """Count requests whose payloads are plain rows once they are decoded; those that are not."""
-        alike: dict[tuple[int, bool], list[Match]] = {}
-        for match in self._waiting_matches:
-            alike.setdefault((id(match.envelope), match.is_masked), []).append(match)
-        self._waiting_matches = []
-        # Each part is let go as soon as it is copied.
-        whole = [joined(alike.pop(key)) for key in list(alike)]
+        whole = together(self._waiting_matches) if self._waiting_matches else []
+        self._waiting_rows = self._last_waiting_rows = self._waiting_bytes = 0
         groups = [_group_of(match) for match in whole]
         written, left = _written_alike(requests)
         groups += [group for _, group in written]
@@ -340,6 +362,10 @@ def _encodings(match: Match) -> tuple[Encoding, Encoding]:
     return encoding_of(request.input), encoding_of(request.output)
 
 
+def _is_csv(match: Match) -> bool:
+    return not any(each.is_base64 or each.is_json for each in _encodings(match))
+
+
 def _requests_of(match: Match, places: Places) -> list[CapturedRequest]:
     """The lines at these places, decoded."""
     return read_capture_lines(((0, match.line(place)) for place in places.tolist()), BadLines("", ""))
@@ -347,7 +373,7 @@ def _requests_of(match: Match, places: Places) -> list[CapturedRequest]:
 
 def _group_of(match: Match) -> Group:
     spans = match.spans[_ASKED], match.spans[_ANSWERED]
-    marks = marks_of(match.buffer)
+    marks = marks_of(match.buffer, match.masks)
     asked, answered = (Texts(match.buffer, begins, begins + lengths, marks) for begins, lengths in spans)
     return Group(_encodings(match), asked, answered, _join_ids(match))
 

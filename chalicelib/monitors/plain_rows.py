@@ -176,7 +176,9 @@ class PlainRows:
         after = np.cumsum(counts)
         labels, readable = self._labels_of_rows(laid.ids, counts)
         # In parts of about the same number of rows, see `folding`.
-        edges = [*np.flatnonzero(np.diff(after // ROWS, prepend=0)).tolist(), len(counts)]
+        total = int(counts.sum())
+        size = -(-total // -(-total // ROWS)) if total else 1
+        edges = [*np.flatnonzero(np.diff((after - 1) // size, prepend=0)).tolist(), len(counts)]
         start = 0
         for stop in edges:
             if stop == start:
@@ -316,11 +318,23 @@ def _only(rows: Rows, requests: Flags) -> Rows:
 
 
 def _joined(laid: Sequence[_Laid]) -> _Laid:
-    """All of them in one buffer: lines that have both a question and its answer are copied once."""
+    """All of them in one buffer, which is the largest of theirs, made larger: it is not copied."""
     sides = [each.asked for each in laid], [each.answered for each in laid]
     buffers = {id(rows.buffer): rows.buffer for rows in (*sides[0], *sides[1])}
-    moved = dict(zip(buffers, np.cumsum([0, *map(len, buffers.values())]).tolist(), strict=False))
-    buffer = np.concatenate(list(buffers.values()))
+    buffer = max(buffers.values(), key=lambda each: len(each) if each.flags.owndata else 0)
+    if not buffer.flags.owndata:
+        buffer = np.zeros(0, dtype=np.uint8)
+    moved = {id(buffer): 0}
+    end = len(buffer)
+    for key, part in buffers.items():
+        if key not in moved:
+            moved[key] = end
+            end += len(part)
+    # Nothing else looks at its bytes in between: what does takes copies.
+    buffer.resize(end, refcheck=False)
+    for key, part in buffers.items():
+        if part is not buffer:
+            buffer[moved[key] : moved[key] + len(part)] = part
     asked, answered = (
         Rows(
             buffer,

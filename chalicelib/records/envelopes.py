@@ -216,7 +216,8 @@ def _is_clock(buffer: Bytes, places: Places) -> Flags:
 class Match(msgspec.Struct, frozen=True, eq=False):
     """The lines of one envelope among some: their indices, ascending, and by field where their texts are.
 
-    `buffer` has the texts, and the lines from `starts` to `ends` (masked ones where `is_masked`).
+    `buffer` has the texts, and the lines from `starts` to `ends`. `masks`: where masks are in it; None where the lines
+    are not masked and the buffer is that of a block.
     """
 
     envelope: Envelope
@@ -225,41 +226,63 @@ class Match(msgspec.Struct, frozen=True, eq=False):
     buffer: Bytes
     starts: Places
     ends: Places
-    is_masked: bool = False
+    masks: Places | None = None
 
     def __getitem__(self, rows: Any) -> Match:
         """Some of the lines."""
         spans = {field: (begins[rows], lengths[rows]) for field, (begins, lengths) in self.spans.items()}
         starts, ends = self.starts[rows], self.ends[rows]
-        return Match(self.envelope, self.rows[rows], spans, self.buffer, starts, ends, self.is_masked)
+        return Match(self.envelope, self.rows[rows], spans, self.buffer, starts, ends, self.masks)
 
     def line(self, place: int) -> bytes:
         """The line at this place of `rows`, as it is in the file."""
         line = self.buffer[self.starts[place] : self.ends[place]].tobytes()
-        return unmask(line) if self.is_masked else line
+        return line if self.masks is None else unmask(line)
 
 
-def joined(matches: Sequence[Match]) -> Match:
-    """Lines of one envelope, all masked or none, in memory of their own."""
-    lines: list[memoryview] = []
+def kept(match: Match) -> Match:
+    """The lines in memory of their own; masked ones have that."""
+    if match.masks is not None:
+        return match
+    # With their line ends.
+    buffer = buffer_of(pieces_of(match.buffer, match.starts, match.ends + 1))
+    ends = PAD - 1 + np.cumsum(match.ends - match.starts + 1)
+    moved = ends - match.ends
+    spans = {field: (begins + moved, lengths) for field, (begins, lengths) in match.spans.items()}
+    return Match(match.envelope, match.rows, spans, buffer, match.starts + moved, ends, np.zeros(0, dtype=np.int64))
+
+
+def together(matches: list[Match]) -> list[Match]:
+    """The lines of each envelope as one match, all of them in one buffer. Takes the matches out of the list: their
+    memory is given back while it is copied."""
+    buffers = {id(match.buffer): match.buffer for match in matches}
+    moves = np.cumsum([0, *map(len, buffers.values())]).tolist()
+    moved = dict(zip(buffers, moves, strict=False))
+    masks = {id(match.buffer): match.masks + moved[id(match.buffer)] for match in matches if match.masks is not None}
+    alike: dict[int, list[Match]] = {}
     for match in matches:
-        # With their line ends.
-        lines += pieces_of(match.buffer, match.starts, match.ends + 1)
-    buffer = buffer_of(lines)
-    sizes = np.concatenate([match.ends - match.starts for match in matches]) + 1
-    ends = PAD - 1 + np.cumsum(sizes)
-    starts = ends + 1 - sizes
-    moved = starts - np.concatenate([match.starts for match in matches])
-    first = matches[0]
-    spans = {
-        field: (
-            np.concatenate([match.spans[field][0] for match in matches]) + moved,
-            np.concatenate([match.spans[field][1] for match in matches]),
-        )
-        for field in first.spans
-    }
-    rows = np.concatenate([match.rows for match in matches])
-    return Match(first.envelope, rows, spans, buffer, starts, ends, first.is_masked)
+        alike.setdefault(id(match.envelope), []).append(match)
+    found = []
+    buffer, all_masks = np.empty(moves[-1], dtype=np.uint8), np.concatenate(list(masks.values()))
+    for some in alike.values():
+        by_move = [(match, moved[id(match.buffer)]) for match in some]
+        spans = {
+            field: (
+                np.concatenate([match.spans[field][0] + move for match, move in by_move]),
+                np.concatenate([match.spans[field][1] for match in some]),
+            )
+            for field in some[0].spans
+        }
+        starts = np.concatenate([match.starts + move for match, move in by_move])
+        ends = np.concatenate([match.ends + move for match, move in by_move])
+        rows = np.concatenate([match.rows for match in some])
+        found.append(Match(some[0].envelope, rows, spans, buffer, starts, ends, all_masks))
+    matches.clear()
+    del match, some, by_move, alike
+    for key, move in moved.items():
+        part = buffers.pop(key)
+        buffer[move : move + len(part)] = part
+    return found
 
 
 class Matcher:
@@ -331,7 +354,8 @@ class Matcher:
         if not len(fitting):
             return left
         same, spans = envelope.match_masked(lines, fitting, self._payloads)
-        found = Match(envelope, indices[fitting], spans, lines.buffer, lines.starts[fitting], lines.ends[fitting], True)
+        starts, ends = lines.starts[fitting], lines.ends[fitting]
+        found = Match(envelope, indices[fitting], spans, lines.buffer, starts, ends, lines.masks)
         if len(kept := np.flatnonzero(same)):
             matches.append(found[kept])
         possible[possible] = same

@@ -348,7 +348,7 @@ def _apart(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _matched(source: Source, block: int) -> Iterable[tuple[Lines | TooLong, list[Match], list[int]]]:
     matcher = Matcher(lambda line: _said(line, source), NONE)
-    for lines in blocks_of(source.pieces(), block):
+    for lines in blocks_of(source.pieces(), lambda: block):
         if isinstance(lines, TooLong):
             yield lines, [], []
             continue

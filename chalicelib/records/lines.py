@@ -6,15 +6,14 @@ one byte that no line of JSON has, so that a quote is always the end of a text. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 import numpy as np
 
 from chalicelib.records.cells import LINE_END, PAD, QUOTE, Bytes, Flags, Places
 
-# Bytes that are read and matched together, and the longest line.
-BLOCK = 6 << 20
+# The longest line, in bytes.
 LONGEST_LINE = 1 << 26
 
 # What an escaped quote and an escaped line break become.
@@ -23,6 +22,8 @@ _QUOTED, _BROKEN = np.uint8(QUOTED), np.uint8(BROKEN)
 
 _BACKSLASH, _BREAK, _SPACE, _TILDE = b"\\n ~"
 _STRIP = 1 << 18
+# Many capture files are small.
+_SMALL = 1 << 16
 
 
 class Lines(msgspec.Struct, frozen=True, eq=False):
@@ -106,30 +107,35 @@ class TooLong(msgspec.Struct, frozen=True):
     line: int
 
 
-def blocks_of(pieces: Iterable[bytes | memoryview], size: int = BLOCK) -> Iterator[Lines | TooLong]:
-    """A file's lines, some `size` bytes at a time, whatever the pieces in which it comes (each is read at once)."""
-    room = _Room(size)
+def blocks_of(pieces: Iterable[bytes | memoryview], size: Callable[[], int]) -> Iterator[Lines | TooLong]:
+    """A file's lines, some `size()` bytes at a time, whatever the pieces in which it comes (each is read at once)."""
+    room = _Room(size())
     number, skipping, began = 1, False, False
     for piece in pieces:
-        if not began and len(piece):
-            piece, began = bytes(piece).removeprefix(b"\xef\xbb\xbf"), True
-        if skipping:
-            rest = bytes(piece)
-            end = rest.find(b"\n")
-            if end < 0:
+        rest = memoryview(piece)
+        if not began and len(rest):
+            rest, began = memoryview(bytes(rest).removeprefix(b"\xef\xbb\xbf")), True
+        while len(rest):
+            if skipping:
+                end = bytes(rest).find(b"\n")
+                if end < 0:
+                    break
+                yield TooLong(number)
+                rest, number, skipping = rest[end + 1 :], number + 1, False
+            # Of a line that is longer than a block, a block's bytes more.
+            wanted = size()
+            count = wanted - room.held if room.held < wanted else wanted
+            room.add(rest[:count])
+            rest = rest[count:]
+            if room.held < wanted:
                 continue
-            yield TooLong(number)
-            piece, number, skipping = rest[end + 1 :], number + 1, False
-        room.add(piece)
-        if room.held < size:
-            continue
-        if end := room.last_line_end():
-            lines = room.lines(end, number)
-            number += len(lines.starts)
-            yield lines
-            room.forget(end)
-        if room.held > LONGEST_LINE:
-            room, skipping = _Room(size), True
+            if end := room.last_line_end():
+                lines = room.lines(end, number)
+                number += len(lines.starts)
+                yield lines
+                room.forget(end)
+            if room.held > LONGEST_LINE:
+                room, skipping = _Room(wanted), True
     if skipping:
         yield TooLong(number)
     if room.held:
@@ -145,14 +151,15 @@ class _Room:
         # glibc takes memory of up to the size of the largest piece that was ever given back from its own heap from then
         # on, and not page by page from the system: a third of the processor time of labels. Nothing is written to it.
         np.empty(1 << 21, dtype=np.uint8)
-        self._buffer = np.zeros(2 * PAD + size + (size >> 2), dtype=np.uint8)
+        self._buffer = np.zeros(2 * PAD + min(size, _SMALL), dtype=np.uint8)
+        self._usual = 2 * PAD + size + (size >> 1)
         self._flags = np.zeros(_STRIP, dtype=np.bool_)
         self.held = 0
 
     def add(self, piece: bytes | memoryview) -> None:
         begin, end = PAD + self.held, PAD + self.held + len(piece)
         if end + PAD > len(self._buffer):
-            larger = np.zeros(2 * (end + PAD), dtype=np.uint8)
+            larger = np.zeros(self._usual if end + PAD <= self._usual else 2 * (end + PAD), dtype=np.uint8)
             larger[:begin] = self._buffer[:begin]
             self._buffer = larger
         self._buffer[begin:end] = np.frombuffer(piece, dtype=np.uint8)

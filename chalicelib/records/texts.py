@@ -71,9 +71,11 @@ def encoding_of(payload: Payload) -> Encoding:
     return Encoding(declared == "BASE64", is_json, payload.content_type)
 
 
-def marks_of(buffer: Bytes) -> Marks:
-    """The marks of a buffer, which is looked through once for all of its texts."""
-    places = np.flatnonzero(buffer <= max(QUOTED, BROKEN))
+def marks_of(buffer: Bytes, places: Places | None = None) -> Marks:
+    """The marks of a buffer, which is looked through once for all of its texts; or not at all, where their places are
+    known."""
+    if places is None:
+        places = np.flatnonzero(buffer <= max(QUOTED, BROKEN))
     found = buffer[places]
     return Marks(places[found == QUOTED], places[found == BROKEN])
 

@@ -4,6 +4,7 @@ import json
 from base64 import b64encode
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.errors import UnreadableError
+from chalicelib.monitors import folding, plain_rows
 from chalicelib.monitors.folding import fold_captures
 from chalicelib.monitors.measurement import Measurement, Subject, measure
 from chalicelib.records.attributes import Attributes
@@ -189,10 +191,11 @@ def slowly(captures, label_files, subject, since, until, conflict):
     cuts=st.tuples(st.integers(0, 40), st.integers(0, 40)),
     block=st.sampled_from([300, 2000, 1 << 16]),
     piece=st.sampled_from([7, 500, None]),
+    few=st.sampled_from([1, folding.FEW]),
     limits=st.sampled_from([(None, None), (None, None), (5, 20)]),
     conflict=st.sampled_from(["latest", "first", "reject"]),
 )
-def test_any_mixture_is_measured_as_records_are(name, some, cuts, block, piece, limits, conflict):
+def test_any_mixture_is_measured_as_records_are(name, some, cuts, block, piece, few, limits, conflict):
     subject = SUBJECTS[name]
     lines = [capture_line(at, kind, cells, said, id, style) for kind, cells, said, _, at, id, style in some]
     truth = [
@@ -203,7 +206,8 @@ def test_any_mixture_is_measured_as_records_are(name, some, cuts, block, piece, 
     label_files = [source("l0", truth[::2], piece), source("l1", truth[1::2], piece)]
     since, until = (None if limit is None else NOON + timedelta(minutes=limit) for limit in limits)
     labels = read_labels(label_files, conflict, block=block)
-    folded, found = fold_captures(captures, labels, lambda _: subject, since, until, block=block)
+    with patch.object(folding, "FEW", few):
+        folded, found = fold_captures(captures, labels, lambda _: subject, since, until, block=block)
     expected, resolved, bad, requests = slowly(captures, label_files, subject, since, until, conflict)
     assert folded.measured == expected
     assert (folded.requests, len(folded.bad)) == (requests, bad)
@@ -315,7 +319,15 @@ def test_undeclared_features_are_measured_block_by_block():
     assert folded.measured.rows == folded.requests == 30
 
 
-def test_many_rows_agree_within_the_bound_of_the_sketch():
+@pytest.mark.parametrize(
+    ("files", "block", "usual", "rows"),
+    [(1, 100_000, folding.BLOCK, folding.ROWS), (1, 200_000, 200_000, 700), (300, 200_000, 200_000, 700)],
+)
+def test_many_rows_agree_within_the_bound_of_the_sketch(files, block, usual, rows, monkeypatch):
+    monkeypatch.setattr(folding, "BLOCK", usual)
+    monkeypatch.setattr(folding, "ROWS", rows)
+    monkeypatch.setattr(folding, "FEW", rows // 4)
+    monkeypatch.setattr(plain_rows, "ROWS", rows)
     draw = np.random.Generator(np.random.PCG64(3))
     numbers = draw.normal(size=9000)
     words = [("basic", "plus", f"id{row}")[row % 3] for row in range(9000)]
@@ -329,7 +341,8 @@ def test_many_rows_agree_within_the_bound_of_the_sketch():
     truth = [label_line(row, str(row % 2), "own", 1 + row % 2) for row in range(9000)]
     labels = read_labels([source("l", truth)], block=5000)
     subject = SUBJECTS["probability"]
-    folded, _ = fold_captures([source("c", lines)], labels, lambda _: subject, block=100_000)
+    captures = [source(f"c{number}", lines[number::files]) for number in range(files)]
+    folded, _ = fold_captures(captures, labels, lambda _: subject, block=block)
     expected, _, _, _ = slowly([source("c", lines)], [source("l", truth)], subject, None, None, "latest")
     assert folded.measured.tally == expected.tally
     assert folded.measured.labelled == 9000
