@@ -60,14 +60,17 @@ def asking(ledger: Ledger, monitor: str, window: str, newest: bool) -> list[Trig
     return [trigger for trigger in found if trigger.answered == window or (newest and not trigger.answered)]
 
 
-def answered(ledger: Ledger, monitor: str, triggers: Iterable[Trigger], window: str) -> None:
-    """Note that a window was decided with these triggers: no other window will be."""
+def answered(ledger: Ledger, monitor: str, triggers: Iterable[Trigger], window: str) -> bool:
+    """Note that a window was decided with these triggers: no other window will be. False when another one was."""
 
     def think(stored: Trigger | None) -> Trigger | None:
         return None if stored is None or stored.answered else msgspec.structs.replace(stored, answered=window)
 
+    ours = True
     for trigger in triggers:
-        change(ledger, monitor_partition(monitor), _sort_key(trigger.alarm, trigger.at), Trigger, think)
+        stored, _ = change(ledger, monitor_partition(monitor), _sort_key(trigger.alarm, trigger.at), Trigger, think)
+        ours &= stored is not None and stored.answered == window
+    return ours
 
 
 def _sort_key(alarm: str, at: datetime) -> str:

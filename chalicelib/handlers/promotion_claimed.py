@@ -55,11 +55,12 @@ def handle(body: str, services: Services) -> None:
     """Take the claim that a message names as far as it goes; a claim that has ended is a repeat."""
     message = claim_message(body)
     claim = claims.load_promotion(services.ledger, message.monitor)
-    if claim is None or claim.claim_id != message.claim_id:
+    if claim is None:
         return
     definition = services.definitions.get(message.monitor)
-    if claim.in_flight:
+    if claim.claim_id == message.claim_id and claim.in_flight:
         _advance(services, definition, claim)
+    # After an older claim's message too: its worker may have been overtaken by a newer one.
     _tidy(services, definition, claim)
 
 
@@ -95,7 +96,8 @@ def _exists(services: Services, endpoint: str) -> bool:
 
 
 def _tidy(services: Services, definition: Definition, claim: PromotionClaim) -> None:
-    """A worker that was overtaken may have made an endpoint again that the claim's end had deleted: delete it again."""
+    """Mend what a worker that was overtaken has done after the claim's end: an endpoint that it made again is deleted,
+    one that it deleted is made again, and what it deployed is given back."""
     current = claims.load_promotion(services.ledger, definition.name)
     champion = champions.load_champion(services.ledger, definition.name)
     if champion is None or (current and current.claim_id == claim.claim_id and current.in_flight):
@@ -105,6 +107,10 @@ def _tidy(services: Services, definition: Definition, claim: PromotionClaim) -> 
         nobodys.append(_name(services, definition, "pool", claim.candidate))
     for name in nobodys:
         services.sagemaker.delete_endpoint(name)
+    if not index.is_removed(services.ledger, definition.name):
+        for candidate in (champion.candidate, *champion.pool):
+            if candidate.endpoint and not _exists(services, candidate.endpoint):
+                _own_endpoint(services, definition, candidate)
     if current is None or current.claim_id == claim.claim_id or not current.in_flight:
         _give_back(services, definition, claim, champion)
 

@@ -16,7 +16,7 @@ from chalicelib import keys
 from chalicelib.decisions.challenger import PairedLoss
 from chalicelib.decisions.decide import Action, Situation, decide
 from chalicelib.definition import LABELLED_TYPES, Definition, split_s3_uri, version_of
-from chalicelib.errors import PlumblineError
+from chalicelib.errors import ConflictError, PlumblineError
 from chalicelib.events import ClaimMessage
 from chalicelib.facts import alarms, champions, claims, decisions, due, evaluations, incidents, pauses
 from chalicelib.facts.champions import Champion
@@ -58,6 +58,8 @@ def decide_and_act(
 ) -> None:
     """Decide once per evidence, act on what was decided, and tell people what has opened or closed.
 
+    Raises ConflictError when an alarm that asked was answered with a newer window meanwhile: that one acts on it, and
+    this one is decided without.
     `restored`: the fact of this window was lost. It decides nothing again: where the facts of other windows are lost
     as well, it would take itself for the newest, and old evidence for new.
     """
@@ -156,8 +158,9 @@ def _decide(
     stored = decisions.save(services.ledger, record)
     # Too little, or nothing sound, to learn from yet: the triggers wait for a window that has it.
     unable = bool(evaluation.broken) or (verdict.action is Action.RETRAIN and stored.action != Action.RETRAIN.value)
-    if evaluation.settled and not newer and not states.vetoes and not pause and not unable:
-        alarms.answered(services.ledger, definition.name, triggers, window.name)
+    answers = evaluation.settled and not newer and not states.vetoes and not pause and not unable
+    if answers and not alarms.answered(services.ledger, definition.name, triggers, window.name):
+        raise ConflictError(f"{definition.name}: an alarm of window {window.name} was answered with another window")
     body = msgspec.json.encode(stored, order="sorted")
     services.objects.put_if_absent(
         services.settings.bucket, keys.decision_key(definition.name, stored.decision_id), body

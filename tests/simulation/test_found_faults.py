@@ -12,6 +12,7 @@ import pytest
 
 from chalicelib.errors import ConflictError
 from chalicelib.facts import alarms, claims
+from chalicelib.ports import Ledger
 from cli.pause import pause, resume
 from tests.fakes import memory_services
 from tests.unit.alerts.faults import Faults
@@ -375,3 +376,63 @@ def test_an_endpoint_that_an_overtaken_worker_updates_is_given_back_to_the_champ
         world.clock.time += MINUTE
     world.minutes(60, until=world.clock.time + 60 * MINUTE)
     assert sagemaker.describe_endpoint(ENDPOINT).config_name == before == world.champion().config_name
+
+
+def test_an_endpoint_that_an_overtaken_worker_deletes_is_made_again():
+    """It had failed when the worker looked, and was a pool member's when the worker, half an hour later, deleted it."""
+    world = patient(endpoint_takes=5 * MINUTE)
+    world.live(0)
+    start(world, 1, "z")
+    world.finish_pipeline("z")
+    sagemaker = world.services.sagemaker
+    while not world.pool_endpoints():
+        for message in world.take():
+            world.deliver(*message)
+    claim = world.promotion()
+    [champions_own] = [
+        name
+        for name in world.pool_endpoints()
+        if sagemaker.describe_endpoint_config(name)["ProductionVariants"][0]["ModelName"] == "first"
+    ]
+    sagemaker.fail_endpoint(champions_own)
+    stands = True
+
+    class StandsStill:
+        def __getattr__(self, name: str) -> Any:
+            nonlocal stands
+            if name == "delete_endpoint" and stands:
+                stands = False
+                world.deliver(*message)
+                world.minutes(30, until=world.clock.time + 30 * MINUTE)
+                assert world.promotion().state == "DONE"
+                assert [each.endpoint for each in world.champion().pool] == [champions_own]
+            return getattr(sagemaker, name)
+
+    services = Faults.replaced(world.services, sagemaker=StandsStill())
+    message = ("promotion-claims", msgspec.json.encode({"monitor": MONITOR, "claim_id": claim.claim_id}))
+    world.deliver(*message, services=services)
+    assert champions_own in world.pool_endpoints()
+
+
+def test_an_alarm_that_a_newer_window_has_answered_starts_nothing_on_an_older_one(monkeypatch: pytest.MonkeyPatch):
+    """The older window's worker stood still between its decision and its note that the alarm was answered; the newer
+    one's made that note and died, and has the retraining to start when it comes back."""
+    world = World(definition(policy={**DEAR, "cool_down_windows": 0}))
+    for number in range(3):
+        world.live(number)
+    note = alarms.answered
+    deaths = iter(["the newer window's worker"])
+
+    def answered(ledger: Ledger, monitor: str, triggers: list[alarms.Trigger], window: str) -> bool:
+        for _ in deaths if triggers else ():
+            note(ledger, monitor, triggers, window_name(3))
+        return note(ledger, monitor, triggers, window)
+
+    monkeypatch.setattr(alarms, "answered", answered)
+    world.alarm("accuracy-low", "ALARM")
+    world.minutes(10)
+    assert next(deaths, None) is None
+    assert world.running() == []
+    world.live(3)
+    assert world.retraining().window == window_name(3)
+    assert len(world.services.sagemaker.executions) == 1
