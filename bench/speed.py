@@ -28,6 +28,8 @@ MIXED_MUST, MEMORY_MUST, JOIN_MUST = 1.3, 150, 40.0
 ARRIVED = datetime(2026, 1, 6, tzinfo=UTC)
 END = datetime(2026, 1, 5, 11, tzinfo=UTC)
 BASELINE_RECORDS = 20_000
+# An endpoint with little traffic writes a file of some requests every few minutes.
+SMALL_FILE = 100
 
 # What is shown of the profiler's run: (file, function) -> stage. None of these calls another one of them.
 STAGES = {
@@ -77,11 +79,13 @@ def guard(records: int) -> int:
 
 def full(records: int, count: int, large: bool) -> int:
     tenth, mixed, wide = prepared(records // 10), prepared(records, mixed=True), prepared(records // 5, width=100)
+    small = prepared(records // 10, each=SMALL_FILE)
     plain = prepared(records)
     cases = {
         "orjson.loads of the captures": ("orjson", plain),
         "whole job": ("ours", plain),
         "whole job, a tenth of the records": ("ours", tenth),
+        f"the same in files of {SMALL_FILE} records": ("ours", small),
         "whole job, mixed payloads": ("ours", mixed),
         "orjson.loads, 100 features": ("orjson", wide),
         "whole job, 100 features": ("ours", wide),
@@ -141,12 +145,15 @@ def run(case: str, folder: Path) -> dict[str, Any]:
     return found
 
 
-def prepared(records: int, width: int = 20, mixed: bool = False) -> Path:
-    """The folder with this traffic; written once, the same for the same arguments."""
-    folder = FOLDER / f"{records}-{width}{'-mixed' if mixed else ''}"
+def prepared(records: int, width: int = 20, mixed: bool = False, each: int = 0) -> Path:
+    """The folder with this traffic, in files of `each` records (0: in one); written once, the same for the same
+    arguments."""
+    folder = FOLDER / f"{records}-{width}{'-mixed' if mixed else ''}{f'-each-{each}' if each else ''}"
     if not (folder / "done").exists():
         print(f"writing {folder}", file=sys.stderr)
         traffic.write(folder, records, width=width, mixed=mixed)
+        if each:
+            traffic.split(folder, each)
         traffic.write(folder / "baseline", min(records, BASELINE_RECORDS), width=width, seed=2025)
         (folder / "width").write_text(str(width))
         subprocess.run([sys.executable, "-m", "bench.speed", "--case", "baseline", str(folder)], check=True)
@@ -170,10 +177,8 @@ def _folded(folder: Path, width: int) -> Any:
     from chalicelib.monitors.folding import fold_captures
     from chalicelib.records.joins import Source, read_labels
 
-    sources = [
-        Source(name, ARRIVED, lambda name=name: traffic.pieces(folder / name))
-        for name in ("labels.jsonl", "captures.jsonl")
-    ]
+    files = [folder / "labels.jsonl", *(sorted((folder / "captures").glob("*")) or [folder / "captures.jsonl"])]
+    sources = [Source(path.name, ARRIVED, lambda path=path: traffic.pieces(path)) for path in files]
     read = [0.0]
     subject = _subject(width)
 

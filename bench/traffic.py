@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Iterator
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,16 @@ def _json(text: str) -> str | int | float | None:
         return float(text)
     except ValueError:
         return text
+
+
+def split(folder: Path, each: int) -> None:
+    """captures.jsonl of a folder as files of `each` records in captures/."""
+    (folder / "captures").mkdir(exist_ok=True)
+    with (folder / "captures.jsonl").open("rb") as captures:
+        for number in count():
+            if not (lines := list(islice(captures, each))):
+                break
+            (folder / "captures" / f"{number:08}.jsonl").write_bytes(b"".join(lines))
 
 
 def pieces(path: Path, size: int = 1 << 18) -> Iterator[memoryview]:

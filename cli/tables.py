@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
+from datetime import date, time, timedelta
+from decimal import Decimal
 from importlib import import_module
 from typing import Any
 
@@ -22,6 +25,7 @@ from cli.places import File
 
 _JSON = (".jsonl", ".json", ".ndjson", ".jsonlines")
 _PARQUET = (".parquet", ".pq")
+_INDEX = re.compile(r"__index_level_[0-9]+__")
 
 # Files that would be tables of nonsense.
 _CAPTURED = {"capture": "captures", "merged": "merged records", "ground-truth": "labels", "manifest": "a manifest"}
@@ -133,4 +137,21 @@ def _parquet(body: bytes, where: str) -> Columns:
         table = parquet.read_table(io.BytesIO(body))
     except (OSError, ValueError) as error:  # pyarrow's own errors are these
         raise UnreadableError(where, f"is not Parquet: {type(error).__name__}") from None
-    return {name: table.column(name).to_pylist() for name in table.column_names}
+    # The index of a pandas frame that was filtered or shuffled is stored beside its columns.
+    names = [name for name in table.column_names if not _INDEX.fullmatch(name)]
+    return {name: [_plain(value, name, where) for value in table.column(name).to_pylist()] for name in names}
+
+
+def _plain(value: Any, column: str, where: str) -> Any:
+    """A value of Parquet as CSV and JSON have it: decimal numbers with all of their digits, times in ISO 8601."""
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, date | time | timedelta):
+        return value.isoformat() if isinstance(value, date | time) else str(value)
+    if isinstance(value, bytes):  # older writers do not say that their bytes are text
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            expected = "numbers, texts, true and false, times"
+            raise UnreadableError(where, f"column {column!r} has bytes; expected {expected}") from None
+    return value

@@ -22,7 +22,7 @@ from chalicelib.monitors.measurement import Measurement, Subject, measure
 from chalicelib.monitors.plain_rows import ROWS, Group, PlainRows
 from chalicelib.records.capture import BadLines, CapturedRequest, read_capture_lines
 from chalicelib.records.cells import Floats, Places, counts_between, hashes_of
-from chalicelib.records.envelopes import Match, Matcher, Said, kept, together
+from chalicelib.records.envelopes import Match, Matcher, Said, copied, together
 from chalicelib.records.ground_truth import Label
 from chalicelib.records.joins import Events, Ids, Labels, Source, ids_at, ids_of, keys_at
 from chalicelib.records.lines import LONGEST_LINE, Lines, TooLong, blocks_of
@@ -198,7 +198,7 @@ class CaptureFold:
         if not len(match.rows):
             return
         # Masked lines have memory of their own; that of others is needed for the next block.
-        match = kept(match)
+        match = copied(match)
         self._waiting_matches.append(match)
         self._waiting_bytes += int((match.ends - match.starts).sum())
         begins, lengths = match.spans[_ASKED]

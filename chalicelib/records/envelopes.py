@@ -240,7 +240,7 @@ class Match(msgspec.Struct, frozen=True, eq=False):
         return line if self.masks is None else unmask(line)
 
 
-def kept(match: Match) -> Match:
+def copied(match: Match) -> Match:
     """The lines in memory of their own; masked ones have that."""
     if match.masks is not None:
         return match
