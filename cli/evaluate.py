@@ -201,14 +201,15 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         # When all is counted the fold lets them go, and their memory is needed.
         del labels
         captured, subject = read_all(captures, fold, progress)
-    if subject is None or captured.first is None or captured.last is None:
+    if subject is None or captured.times is None:
         return _nothing(options.captures, captured, since, until), 1
     told = ""
     if explainer and baselines.data_quality_statistics:
         explained, told = explainer.explain(baselines.data_quality_statistics)
         captured.measured = with_attributions(captured.measured, explained)
-    start = since or captured.first.replace(minute=0, second=0, microsecond=0)
-    end = until or captured.last.replace(minute=0, second=0, microsecond=0) + _HOUR
+    first, last = captured.times
+    start = since or first.replace(minute=0, second=0, microsecond=0)
+    end = until or last.replace(minute=0, second=0, microsecond=0) + _HOUR
     asked = Asked(
         monitor_types=wanted,
         subject=subject,
@@ -375,9 +376,10 @@ def _status(reports: Reports, label_files: int, broken: Sequence[str]) -> int:
 
 def _nothing(place: str, captured: Folded, since: datetime | None, until: datetime | None) -> str:
     lines = [f"nothing to evaluate: no captured request in {place}"]
-    if captured.outside:
+    if captured.outer:
+        first, last = map(_iso, captured.outer)
         lines[0] += f" from {_iso(since) if since else 'the beginning'} to {_iso(until) if until else 'the end'}"
-        lines.append(f"{captured.outside:,} requests are outside of that time")
+        lines.append(f"{captured.outside:,} requests are outside of that time: from {first} to {last}")
     return "\n".join([*lines, *_bad(captured.bad, captured.more_bad)])
 
 

@@ -50,7 +50,8 @@ class Folded(msgspec.Struct):
     requests    events, each once, from `since` to `until`
     outside     requests before or after that
     elsewhere   requests of that time that another model or inference component than the subject's answered
-    first, last the earliest and the latest inference time among the requests (UTC)
+    times       the earliest and the latest inference time among the requests (UTC)
+    outer       the same among those before or after that time
     bad         lines and files that could not be read: the first ones of each file; `more_bad` counts the others
     """
 
@@ -58,8 +59,8 @@ class Folded(msgspec.Struct):
     requests: int = 0
     outside: int = 0
     elsewhere: int = 0
-    first: datetime | None = None
-    last: datetime | None = None
+    times: tuple[datetime, datetime] | None = None
+    outer: tuple[datetime, datetime] | None = None
     bad: list[BadInput] = []
     more_bad: int = 0
 
@@ -250,6 +251,7 @@ class CaptureFold:
         all_times, all_keys = np.concatenate(times), np.concatenate(keys)
         inside = (all_times >= since) & (all_times < until)
         folded.outside += int(np.count_nonzero(~inside))
+        folded.outer = _reached(folded.outer, all_times[~inside])
         line = np.concatenate(order)
         mine = np.concatenate(about)
         folded.elsewhere += int(np.count_nonzero(inside & ~mine))
@@ -261,11 +263,7 @@ class CaptureFold:
         folded.requests += int(np.count_nonzero(fresh))
         chosen = np.zeros(len(line), dtype=np.bool_)
         chosen[kept[fresh]] = True
-        if chosen.any():
-            first = datetime.fromtimestamp(float(all_times[chosen].min()), UTC)
-            last = datetime.fromtimestamp(float(all_times[chosen].max()), UTC)
-            folded.first = min(first, folded.first or first)
-            folded.last = max(last, folded.last or last)
+        folded.times = _reached(folded.times, all_times[chosen])
         start = len(requests)
         matches = []
         for match in matched:
@@ -308,6 +306,14 @@ class CaptureFold:
         if self._watch:
             self._watch(table)
         self._folded.measured += measure(table, subject)
+
+
+def _reached(so_far: tuple[datetime, datetime] | None, times: Floats) -> tuple[datetime, datetime] | None:
+    """The earliest and the latest time, with those of more requests (seconds since 1970)."""
+    if not len(times):
+        return so_far
+    first, last = (datetime.fromtimestamp(float(each), UTC) for each in (times.min(), times.max()))
+    return (min(first, so_far[0]), max(last, so_far[1])) if so_far else (first, last)
 
 
 def _decoded(lines: Lines, indices: list[int], bad: BadLines, good: int) -> tuple[list[CapturedRequest], list[int]]:
