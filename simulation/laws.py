@@ -22,7 +22,8 @@ from chalicelib.facts.claims import RetrainClaim
 from chalicelib.handlers.window_reports import REPORTS, Revision
 from chalicelib.records.window import Window, parse_duration
 from simulation.history import CHANGED_COST, HOUR, START, Capture, Labels, hour, inputs_of
-from simulation.world import DATA, ENDPOINT, HOOK, MONITOR, OWN, SLOW, World, definition, endpoint_exists
+from simulation.holdings import DATA, ENDPOINT, HOOK, MONITOR, OWN, SLOW, definition
+from simulation.world import World, endpoint_exists
 
 # If the calm run retrains on a window, the hostile one does within this many windows, where as many follow.
 LIVE_WITHIN = 4

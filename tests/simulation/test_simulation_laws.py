@@ -11,10 +11,11 @@ from chalicelib.facts.champions import Champion
 from chalicelib.facts.claims import RetrainClaim
 from chalicelib.facts.evaluations import Evaluation
 from simulation.history import ALIKE, Capture, History, Labels, draw_history, inputs_of
+from simulation.holdings import MONITOR, OWN
 from simulation.mutations import caught_after
 from simulation.remembered import decoded
 from simulation.shrink import play_both
-from simulation.world import MONITOR, OWN, World
+from simulation.world import World
 
 # Where some planted faults are caught, so that this is a matter of seconds; `--mutations` looks for each of them.
 CAUGHT_BY = {
