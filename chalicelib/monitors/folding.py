@@ -178,7 +178,8 @@ class CaptureFold:
                 slow += self._counted_in_place(match)
             else:
                 self._wait(match)
-        self._rows_of_byte = in_place / int(lines.ends[-1] - lines.starts[0])
+        # With the line ends: a block may be one empty line.
+        self._rows_of_byte = in_place / int(lines.ends[-1] + 1 - lines.starts[0])
         self._waiting += slow
         return matched + len(requests)
 

@@ -21,6 +21,7 @@ QUOTED, BROKEN = 1, 2
 _QUOTED, _BROKEN = np.uint8(QUOTED), np.uint8(BROKEN)
 
 _BACKSLASH, _BREAK, _SPACE, _TILDE = b"\\n ~"
+_MARK = b"\xef\xbb\xbf"
 _STRIP = 1 << 18
 # Many capture files are small.
 _SMALL = 1 << 16
@@ -110,11 +111,9 @@ class TooLong(msgspec.Struct, frozen=True):
 def blocks_of(pieces: Iterable[bytes | memoryview], size: Callable[[], int]) -> Iterator[Lines | TooLong]:
     """A file's lines, some `size()` bytes at a time, whatever the pieces in which it comes (each is read at once)."""
     room = _Room(size())
-    number, skipping, began = 1, False, False
-    for piece in pieces:
+    number, skipping = 1, False
+    for piece in _without_mark(pieces):
         rest = memoryview(piece)
-        if not began and len(rest):
-            rest, began = memoryview(bytes(rest).removeprefix(b"\xef\xbb\xbf")), True
         while len(rest):
             if skipping:
                 end = bytes(rest).find(b"\n")
@@ -142,6 +141,18 @@ def blocks_of(pieces: Iterable[bytes | memoryview], size: Callable[[], int]) -> 
         if room.last_line_end() != room.held:
             room.add(b"\n")
         yield room.lines(room.held, number)
+
+
+def _without_mark(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    """The pieces without the byte order mark that the first of them, or several small ones, begin with."""
+    begin = b""
+    some = iter(pieces)
+    for piece in some:
+        begin += piece
+        if len(begin) >= len(_MARK):
+            break
+    yield begin.removeprefix(_MARK)
+    yield from some
 
 
 class _Room:

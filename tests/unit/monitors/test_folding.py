@@ -382,6 +382,18 @@ def test_files_that_hold_nothing_readable_and_lines_that_are_too_long_are_named(
     assert folded.requests == folded.measured.rows == 2
 
 
+@pytest.mark.parametrize("piece", [1, 2, None])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["", "\n", "\n\n", "\n\n\n"])
+def test_empty_lines_and_a_byte_order_mark_are_no_requests(end, mark, piece):
+    good = capture_line(1, "csv", ("1", "a", "2"), "0.75", None, 1)
+    captures = [source("empty", [mark + end], piece), source("good", [mark + good + end], piece)]
+    # In the first block the request, in the next one what follows it.
+    block = len((mark + good).encode()) + 1
+    folded, _ = fold_captures(captures, read_labels([]), lambda _: SUBJECTS["probability"], block=block)
+    assert (folded.requests, folded.measured.rows, folded.bad) == (1, 1, [])
+
+
 def test_events_are_new_once():
     texts = [f"id{number}" for number in range(50_000)]
     keys, events = ids_of(texts).keys, Events()
