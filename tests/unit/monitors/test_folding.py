@@ -367,6 +367,17 @@ def test_quotes_that_make_more_texts_of_one_are_no_payload():
     assert age.categories.counts == (("1", 2), ("7", 1))
 
 
+@pytest.mark.parametrize(("rows", "width"), [(100_000, 3), (100_001, 3), (80_000, 26), (80_000, 27)])
+def test_requests_of_more_than_is_read_are_refused_in_both_ways(rows, width):
+    attributes = Attributes(features=tuple(f"f{number}" for number in range(width)), probability_attribute="0")
+    subject = Subject(attributes=attributes)
+    asked, answered = "\n".join([",".join("1" * width)] * rows), "\n".join(["0.5"] * rows)
+    line = capture_line(1, "csv", [asked], answered, None, 1)
+    folded, _ = fold_captures([source("c", [line])], read_labels([]), lambda _: subject)
+    expected, _, _, _ = slowly([source("c", [line])], [], subject, None, None, "latest")
+    assert folded.measured == expected
+
+
 def test_files_that_hold_nothing_readable_and_lines_that_are_too_long_are_named():
     good = capture_line(1, "csv", ("1", "a", "2"), "0.75", None, 1)
     long = iter([b"x" * (1 << 20)] * 70 + [b"\n" + good.encode()])
