@@ -24,7 +24,7 @@ from chalicelib.records.capture import BadLines, CapturedRequest, read_capture_l
 from chalicelib.records.cells import Floats, Places, counts_between, hashes_of
 from chalicelib.records.envelopes import Match, Matcher, Said, copied, together
 from chalicelib.records.ground_truth import Label
-from chalicelib.records.joins import Events, Ids, Labels, Source, ids_at, ids_of, keys_at
+from chalicelib.records.joins import Events, Ids, Labels, Source, are_short, ids_at, ids_of, keys_at
 from chalicelib.records.lines import LONGEST_LINE, Lines, TooLong, blocks_of
 from chalicelib.records.preprocess import Preprocessor
 from chalicelib.records.segment import BadInput
@@ -359,9 +359,11 @@ def _said(line: bytes) -> Said:
 
 
 def _is_whole(match: Match) -> bool:
-    """Whether all texts that are needed stand in the lines."""
+    """Whether all texts that are needed stand in the lines, and all ids are as short as `ids_at` wants them."""
     request, _ = match.envelope.said[1]
-    return not request.is_batch and {_EVENT, _ASKED, _ANSWERED} <= match.spans.keys()
+    if request.is_batch or not {_EVENT, _ASKED, _ANSWERED} <= match.spans.keys():
+        return False
+    return all(are_short(match.spans[field][1]) for field in (_EVENT, _INFERENCE) if field in match.spans)
 
 
 def _encodings(match: Match) -> tuple[Encoding, Encoding]:

@@ -405,6 +405,28 @@ def test_empty_lines_and_a_byte_order_mark_are_no_requests(end, mark, piece):
     assert (folded.requests, folded.measured.rows, folded.bad) == (1, 1, [])
 
 
+@pytest.mark.parametrize("answered", ["0.75", "0.75\n"])
+@pytest.mark.parametrize("length", [64, 65, 256, 257])
+def test_long_ids_are_the_same_ids_in_both_ways(length, answered):
+    ids = [f"{number:03}".rjust(length, "x") for number in range(40)]
+    lines = [capture_line(number, "csv", ("1", "a", "2"), answered, "own", 1) for number in range(40)]
+    by_event = [
+        line.replace(f"{number:08}-0000-4000-8000-00000000000{number % 10}", ids[number])
+        for number, line in enumerate(lines[:20])
+    ]
+    by_inference = [line.replace(f"own-{number}", ids[number]) for number, line in enumerate(lines)][20:]
+    # What is read one by one: an envelope of its own for each line.
+    single = [f'{line[:-1]},"more":{"1" * (10 + number)}}}' for number, line in enumerate(by_event)]
+    truth = [record_label(id, "1") for id in ids]
+    truth[::2] = [line.replace(": ", ":" + " " * number) for number, line in enumerate(truth[::2])]
+    captures = [source("c0", by_event + by_inference), source("c1", single)]
+    label_files = [source("l0", truth)]
+    folded, _ = fold_captures(captures, read_labels(label_files), lambda _: SUBJECTS["probability"])
+    expected, _, bad, _ = slowly(captures, label_files, SUBJECTS["probability"], None, None, "latest")
+    assert folded.measured == expected
+    assert len(folded.bad) == bad
+
+
 def test_events_are_new_once():
     texts = [f"id{number}" for number in range(50_000)]
     keys, events = ids_of(texts).keys, Events()
