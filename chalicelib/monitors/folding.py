@@ -37,7 +37,7 @@ BLOCK = 6 << 20
 _FULL = 0.98
 # A block's rows of CSV that are fewer wait for those of others.
 FEW = ROWS // 4
-# Requests that are decoded and counted together, and the bytes of lines that wait.
+# Requests that are decoded and counted together, and the bytes of lines and payloads that wait.
 WAITING = 4096
 _HELD = 1 << 23
 
@@ -181,6 +181,7 @@ class CaptureFold:
         # With the line ends: a block may be one empty line.
         self._rows_of_byte = in_place / int(lines.ends[-1] + 1 - lines.starts[0])
         self._waiting += slow
+        self._waiting_bytes += sum(map(_size_of, slow))
         return matched + len(requests)
 
     def _many_wait(self) -> bool:
@@ -276,6 +277,7 @@ class CaptureFold:
     def _count_waiting(self) -> None:
         """Count the requests that wait for each other, because a step costs the same for few."""
         requests, self._waiting = self._waiting, []
+        self._waiting_rows = self._last_waiting_rows = self._waiting_bytes = 0
         if requests and self._rows is None:
             self._rows = PlainRows(self._settled(requests), self._labels)
         if self._rows and self._preprocess is None and self._rows.fits:
@@ -285,7 +287,6 @@ class CaptureFold:
     def _counted_as_texts(self, rows: PlainRows, requests: Sequence[CapturedRequest]) -> list[CapturedRequest]:
         """Count requests whose payloads are plain rows once they are decoded; those that are not."""
         whole = together(self._waiting_matches) if self._waiting_matches else []
-        self._waiting_rows = self._last_waiting_rows = self._waiting_bytes = 0
         groups = [_group_of(match) for match in whole]
         written, left = _written_alike(requests)
         groups += [group for _, group in written]
@@ -369,6 +370,10 @@ def _is_whole(match: Match) -> bool:
 def _encodings(match: Match) -> tuple[Encoding, Encoding]:
     request, _ = match.envelope.said[1]
     return encoding_of(request.input), encoding_of(request.output)
+
+
+def _size_of(request: CapturedRequest) -> int:
+    return sum(len(payload.data) for payload in (request.input, request.output) if payload)
 
 
 def _is_csv(match: Match) -> bool:

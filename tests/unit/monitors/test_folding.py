@@ -378,6 +378,14 @@ def test_requests_of_more_than_is_read_are_refused_in_both_ways(rows, width):
     assert folded.measured == expected
 
 
+def test_large_requests_do_not_wait_for_many():
+    lines = [capture_line(number, "csv", ("1", "x" * 1000, "2"), "0.75", None, 1) for number in range(100)]
+    with patch.object(folding, "_HELD", 10_000), patch.object(folding, "to_table", wraps=to_table) as laid_out:
+        folded, _ = fold_captures([source("c", lines)], read_labels([]), lambda _: SUBJECTS["jmespath"], block=2000)
+    assert folded.requests == folded.measured.rows == 100
+    assert all(len(call.args[0]) < 15 for call in laid_out.call_args_list)
+
+
 def test_files_that_hold_nothing_readable_and_lines_that_are_too_long_are_named():
     good = capture_line(1, "csv", ("1", "a", "2"), "0.75", None, 1)
     long = iter([b"x" * (1 << 20)] * 70 + [b"\n" + good.encode()])
