@@ -17,6 +17,7 @@ from chalicelib.monitors.folding import fold_captures
 from chalicelib.monitors.measurement import Measurement, Subject, measure
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.capture import read_captures
+from chalicelib.records.envelopes import together
 from chalicelib.records.ground_truth import read_ground_truth, resolve, value_of
 from chalicelib.records.joins import Events, Source, ids_of, read_labels
 from chalicelib.records.sorting import order_of_hashes, sort_floats, sort_hashes
@@ -384,6 +385,24 @@ def test_large_requests_do_not_wait_for_many():
         folded, _ = fold_captures([source("c", lines)], read_labels([]), lambda _: SUBJECTS["jmespath"], block=2000)
     assert folded.requests == folded.measured.rows == 100
     assert all(len(call.args[0]) < 15 for call in laid_out.call_args_list)
+
+
+def test_few_masked_lines_do_not_keep_the_memory_of_all():
+    lines = [capture_line(number, "rows", ("1", "a", "2"), "0.5\n0.75", None, 1) for number in range(300)]
+    captures = [source("c", lines)]
+    until = NOON + timedelta(minutes=3)
+    kept = []
+
+    def watched(matches):
+        kept.extend(len(match.buffer) for match in matches)
+        return together(matches)
+
+    with patch.object(folding, "together", watched):
+        folded, _ = fold_captures(captures, read_labels([]), lambda _: SUBJECTS["probability"], None, until)
+    expected, _, _, _ = slowly(captures, [], SUBJECTS["probability"], None, until, "latest")
+    assert folded.measured == expected
+    assert folded.requests == 3
+    assert sum(kept) < 10_000
 
 
 def test_files_that_hold_nothing_readable_and_lines_that_are_too_long_are_named():
