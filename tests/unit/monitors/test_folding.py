@@ -405,6 +405,15 @@ def test_few_masked_lines_do_not_keep_the_memory_of_all():
     assert sum(kept) < 10_000
 
 
+def test_an_odd_answer_is_not_taken_for_the_usual_one_because_it_is_the_first():
+    answers = ["no, not now\n", *["0.75\n"] * 30]
+    lines = [capture_line(number, "csv", ("1", "a", "2"), each, None, 1) for number, each in enumerate(answers)]
+    with patch.object(folding, "to_table", wraps=to_table) as laid_out:
+        folded, _ = fold_captures([source("c", lines)], read_labels([]), lambda _: SUBJECTS["probability"])
+    assert folded.measured.rows == 31
+    assert [len(call.args[0]) for call in laid_out.call_args_list] == [1]
+
+
 def test_files_that_hold_nothing_readable_and_lines_that_are_too_long_are_named():
     good = capture_line(1, "csv", ("1", "a", "2"), "0.75", None, 1)
     long = iter([b"x" * (1 << 20)] * 70 + [b"\n" + good.encode()])
