@@ -7,6 +7,7 @@ one byte that no line of JSON has, so that a quote is always the end of a text. 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 
 import msgspec
 import numpy as np
@@ -151,8 +152,8 @@ def _without_mark(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memo
         begin += piece
         if len(begin) >= len(_MARK):
             break
-    yield begin.removeprefix(_MARK)
-    yield from some
+    # An iterator lets go of what it had: nobody keeps the first piece while the others are read.
+    return chain(iter([begin.removeprefix(_MARK)]), some)
 
 
 class _Room:
