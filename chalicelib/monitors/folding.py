@@ -24,7 +24,7 @@ from chalicelib.records.capture import BadLines, CapturedRequest, read_capture_l
 from chalicelib.records.cells import Floats, Places, counts_between, hashes_of
 from chalicelib.records.envelopes import Match, Matcher, Said, copied, together
 from chalicelib.records.ground_truth import Label
-from chalicelib.records.joins import Events, Ids, Labels, Source, ids_at, ids_of, keys_at
+from chalicelib.records.joins import Events, Ids, Labels, Source, are_short, ids_at, ids_of, keys_at
 from chalicelib.records.lines import LONGEST_LINE, Lines, TooLong, blocks_of
 from chalicelib.records.preprocess import Preprocessor
 from chalicelib.records.segment import BadInput
@@ -37,7 +37,7 @@ BLOCK = 6 << 20
 _FULL = 0.98
 # A block's rows of CSV that are fewer wait for those of others.
 FEW = ROWS // 4
-# Requests that are decoded and counted together, and the bytes of lines that wait.
+# Requests that are decoded and counted together, and the bytes of lines and payloads that wait.
 WAITING = 4096
 _HELD = 1 << 23
 
@@ -178,8 +178,10 @@ class CaptureFold:
                 slow += self._counted_in_place(match)
             else:
                 self._wait(match)
-        self._rows_of_byte = in_place / int(lines.ends[-1] - lines.starts[0])
+        # With the line ends: a block may be one empty line.
+        self._rows_of_byte = in_place / int(lines.ends[-1] + 1 - lines.starts[0])
         self._waiting += slow
+        self._waiting_bytes += sum(map(_size_of, slow))
         return matched + len(requests)
 
     def _many_wait(self) -> bool:
@@ -275,6 +277,7 @@ class CaptureFold:
     def _count_waiting(self) -> None:
         """Count the requests that wait for each other, because a step costs the same for few."""
         requests, self._waiting = self._waiting, []
+        self._waiting_rows = self._last_waiting_rows = self._waiting_bytes = 0
         if requests and self._rows is None:
             self._rows = PlainRows(self._settled(requests), self._labels)
         if self._rows and self._preprocess is None and self._rows.fits:
@@ -284,7 +287,6 @@ class CaptureFold:
     def _counted_as_texts(self, rows: PlainRows, requests: Sequence[CapturedRequest]) -> list[CapturedRequest]:
         """Count requests whose payloads are plain rows once they are decoded; those that are not."""
         whole = together(self._waiting_matches) if self._waiting_matches else []
-        self._waiting_rows = self._last_waiting_rows = self._waiting_bytes = 0
         groups = [_group_of(match) for match in whole]
         written, left = _written_alike(requests)
         groups += [group for _, group in written]
@@ -358,14 +360,20 @@ def _said(line: bytes) -> Said:
 
 
 def _is_whole(match: Match) -> bool:
-    """Whether all texts that are needed stand in the lines."""
+    """Whether all texts that are needed stand in the lines, and all ids are as short as `ids_at` wants them."""
     request, _ = match.envelope.said[1]
-    return not request.is_batch and {_EVENT, _ASKED, _ANSWERED} <= match.spans.keys()
+    if request.is_batch or not {_EVENT, _ASKED, _ANSWERED} <= match.spans.keys():
+        return False
+    return all(are_short(match.spans[field][1]) for field in (_EVENT, _INFERENCE) if field in match.spans)
 
 
 def _encodings(match: Match) -> tuple[Encoding, Encoding]:
     request, _ = match.envelope.said[1]
     return encoding_of(request.input), encoding_of(request.output)
+
+
+def _size_of(request: CapturedRequest) -> int:
+    return sum(len(payload.data) for payload in (request.input, request.output) if payload)
 
 
 def _is_csv(match: Match) -> bool:

@@ -23,6 +23,7 @@ from chalicelib.records.cells import (
     Flags,
     Floats,
     Places,
+    counts_between,
     endings,
     fields,
     hashes,
@@ -34,6 +35,7 @@ from chalicelib.records.cells import (
 from chalicelib.records.envelopes import Span
 from chalicelib.records.joins import NONE, Ids, Labels
 from chalicelib.records.json_rows import JsonRows
+from chalicelib.records.payload import MOST_RECORDS, MOST_VALUES
 from chalicelib.records.texts import Encoding, Rows, Texts, from_base64, rows_in, without_quotes
 from chalicelib.records.values import GREATEST_PROBABILITY, LEAST_PROBABILITY, NAN, binary_class, number_of
 from chalicelib.states.columns import ProfileFold
@@ -142,7 +144,7 @@ class PlainRows:
         answered, is_answered = self._plain(1, group.encodings[1], group.answered)
         fine = is_asked & is_answered
         questions, replies = rows_in(asked.of(fine)), rows_in(answered.of(fine))
-        same = questions.counts == replies.counts
+        same = (questions.counts == replies.counts) & (questions.counts <= MOST_RECORDS)
         fine[fine] = same
         return fine, _Laid(_only(questions, same), _only(replies, same), group.ids[fine])
 
@@ -152,7 +154,7 @@ class PlainRows:
         if encoding.is_base64:
             texts, fine = from_base64(texts)
         if not encoding.is_json:
-            return texts, fine & without_quotes(texts)
+            return texts, fine & without_quotes(texts) & _has_few_values(texts)
         attributes = self._attributes
         positions = (attributes.probability_attribute, attributes.inference_attribute)
         if side == 0 and attributes.features_attribute is not None:
@@ -252,7 +254,10 @@ class PlainRows:
         """The fields of the answers, as many as are needed, and which answers have as many as usual."""
         needed = max(len(self._outputs), (self._score or 0) + 1, (self._class or 0) + 1)
         if not self._answer_hints:
-            width = int(np.count_nonzero(buffer[begins[0] : begins[0] + lengths[0]] == COMMA)) + 1
+            # As many as most have: those of another width cost a hundred times as much.
+            commas = counts_between(np.flatnonzero(buffer == COMMA), begins, begins + lengths)
+            widths, times = np.unique(commas + 1, return_counts=True)
+            width = int(widths[times.argmax()])
             self._answer_hints = [1] * max(width, needed)
         found, fine = fields(buffer, begins, begins + lengths, len(self._answer_hints), self._answer_hints)
         return found, fine & (lengths > 0) & ~_may_be_json(buffer, begins)
@@ -346,6 +351,14 @@ def _joined(laid: Sequence[_Laid]) -> _Laid:
     )
     ids = Ids(np.concatenate([each.ids.keys for each in laid]), np.concatenate([each.ids.checks for each in laid]))
     return _Laid(asked, answered, ids)
+
+
+def _has_few_values(texts: Texts) -> Flags:
+    """Which texts of CSV have no more values than `payload` reads."""
+    fine = np.ones(len(texts.begins), dtype=np.bool_)
+    for row in np.flatnonzero(texts.ends - texts.begins > MOST_VALUES).tolist():
+        fine[row] = np.count_nonzero(texts.buffer[texts.begins[row] : texts.ends[row]] == COMMA) <= MOST_VALUES
+    return fine
 
 
 def _may_be_json(buffer: Bytes, begins: Places) -> Flags:

@@ -31,7 +31,7 @@ from chalicelib.records.cells import (
     lengths_until,
     words_at,
 )
-from chalicelib.records.lines import Lines, Masked, pieces_of, unmask
+from chalicelib.records.lines import BROKEN, QUOTED, Lines, Masked, pieces_of, unmask
 
 # What a line says: the texts and times that may differ from line to line, and everything else.
 Said = tuple[tuple[Any, ...], Any]
@@ -45,6 +45,7 @@ MOST = 4
 _TIME = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _CLOCK = slice(11, 19)
 _SPACE = 32
+_NO_PLACES: Places = np.zeros(0, dtype=np.int64)
 # Short texts are found by their end, in at most so many words more than they have in the line that was learned.
 _SPARE = 2
 
@@ -241,15 +242,16 @@ class Match(msgspec.Struct, frozen=True, eq=False):
 
 
 def copied(match: Match) -> Match:
-    """The lines in memory of their own; masked ones have that."""
-    if match.masks is not None:
+    """The lines in memory of their own. Masked ones have that, but few of them are not worth all of it."""
+    if match.masks is not None and 2 * int((match.ends - match.starts).sum()) > len(match.buffer) - 2 * PAD:
         return match
     # With their line ends.
     buffer = buffer_of(pieces_of(match.buffer, match.starts, match.ends + 1))
     ends = PAD - 1 + np.cumsum(match.ends - match.starts + 1)
     moved = ends - match.ends
     spans = {field: (begins + moved, lengths) for field, (begins, lengths) in match.spans.items()}
-    return Match(match.envelope, match.rows, spans, buffer, match.starts + moved, ends, np.zeros(0, dtype=np.int64))
+    masks = np.flatnonzero((buffer == QUOTED) | (buffer == BROKEN)) if match.masks is not None else _NO_PLACES
+    return Match(match.envelope, match.rows, spans, buffer, match.starts + moved, ends, masks)
 
 
 def together(matches: list[Match]) -> list[Match]:

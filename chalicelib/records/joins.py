@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from chalicelib.errors import UnreadableError
 from chalicelib.records.capture import BadLine, BadLines
-from chalicelib.records.cells import Bytes, Flags, Places, Words, endings, hashes, hashes_of, text_at
+from chalicelib.records.cells import LONGEST, Bytes, Flags, Places, Words, endings, hashes, hashes_of, text_at
 from chalicelib.records.envelopes import Match, Matcher, Said
 from chalicelib.records.ground_truth import Conflict, Label, read_label_lines, resolve, value_of
 from chalicelib.records.lines import LONGEST_LINE, Lines, TooLong, blocks_of
@@ -68,6 +68,11 @@ def ids_at(buffer: Bytes, begins: Places, lengths: Places) -> Ids:
 def keys_at(buffer: Bytes, begins: Places, lengths: Places) -> Words:
     """Their 64-bit hashes alone, by which events are known."""
     return hashes(endings(buffer, begins, lengths, max(1, -(-int(lengths.max(initial=0)) // 8))), lengths)
+
+
+def are_short(lengths: Places) -> bool:
+    """Whether no id is longer than that: `ids_of` hashes such ones in another way."""
+    return int(lengths.max(initial=0)) <= LONGEST
 
 
 def ids_of(texts: Sequence[str]) -> Ids:
@@ -353,9 +358,13 @@ def _matched(source: Source, block: int) -> Iterable[tuple[Lines | TooLong, list
             yield lines, [], []
             continue
         matches, others = matcher.split(lines)
-        usable = [match for match in matches if _ID in match.spans]
-        unusable = [index for match in matches if _ID not in match.spans for index in match.rows.tolist()]
-        yield lines, usable, sorted([*others, *unusable])
+        usable = []
+        for match in matches:
+            if _ID in match.spans and are_short(match.spans[_ID][1]):
+                usable.append(match)
+            else:
+                others += match.rows.tolist()
+        yield lines, usable, sorted(others)
 
 
 def _said(line: bytes, source: Source) -> Said:

@@ -198,6 +198,9 @@ def _match(form: _Form, texts: Texts) -> tuple[Flags, list[Cells]]:
     for index, gap in enumerate(form.fixed[1:]):
         if index + 1 == len(form.columns):
             lengths = last - place
+            # The others end at a comma, but a text may have some.
+            rows = np.flatnonzero(buffer[place] == QUOTED)
+            fine[rows] &= lengths_until(buffer, place[rows], COMMA, _WORDS) >= lengths[rows]
         else:
             lengths = lengths_until(buffer, place, COMMA, form.words[index])
             while form.words[index] < _WORDS and int(lengths.max()) == 8 * form.words[index]:

@@ -7,6 +7,7 @@ one byte that no line of JSON has, so that a quote is always the end of a text. 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 
 import msgspec
 import numpy as np
@@ -21,6 +22,7 @@ QUOTED, BROKEN = 1, 2
 _QUOTED, _BROKEN = np.uint8(QUOTED), np.uint8(BROKEN)
 
 _BACKSLASH, _BREAK, _SPACE, _TILDE = b"\\n ~"
+_MARK = b"\xef\xbb\xbf"
 _STRIP = 1 << 18
 # Many capture files are small.
 _SMALL = 1 << 16
@@ -110,11 +112,9 @@ class TooLong(msgspec.Struct, frozen=True):
 def blocks_of(pieces: Iterable[bytes | memoryview], size: Callable[[], int]) -> Iterator[Lines | TooLong]:
     """A file's lines, some `size()` bytes at a time, whatever the pieces in which it comes (each is read at once)."""
     room = _Room(size())
-    number, skipping, began = 1, False, False
-    for piece in pieces:
+    number, skipping = 1, False
+    for piece in _without_mark(pieces):
         rest = memoryview(piece)
-        if not began and len(rest):
-            rest, began = memoryview(bytes(rest).removeprefix(b"\xef\xbb\xbf")), True
         while len(rest):
             if skipping:
                 end = bytes(rest).find(b"\n")
@@ -142,6 +142,18 @@ def blocks_of(pieces: Iterable[bytes | memoryview], size: Callable[[], int]) -> 
         if room.last_line_end() != room.held:
             room.add(b"\n")
         yield room.lines(room.held, number)
+
+
+def _without_mark(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    """The pieces without the byte order mark that the first of them, or several small ones, begin with."""
+    begin = b""
+    some = iter(pieces)
+    for piece in some:
+        begin += piece
+        if len(begin) >= len(_MARK):
+            break
+    # An iterator lets go of what it had: nobody keeps the first piece while the others are read.
+    return chain(iter([begin.removeprefix(_MARK)]), some)
 
 
 class _Room:

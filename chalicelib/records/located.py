@@ -120,7 +120,7 @@ def _most_values(payload: Payload | None) -> int:
         return 0
     if payload.encoding.upper() == "BASE64":
         return 1 + len(payload.data) * 3 // 8
-    return 1 + payload.data.count(",") + payload.data.count("\n")
+    return 1 + sum(map(payload.data.count, ",\n\r"))
 
 
 def locate_requests(

@@ -17,6 +17,7 @@ from chalicelib.monitors.folding import fold_captures
 from chalicelib.monitors.measurement import Measurement, Subject, measure
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.capture import read_captures
+from chalicelib.records.envelopes import together
 from chalicelib.records.ground_truth import read_ground_truth, resolve, value_of
 from chalicelib.records.joins import Events, Source, ids_of, read_labels
 from chalicelib.records.sorting import order_of_hashes, sort_floats, sort_hashes
@@ -367,6 +368,52 @@ def test_quotes_that_make_more_texts_of_one_are_no_payload():
     assert age.categories.counts == (("1", 2), ("7", 1))
 
 
+@pytest.mark.parametrize(("rows", "width"), [(100_000, 3), (100_001, 3), (80_000, 26), (80_000, 27)])
+def test_requests_of_more_than_is_read_are_refused_in_both_ways(rows, width):
+    attributes = Attributes(features=tuple(f"f{number}" for number in range(width)), probability_attribute="0")
+    subject = Subject(attributes=attributes)
+    asked, answered = "\n".join([",".join("1" * width)] * rows), "\n".join(["0.5"] * rows)
+    line = capture_line(1, "csv", [asked], answered, None, 1)
+    folded, _ = fold_captures([source("c", [line])], read_labels([]), lambda _: subject)
+    expected, _, _, _ = slowly([source("c", [line])], [], subject, None, None, "latest")
+    assert folded.measured == expected
+
+
+def test_large_requests_do_not_wait_for_many():
+    lines = [capture_line(number, "csv", ("1", "x" * 1000, "2"), "0.75", None, 1) for number in range(100)]
+    with patch.object(folding, "_HELD", 10_000), patch.object(folding, "to_table", wraps=to_table) as laid_out:
+        folded, _ = fold_captures([source("c", lines)], read_labels([]), lambda _: SUBJECTS["jmespath"], block=2000)
+    assert folded.requests == folded.measured.rows == 100
+    assert all(len(call.args[0]) < 15 for call in laid_out.call_args_list)
+
+
+def test_few_masked_lines_do_not_keep_the_memory_of_all():
+    lines = [capture_line(number, "rows", ("1", "a", "2"), "0.5\n0.75", None, 1) for number in range(300)]
+    captures = [source("c", lines)]
+    until = NOON + timedelta(minutes=3)
+    kept = []
+
+    def watched(matches):
+        kept.extend(len(match.buffer) for match in matches)
+        return together(matches)
+
+    with patch.object(folding, "together", watched):
+        folded, _ = fold_captures(captures, read_labels([]), lambda _: SUBJECTS["probability"], None, until)
+    expected, _, _, _ = slowly(captures, [], SUBJECTS["probability"], None, until, "latest")
+    assert folded.measured == expected
+    assert folded.requests == 3
+    assert sum(kept) < 10_000
+
+
+def test_an_odd_answer_is_not_taken_for_the_usual_one_because_it_is_the_first():
+    answers = ["no, not now\n", *["0.75\n"] * 30]
+    lines = [capture_line(number, "csv", ("1", "a", "2"), each, None, 1) for number, each in enumerate(answers)]
+    with patch.object(folding, "to_table", wraps=to_table) as laid_out:
+        folded, _ = fold_captures([source("c", lines)], read_labels([]), lambda _: SUBJECTS["probability"])
+    assert folded.measured.rows == 31
+    assert [len(call.args[0]) for call in laid_out.call_args_list] == [1]
+
+
 def test_files_that_hold_nothing_readable_and_lines_that_are_too_long_are_named():
     good = capture_line(1, "csv", ("1", "a", "2"), "0.75", None, 1)
     long = iter([b"x" * (1 << 20)] * 70 + [b"\n" + good.encode()])
@@ -380,6 +427,40 @@ def test_files_that_hold_nothing_readable_and_lines_that_are_too_long_are_named(
     assert "none of 3 lines is a capture record" in folded.bad[0].reason
     assert "longer than" in folded.bad[1].reason
     assert folded.requests == folded.measured.rows == 2
+
+
+@pytest.mark.parametrize("piece", [1, 2, None])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["", "\n", "\n\n", "\n\n\n"])
+def test_empty_lines_and_a_byte_order_mark_are_no_requests(end, mark, piece):
+    good = capture_line(1, "csv", ("1", "a", "2"), "0.75", None, 1)
+    captures = [source("empty", [mark + end], piece), source("good", [mark + good + end], piece)]
+    # In the first block the request, in the next one what follows it.
+    block = len((mark + good).encode()) + 1
+    folded, _ = fold_captures(captures, read_labels([]), lambda _: SUBJECTS["probability"], block=block)
+    assert (folded.requests, folded.measured.rows, folded.bad) == (1, 1, [])
+
+
+@pytest.mark.parametrize("answered", ["0.75", "0.75\n"])
+@pytest.mark.parametrize("length", [64, 65, 256, 257])
+def test_long_ids_are_the_same_ids_in_both_ways(length, answered):
+    ids = [f"{number:03}".rjust(length, "x") for number in range(40)]
+    lines = [capture_line(number, "csv", ("1", "a", "2"), answered, "own", 1) for number in range(40)]
+    by_event = [
+        line.replace(f"{number:08}-0000-4000-8000-00000000000{number % 10}", ids[number])
+        for number, line in enumerate(lines[:20])
+    ]
+    by_inference = [line.replace(f"own-{number}", ids[number]) for number, line in enumerate(lines)][20:]
+    # What is read one by one: an envelope of its own for each line.
+    single = [f'{line[:-1]},"more":{"1" * (10 + number)}}}' for number, line in enumerate(by_event)]
+    truth = [record_label(id, "1") for id in ids]
+    truth[::2] = [line.replace(": ", ":" + " " * number) for number, line in enumerate(truth[::2])]
+    captures = [source("c0", by_event + by_inference), source("c1", single)]
+    label_files = [source("l0", truth)]
+    folded, _ = fold_captures(captures, read_labels(label_files), lambda _: SUBJECTS["probability"])
+    expected, _, bad, _ = slowly(captures, label_files, SUBJECTS["probability"], None, None, "latest")
+    assert folded.measured == expected
+    assert len(folded.bad) == bad
 
 
 def test_events_are_new_once():

@@ -202,8 +202,9 @@ def test_what_is_located_is_what_is_there(problem, seed, conflict):
     assert b"".join(found.merged.values()) == write_merged(merge(expected, resolved.by_id))
 
 
-def test_parts_are_bounded_by_the_values_that_payloads_may_hold():
-    requests = [captured(f"e{number}", "1,2\n3,4", "0.5\n0.5") for number in range(7)]
+@pytest.mark.parametrize("end", ["\n", "\r"])
+def test_parts_are_bounded_by_the_values_that_payloads_may_hold(end):
+    requests = [captured(f"e{number}", f"1,2{end}3,4", f"0.5{end}0.5") for number in range(7)]
     found, _ = located(requests, (), WINDOW)
     sizes = [[request.event_id for request in part] for part in found.parts(12)]
     assert sizes == [["e0", "e1"], ["e2", "e3"], ["e4", "e5"], ["e6"]]

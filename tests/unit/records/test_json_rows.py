@@ -34,3 +34,14 @@ def test_a_number_of_json_counts_as_the_text_that_python_spells(together: int) -
         ]
         wanted = [text_of(int(text) if text.lstrip("-").isdecimal() else float(text)) for text in some]
         assert lines == [f"{text},7" for text in wanted]
+
+
+@pytest.mark.parametrize("together", [1, 20])
+def test_a_comma_in_a_text_is_no_comma_between_values(together: int) -> None:
+    texts = [b"[\x010.%d,1\x01]" % number for number in range(together)]
+    _, fine = JsonRows((), 0, "application/json").csv(texts_of(texts))
+    assert not fine.any()
+    texts = [b"[\x01%s\x01]" % (b"x" * number) for number in range(1, 40)]
+    found, fine = JsonRows((), 0, "application/json").csv(texts_of(texts))
+    assert fine.all()
+    assert (found.ends - found.begins).tolist() == list(range(1, 40))
