@@ -136,6 +136,9 @@ DISTURBED_OTHERS = 0.6
 # A dead letter waits this long for the person who redrives it.
 DEAD_FOR = 90 * MINUTE
 
+# Captures live until their window has been measured: a rule that deletes them leaves more time than functions are away.
+MOST_AWAY = 2 * HOUR
+
 # The calm end of a history: longer than anything may still take.
 TAIL = 48 * HOUR
 QUIET_TICK = 20 * MINUTE
@@ -226,6 +229,7 @@ class World:
         self._dead: list[Message] = []
         self._quiet = False
         self._out = False
+        self._away: list[tuple[datetime, timedelta]] = []
         self._born = False
         aims = FOCUS.get(history.scene, {})
         drawn = self.hostility.of("focus").choices(list(aims), list(aims.values()), k=4) if aims else []
@@ -262,7 +266,16 @@ class World:
         self._time = max(self._time, until)
 
     def _outage(self, until: datetime) -> None:
-        """No function runs until then, while the world goes on: for the handlers the clock jumps."""
+        """No function runs until then, while the world goes on: for the handlers the clock jumps.
+
+        Not when they would be away for more than `MOST_AWAY` of the time that a lifecycle rule leaves them.
+        """
+        lately = self._time - self.history.captures_kept
+        self._away = [(begun, length) for begun, length in self._away if begun > lately]
+        length = until - self._time
+        if sum((each for _, each in self._away), length) > MOST_AWAY:
+            return
+        self._away.append((self._time, length))
         self.tell(f"the clock jumps to {until:%H:%M:%S}")
         late = []
         self._out = True

@@ -172,12 +172,16 @@ class CaptureFold:
         requests, places = _decoded(lines, others, bad, good + matched)
         fresh, slow = self._counted(usable, requests, np.array(places, dtype=np.int64))
         in_place = 0
+        # All masked lines of a block have a memory of their own, which few of them are not worth.
+        masked = [match for match in fresh if match.masks is not None]
+        few = bool(masked) and 2 * sum(match.size for match in masked) < len(masked[0].buffer)
         for match in fresh:
             if len(match.rows) >= FEW and match.masks is None and _is_csv(match):
                 in_place += len(match.rows)
                 slow += self._counted_in_place(match)
             else:
-                self._wait(match)
+                # The memory of others is needed for the next block.
+                self._wait(copied(match) if match.masks is None or few else match)
         # With the line ends: a block may be one empty line.
         self._rows_of_byte = in_place / int(lines.ends[-1] + 1 - lines.starts[0])
         self._waiting += slow
@@ -200,10 +204,8 @@ class CaptureFold:
     def _wait(self, match: Match) -> None:
         if not len(match.rows):
             return
-        # Masked lines have memory of their own; that of others is needed for the next block.
-        match = copied(match)
         self._waiting_matches.append(match)
-        self._waiting_bytes += int((match.ends - match.starts).sum())
+        self._waiting_bytes += match.size
         begins, lengths = match.spans[_ASKED]
         breaks = marks_of(match.buffer, match.masks).breaks
         self._waiting_rows += len(begins) + int(counts_between(breaks, begins, begins + lengths).sum())

@@ -235,6 +235,11 @@ class Match(msgspec.Struct, frozen=True, eq=False):
         starts, ends = self.starts[rows], self.ends[rows]
         return Match(self.envelope, self.rows[rows], spans, self.buffer, starts, ends, self.masks)
 
+    @property
+    def size(self) -> int:
+        """The bytes of the lines."""
+        return int((self.ends - self.starts).sum())
+
     def line(self, place: int) -> bytes:
         """The line at this place of `rows`, as it is in the file."""
         line = self.buffer[self.starts[place] : self.ends[place]].tobytes()
@@ -242,9 +247,7 @@ class Match(msgspec.Struct, frozen=True, eq=False):
 
 
 def copied(match: Match) -> Match:
-    """The lines in memory of their own. Masked ones have that, but few of them are not worth all of it."""
-    if match.masks is not None and 2 * int((match.ends - match.starts).sum()) > len(match.buffer) - 2 * PAD:
-        return match
+    """The lines in memory of their own."""
     # With their line ends.
     buffer = buffer_of(pieces_of(match.buffer, match.starts, match.ends + 1))
     ends = PAD - 1 + np.cumsum(match.ends - match.starts + 1)
