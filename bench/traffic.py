@@ -1,6 +1,6 @@
 """Traffic for measurements: capture files and label files of one endpoint, the same bytes for the same arguments.
 
-A record is about 495 bytes: 20 features (18 numbers, 2 texts, 1 % missing in two of them) or 100, one score. Labels
+A record is about 482 bytes: 20 features (18 numbers, 2 texts, 1 % missing in two of them) or 100, one score. Labels
 exist for 97 % of the events and come in another order. Mixed traffic has 5 % Base64, 5 % JSON and 5 % requests of three
 rows. Files are written in parts, so that ten million records need no memory.
 """

@@ -11,6 +11,7 @@ files are.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -40,6 +41,8 @@ FEW = ROWS // 4
 # Requests that are decoded and counted together, and the bytes of lines and payloads that wait.
 WAITING = 4096
 _HELD = 1 << 23
+# Requests that one is chosen from to say what all are about.
+_LOOKED_AT = 100
 
 _EVENT, _INFERENCE, _TIME, _ASKED, _ANSWERED = range(5)
 
@@ -76,9 +79,9 @@ def fold_captures(
 ) -> tuple[Folded, Subject | None]:
     """Measure the requests of capture files from `since` to `until` (UTC); an event that comes twice is counted once.
 
-    `subject_of` is asked once, with a request of the first block that has any: one that was both asked and answered
-    where there is one. `told` hears of each file that was read; `block` bytes are read together. None for a
-    subject: there was no request.
+    `subject_of` is asked once, with a request of the first block that has any: one as most of the first ones are, both
+    asked and answered where there is one. `told` hears of each file that was read; `block` bytes are read together.
+    None for a subject: there was no request.
     """
     fold = CaptureFold(labels, subject_of, since, until, block)
     # A caller that does not keep them either has their memory back before the measurement is made.
@@ -225,13 +228,13 @@ class CaptureFold:
 
     def _plain_rows(self, match: Match) -> PlainRows:
         if self._rows is None:
-            self._rows = PlainRows(self._settled(_requests_of(match, np.arange(1))), self._labels)
+            looked_at = np.arange(min(len(match.rows), _LOOKED_AT))
+            self._rows = PlainRows(self._settled(_requests_of(match, looked_at)), self._labels)
         return self._rows
 
     def _settled(self, requests: Sequence[CapturedRequest]) -> Subject:
         if self._subject is None:
-            whole = (one for one in requests if one.input and one.output)
-            self._subject = self._subject_of(next(whole, requests[0]))
+            self._subject = self._subject_of(_typical(requests[:_LOOKED_AT]))
         return self._subject
 
     def _counted(
@@ -310,6 +313,21 @@ class CaptureFold:
         if self._watch:
             self._watch(table)
         self._folded.measured += measure(table, subject)
+
+
+def _typical(requests: Sequence[CapturedRequest]) -> CapturedRequest:
+    """The first request of the shape that most have, among those that were both asked and answered, where there are
+    any: columns are named by it, and an odd one would name all of them wrongly."""
+    both = [one for one in requests if one.input and one.output]
+    some = [one for one in both if one.input and one.input.data and one.output and one.output.data] or both or requests
+    shapes = [_shape_of(one) for one in some]
+    [(usual, _)] = Counter(shapes).most_common(1)
+    return some[shapes.index(usual)]
+
+
+def _shape_of(request: CapturedRequest) -> tuple[str, int]:
+    payload = request.input or request.output
+    return (payload.encoding, payload.data.partition("\n")[0].count(",")) if payload else ("", 0)
 
 
 def _reached(so_far: tuple[datetime, datetime] | None, times: Floats) -> tuple[datetime, datetime] | None:

@@ -497,3 +497,19 @@ def test_labels_of_single_records_are_joined_as_resolve_does(conflict):
         expected.conflicting,
         expected.rejected,
     )
+
+
+@pytest.mark.parametrize("odd", [("",), ("1", "2"), ("1", "2", "3", "4")])
+@pytest.mark.parametrize("files", [1, 2])
+def test_an_odd_first_request_does_not_say_how_the_others_are_read(odd, files):
+    lines = [capture_line(0, "csv", odd, "0.75", None, 0)]
+    lines += [capture_line(number, "csv", ("1", "a", "2.5"), "0.75", None, 0) for number in range(1, 30)]
+    captures = [source(f"c{number}", lines[number::files]) for number in range(files)]
+    asked = []
+
+    def subject_of(request):
+        asked.append(request.input.data)
+        return SUBJECTS["found"]
+
+    fold_captures(captures, read_labels([]), subject_of)
+    assert asked == ["1,a,2.5"]
