@@ -176,6 +176,29 @@ def test_a_table_may_lie_in_several_files_and_without_a_header(
     assert "two.csv: expected the 3 columns of the first file" in err or "others" in err
 
 
+@pytest.mark.parametrize(("odd", "told"), [(["inf"], "99"), (["NA"] * 10, "90"), (["NA"] * 11, ""), (["", "7"], "")])
+def test_a_column_that_a_few_values_make_text_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], odd: Sequence[str], told: str
+) -> None:
+    numbers = [str(n / 4) for n in range(100 - len(odd))]
+    table = write(tmp_path / "t.csv", ["x,y", *(f"{value},{n % 3}" for n, value in enumerate([*odd, *numbers]))])
+    out, _ = call(capsys, 0, "baseline", table, "--out", tmp_path / "b")
+    note = f"column x: {told} of 100 values are numbers, but it counts as text"
+    assert (note in out) if told else ("counts as text" not in out)
+    out, _ = call(capsys, 0, "baseline", table, "--out", tmp_path / "b", "--json")
+    assert json.loads(out)["notes"] == ([note] if told else [])
+
+
+def test_of_many_columns_that_count_as_text_the_first_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [",".join(f"c{n}" for n in range(23)), *([",".join(["1"] * 23)] * 9), ",".join(["NA"] * 23)]
+    given = ("baseline", write(tmp_path / "t.csv", rows), "--out", tmp_path / "b")
+    out, _ = call(capsys, 0, *given)
+    assert out.count("column c") == 20 and "… and 3 more such columns (--json has all)" in out
+    assert len(json.loads(call(capsys, 0, *given, "--json")[0])["notes"]) == 23
+
+
 # Evaluations ----------------------------------------------------------------------------------------------------------
 
 
