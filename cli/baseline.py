@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -26,7 +25,7 @@ from cli.alignment import aligned
 from cli.attribute_options import add_options, attributes_of, definition_of
 from cli.explaining import add_options as add_explaining
 from cli.explaining import explainer_of
-from cli.output import write_files
+from cli.output import folder_of, write_files
 from cli.places import files_of
 from cli.tables import Columns, joined, read_table
 from cli.usage import add_command
@@ -133,6 +132,7 @@ def nearly_numbers(table: Table, documents: Mapping[str, bytes]) -> Iterator[str
 
 def run(options: argparse.Namespace) -> tuple[str, int]:
     """The command: its output and its exit status."""
+    folder = folder_of(options.out, {"TABLE": options.table}, _PATHS)
     definition = definition_of(options)
     explainer = explainer_of(options, definition)
     if definition is None:
@@ -157,7 +157,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         found, told = explainer.explain(statistics)
         documents[baseline.EXPLAINABILITY_CONSTRAINTS] = baseline.attribution_document(found, definition.attribution)
         missing = [each for each in missing if not each.startswith("model explainability")]
-    written = write_files(options.out, documents, _PATHS)
+    written = write_files(folder, documents, _PATHS)
     bad = {reason: found.count for reason, found in table.bad.items()}
     noted = {reason: found.count for reason, found in table.noted.items()}
     notes = list(nearly_numbers(table, documents))
@@ -207,7 +207,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="CSV with a header, JSON Lines of objects, or Parquet (with pyarrow): a file, a folder of files with the "
         "same columns, or s3://…",
     )
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder that files are written to")
+    parser.add_argument("--out", required=True, metavar="DIR", help="the folder that files are written to")
     parser.add_argument("--no-header", action="store_true", help="a CSV without a header: columns _c0, _c1, …")
     add_options(parser, "a column's name", "a column's name")
     add_explaining(parser)

@@ -40,7 +40,7 @@ from cli.attribute_options import add_options, attributes_of, definition_of
 from cli.captures import Requests, requests_of, transforms_of
 from cli.explaining import add_options as add_explaining
 from cli.explaining import explainer_of
-from cli.output import write_files
+from cli.output import folder_of, write_files
 from cli.places import File, beside, file_of, files_of
 from cli.preprocess import load_preprocessor
 from cli.progress import Progress
@@ -154,6 +154,8 @@ def named_columns(
 
 def run(options: argparse.Namespace) -> tuple[str, int]:
     """The command: its output and its exit status: 0 clean, 3 violations, 1 nothing could be evaluated."""
+    inputs = {"--captures": options.captures, "--ground-truth": options.ground_truth}
+    folder = folder_of(options.out, inputs, _PATHS)
     definition, given = definition_of(options), None
     if definition is None:
         given = attributes_of(options)
@@ -163,7 +165,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         raise MisconfiguredError("--end", options.end, f"a time after --start {options.start}")
     preprocess = load_preprocessor(options.preprocess) if options.preprocess else None
     explainer = explainer_of(options, definition)
-    _refuse_the_baseline(options.out, options.baseline)
+    _refuse_the_baseline(folder, options.baseline)
     if options.ground_truth and not (definition or given):
         raise MisconfiguredError("--ground-truth", options.ground_truth, "--problem-type or --monitor FILE beside it")
     baselines, baseline_files = read_baselines(options.baseline)
@@ -241,7 +243,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     broken = [*_unreadable(captured), *broken_parts(captured.measured, baselines)]
     notes = _notes(captured.measured, label_count, subject.attributes, examples[0])
     documents = _documents(reports, scope, read, captured.measured, broken, baseline_files, definition)
-    written = write_files(options.out, documents, _PATHS)
+    written = write_files(folder, documents, _PATHS)
     status = _status(reports, len(label_files), broken)
     if options.json:
         return _json(scope, read, captured, reports, broken, notes, written), status
@@ -515,7 +517,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="only requests at or after this: 2026-01-05 or 2026-01-05T18:00Z; UTC unless it says else",
     )
     parser.add_argument("--end", metavar="T", help="and before this; default of both: all requests")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder that files are written to")
+    parser.add_argument("--out", required=True, metavar="DIR", help="the folder that files are written to")
     add_options(parser, "0-based CSV index or JMESPath", "JMESPath into JSON labels; default: the usual places")
     add_explaining(parser)
     parser.add_argument("--json", action="store_true", help="the verdict as JSON")

@@ -430,6 +430,68 @@ def test_the_baseline_is_never_written_over(baseline: Path, captures: Path, caps
     assert "--out: got" in err and {path: path.read_bytes() for path in baseline.rglob("*.json")} == before
 
 
+OWN = "expected a folder outside of {}, which the next run reads again"
+ELSEWHERE = "got 's3://data/out'; expected a folder of this machine"
+
+
+@pytest.mark.parametrize(
+    ("out", "told"),
+    [
+        ("s3://data/out", ELSEWHERE),
+        ("captures", OWN.format("--captures")),
+        ("captures/../captures/churn/out", OWN.format("--captures")),
+        ("link", OWN.format("--captures")),
+        ("labels/out", OWN.format("--ground-truth")),
+        (".", ""),
+        ("captures-of-another", ""),
+    ],
+)
+def test_what_evaluate_writes_is_never_what_it_reads(
+    tmp_path: Path,
+    baseline: Path,
+    captures: Path,
+    labels: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    out: str,
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(captures)
+    before = sorted(tmp_path.rglob("*"))
+    given = ("evaluate", "--captures", captures, "--ground-truth", labels, "--baseline", "baseline/.", *BINARY, "0")
+    _, err = call(capsys, 2 if told else 0, *given, "--out", out)
+    assert (f"--out: got '{out}'; expected" in err and told in err) if told else not err
+    assert (sorted(tmp_path.rglob("*")) == before) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("table", "out", "told"),
+    [
+        ("t/a.csv", "s3://data/out", ELSEWHERE),
+        ("t", "t", OWN.format("TABLE")),
+        (".", "t", OWN.format("TABLE")),
+        # Around the table's folder, and yet in it: the files would lie where the table does.
+        ("t/data_quality", "t", OWN.format("TABLE")),
+        ("t/a.csv", "t", ""),
+    ],
+)
+def test_what_baseline_writes_is_never_what_it_reads(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    table: str,
+    out: str,
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("t/a.csv", "t/data_quality/a.csv"):
+        write(tmp_path / name, ["a,b", "1,2"])
+    before = sorted(tmp_path.rglob("*"))
+    _, err = call(capsys, 2 if told else 0, "baseline", table, "--out", out)
+    assert told in err and (sorted(tmp_path.rglob("*")) == before) == bool(told)
+
+
 def test_captures_of_two_variants_are_refused(
     tmp_path: Path, baseline: Path, captures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
