@@ -7,8 +7,10 @@ own findings and a page for people. The same measuring as in the deployed functi
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,6 +33,7 @@ from chalicelib.monitors.report.page import html_report
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.capture import CapturedRequest
 from chalicelib.records.files import kind_of
+from chalicelib.records.ground_truth import Conflict
 from chalicelib.records.joins import Source, read_labels
 from chalicelib.records.segment import BadInput
 from chalicelib.records.table import widths_of
@@ -154,6 +157,14 @@ def named_columns(
 
 def run(options: argparse.Namespace) -> tuple[str, int]:
     """The command: its output and its exit status: 0 clean, 3 violations, 1 nothing could be evaluated."""
+    if not options.json:
+        return _run(options)
+    # What a preprocessing script prints would stand before the document.
+    with contextlib.redirect_stdout(sys.stderr):
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> tuple[str, int]:
     inputs = {"--captures": options.captures, "--ground-truth": options.ground_truth}
     folder = folder_of(options.out, inputs, _PATHS)
     definition, given = definition_of(options), None
@@ -204,7 +215,11 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         del labels
         captured, subject = read_all(captures, fold, progress)
     if subject is None or captured.times is None:
-        return _nothing(options.captures, captured, since, until), 1
+        text = _nothing(options.captures, captured, since, until)
+        if not options.json:
+            return text, 1
+        print(text, file=sys.stderr)
+        return _nothing_json(captured), 1
     told = ""
     if explainer and baselines.data_quality_statistics:
         explained, told = explainer.explain(baselines.data_quality_statistics)
@@ -247,7 +262,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     status = _status(reports, len(label_files), broken)
     if options.json:
         return _json(scope, read, captured, reports, broken, notes, written), status
-    text = _text(scope, read, captured, reports, broken, notes, written)
+    text = _text(scope, read, captured, conflict, reports, broken, notes, written)
     return f"{told}\n{text}" if told else text, status
 
 
@@ -385,6 +400,18 @@ def _nothing(place: str, captured: Folded, since: datetime | None, until: dateti
     return "\n".join([*lines, *_bad(captured.bad, captured.more_bad)])
 
 
+def _nothing_json(captured: Folded) -> str:
+    """As far as there is something to say, in the fields of the verdict."""
+    document = {
+        "requests": 0,
+        "requests_outside": captured.outside,
+        "unreadable": len(captured.bad) + captured.more_bad,
+        "monitors": {},
+        "files": [],
+    }
+    return json.dumps(document, indent=2)
+
+
 def _bad(bad: Sequence[BadInput], more: int) -> list[str]:
     if not bad:
         return []
@@ -396,6 +423,7 @@ def _text(
     scope: Scope,
     read: Read,
     captured: Folded,
+    conflict: Conflict,
     reports: Reports,
     broken: Sequence[str],
     notes: Sequence[str],
@@ -411,6 +439,9 @@ def _text(
         f"ground truth  {read.label_objects:,} files, {measured.labelled:,} rows labelled ({share:.1%})",
         *_bad(read.bad, read.more_bad),
     ]
+    if read.labels_conflicting:
+        counts = "none" if conflict == "reject" else f"the {conflict}"
+        lines.append(f"{read.labels_conflicting:,} ids have different labels; {counts} counts")
     if captured.elsewhere:
         lines.append(f"{captured.elsewhere:,} requests were answered by another model or inference component")
     for records in (measured.bad_records, measured.noted_records):

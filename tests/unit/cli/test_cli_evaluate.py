@@ -301,6 +301,54 @@ def test_bad_usage_is_told_and_nothing_to_evaluate_is_a_failure(
     assert told in out + err and not (tmp_path / "out").exists()
 
 
+def test_with_json_nothing_else_is_on_standard_output(
+    tmp_path: Path, baseline: Path, captures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("evaluate", "--captures", captures, "--baseline", baseline, "--out", tmp_path / "out", "--json")
+    out, err = call(capsys, 1, *given, "--start", "2023-01-01")
+    assert json.loads(out) == {
+        **{"requests": 0, "requests_outside": 400, "unreadable": 0},
+        **{"monitors": {}, "files": []},
+    }
+    assert "nothing to evaluate: no captured request" in err and "400 requests are outside" in err
+    script = tmp_path / "script.py"
+    script.write_text(
+        "print('loaded')\n"
+        "def preprocess_handler(inference_record):\n"
+        "    print('called')\n"
+        "    a, b = inference_record.endpoint_input.data.split(',')\n"
+        "    return {'a': a, 'b': b}\n"
+    )
+    out, err = call(capsys, 0, *given, "--preprocess", script)
+    assert json.loads(out)["requests"] == 400 and "loaded\n" in err and "called\n" in err
+
+
+@pytest.mark.parametrize(("conflict", "told"), [("latest", "the latest"), ("first", "the first"), ("reject", "none")])
+def test_ids_with_different_labels_are_told(
+    tmp_path: Path,
+    baseline: Path,
+    captures: Path,
+    labels: Path,
+    capsys: pytest.CaptureFixture[str],
+    conflict: str,
+    told: str,
+) -> None:
+    definition = {
+        **{"name": "churn", "endpoint": "churn", "monitor_types": ["ModelQuality"], "labels": {"conflict": conflict}},
+        **{"capture_s3_uri": "s3://data/captures", "ground_truth_s3_uri": "s3://data/labels"},
+        "output_s3_uri": "s3://data/out",
+        "attributes": {"problem_type": "BinaryClassification", "probability_attribute": "0"},
+        "baseline": {"model_quality_constraints": "s3://data/constraints.json"},
+    }
+    (tmp_path / "churn.json").write_text(json.dumps(definition))
+    given = ("evaluate", "--captures", captures, "--ground-truth", labels, "--baseline", baseline)
+    given += ("--monitor", tmp_path / "churn.json", "--out", tmp_path / "out")
+    assert "different labels" not in call(capsys, 0, *given)[0]
+    write(labels / "2022/04/01/13/b.jsonl", [label(n, 1 - ROWS[n][3]) for n in range(3)])
+    assert main([str(each) for each in given]) in (0, 3)
+    assert f"\n3 ids have different labels; {told} counts\n" in capsys.readouterr().out
+
+
 def test_garbage_is_named_and_no_payload_is_shown(
     tmp_path: Path, baseline: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
