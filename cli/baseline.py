@@ -26,7 +26,7 @@ from cli.attribute_options import add_options, attributes_of, definition_of
 from cli.explaining import add_options as add_explaining
 from cli.explaining import explainer_of
 from cli.output import folder_of, write_files
-from cli.places import files_of
+from cli.places import HIDDEN_TABLES, files_of
 from cli.tables import Columns, joined, read_table
 from cli.usage import add_command
 
@@ -137,7 +137,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     explainer = explainer_of(options, definition)
     if definition is None:
         attributes_of(options)  # what is wrong with them is told before a large table is read
-    files = files_of(options.table, "TABLE")
+    files = files_of(options.table, "TABLE", HIDDEN_TABLES)
     columns = joined([(file, read_table(file, not options.no_header)) for file in files])
     roles = roles_of(options, definition, columns)
     table = _table(columns, roles or Roles())

@@ -213,6 +213,29 @@ def test_of_many_columns_that_count_as_text_the_first_are_told(
     assert len(json.loads(call(capsys, 0, *given, "--json")[0])["notes"]) == 23
 
 
+def test_what_spark_writes_beside_a_table_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bodies = {
+        **{"part-00000.csv": b"a,b\n1,2\n", "part-00001.csv": b"a,b\n3,4\n"},
+        **{"_SUCCESS": b"", "._SUCCESS.crc": b"crc\0", ".part-00000.csv.crc": b"crc\0"},
+        "_temporary/0/part-00002.csv": b"a,b\n5",
+    }
+    services = memory_services(lambda: START)
+    for name, body in bodies.items():
+        (tmp_path / "t" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "t" / name).write_bytes(body)
+        services.objects.put("data", f"_tables/t/{name}", body)
+    wiring.use(services)
+    try:
+        for place in (tmp_path / "t", "s3://data/_tables/t"):
+            out, _ = call(capsys, 0, "baseline", place, "--out", tmp_path / "b")
+            assert out.startswith("2 rows, 2 features\n")
+    finally:
+        wiring.use(None)
+    # A file that is named itself is what is meant.
+    (tmp_path / "t/part-00001.csv").rename(tmp_path / "t/_part.csv")
+    assert call(capsys, 0, "baseline", tmp_path / "t/_part.csv", "--out", tmp_path / "b")[0].startswith("1 rows")
+
+
 # Evaluations ----------------------------------------------------------------------------------------------------------
 
 
