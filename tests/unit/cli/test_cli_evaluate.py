@@ -826,3 +826,32 @@ def test_compressed_captures_and_labels_are_told(
     assert f"{packed}: is compressed (gzip): unpack it first" in out
     out, _ = call(capsys, 1, *given, "--captures", captures, "--ground-truth", packed)
     assert f"{packed}: is compressed (gzip): unpack it first" in out
+
+
+def test_labels_of_one_hour_count_by_their_texts_alone(
+    tmp_path: Path, baseline: Path, captures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    losses = set()
+    for number, values in enumerate(((0, 1), (1, 0))):
+        folder = tmp_path / f"labels-{number}/2022/04/01/12"
+        for name, value in zip("ab", values, strict=True):
+            write(folder / f"{name}.jsonl", [label(n, value) for n in range(400)])
+        write(folder / "c.jsonl", [])
+        write(folder / ".d.jsonl", ["no json"])
+        given = ("--captures", captures, "--ground-truth", folder, "--baseline", baseline, *BINARY, "0")
+        assert main([str(each) for each in ("evaluate", *given, "--out", tmp_path / "out")]) in (0, 3)
+        out = capsys.readouterr().out
+        assert "400 ids have different labels; the latest counts" in out and "cannot be read" not in out
+        losses.add(read(tmp_path / "out/model_quality/evaluation.json")["served_loss"])
+    assert len(losses) == 1
+
+
+@pytest.mark.parametrize(("end", "labelled"), [("\r\n", 400), ("\r", 0)])
+def test_lines_of_labels_end_with_a_line_feed(
+    tmp_path: Path, baseline: Path, captures: Path, capsys: pytest.CaptureFixture[str], end: str, labelled: int
+) -> None:
+    path = tmp_path / "labels.jsonl"
+    path.write_bytes("".join(f"{label(n, row[3])}{end}" for n, row in enumerate(ROWS)).encode())
+    given = ("--captures", captures, "--ground-truth", path, "--baseline", baseline, *BINARY, "0")
+    out, _ = call(capsys, 0 if labelled else 1, "evaluate", *given, "--out", tmp_path / "out")
+    assert f" {labelled} rows labelled" in out
