@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+import msgspec
 
 from chalicelib import wiring
 from chalicelib.definition import Definition
@@ -17,14 +19,14 @@ from chalicelib.errors import MisconfiguredError
 from chalicelib.monitors import baseline
 from chalicelib.records.dataset import EXPECTED, Roles, table_of
 from chalicelib.records.table import Table
-from chalicelib.states.profile import profile_of
+from chalicelib.states.profile import column_of, profile_of
 from chalicelib.states.scores import are_classes, tally_of
 from cli.alignment import aligned
 from cli.attribute_options import add_options, attributes_of, definition_of
 from cli.explaining import add_options as add_explaining
 from cli.explaining import explainer_of
-from cli.output import write_files
-from cli.places import files_of
+from cli.output import folder_of, write_files
+from cli.places import HIDDEN_TABLES, files_of
 from cli.tables import Columns, joined, read_table
 from cli.usage import add_command
 
@@ -33,6 +35,8 @@ _PATHS = (
     *(baseline.DATA_STATISTICS, baseline.DATA_CONSTRAINTS, baseline.MODEL_STATISTICS, baseline.MODEL_CONSTRAINTS),
     *(baseline.BIAS_CONSTRAINTS, baseline.EXPLAINABILITY_CONSTRAINTS),
 )
+# Columns that are named in one kind of note; --json has all.
+COLUMNS_SHOWN = 20
 
 
 def roles_of(options: argparse.Namespace, definition: Definition | None, columns: Columns) -> Roles | None:
@@ -109,13 +113,31 @@ def documents_of(
     return documents, missing
 
 
+def nearly_numbers(table: Table, documents: Mapping[str, bytes]) -> Iterator[str]:
+    """A note on each column that counts as text though at least nine tenths of its values are numbers.
+
+    One "NA" or infinity makes a column text (Model Monitor's rule), and from then on nobody looks at its numbers.
+    """
+    body = documents.get(baseline.DATA_CONSTRAINTS)
+    columns = {**table.outputs, **table.features}
+    for feature in msgspec.json.decode(body)["features"] if body else []:
+        if feature["inferred_type"] != "String":
+            continue
+        found = column_of(feature["name"], 0, columns[feature["name"]])
+        numbers = found.integral + found.fractional
+        if 10 * numbers >= 9 * found.present:
+            told = f"{numbers:,} of {found.present:,} values are numbers, but it counts as text"
+            yield f"column {found.name}: {told}"
+
+
 def run(options: argparse.Namespace) -> tuple[str, int]:
     """The command: its output and its exit status."""
+    folder = folder_of(options.out, {"TABLE": options.table}, _PATHS)
     definition = definition_of(options)
     explainer = explainer_of(options, definition)
     if definition is None:
         attributes_of(options)  # what is wrong with them is told before a large table is read
-    files = files_of(options.table, "TABLE")
+    files = files_of(options.table, "TABLE", HIDDEN_TABLES)
     columns = joined([(file, read_table(file, not options.no_header)) for file in files])
     roles = roles_of(options, definition, columns)
     table = _table(columns, roles or Roles())
@@ -135,9 +157,10 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         found, told = explainer.explain(statistics)
         documents[baseline.EXPLAINABILITY_CONSTRAINTS] = baseline.attribution_document(found, definition.attribution)
         missing = [each for each in missing if not each.startswith("model explainability")]
-    written = write_files(options.out, documents, _PATHS)
+    written = write_files(folder, documents, _PATHS)
     bad = {reason: found.count for reason, found in table.bad.items()}
     noted = {reason: found.count for reason, found in table.noted.items()}
+    notes = list(nearly_numbers(table, documents))
     if options.json:
         document = {
             "rows": len(table),
@@ -146,6 +169,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
             "not_made": missing,
             "bad_records": bad,
             "noted_records": noted,
+            "notes": notes,
         }
         return json.dumps(document, indent=2), 0
     lines = [f"{len(table):,} rows, {len(table.features):,} features"]
@@ -153,6 +177,9 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     lines += [f"{count:,} of {len(table):,} rows noted: {reason}" for reason, count in noted.items()]
     if roles and roles.probability and are_classes(tally_of(table)):
         lines.append(f"all of {roles.probability} are 0 or 1: is it the class? auc and the curves say little then")
+    lines += notes[:COLUMNS_SHOWN]
+    if len(notes) > COLUMNS_SHOWN:
+        lines.append(f"… and {len(notes) - COLUMNS_SHOWN:,} more such columns (--json has all)")
     lines += [f"not made: {each}" for each in missing]
     lines += [told] if told else []
     lines += aligned([(path, f"{len(body):,} bytes") for path, body in zip(written, documents.values(), strict=True)])
@@ -180,7 +207,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="CSV with a header, JSON Lines of objects, or Parquet (with pyarrow): a file, a folder of files with the "
         "same columns, or s3://…",
     )
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder that files are written to")
+    parser.add_argument("--out", required=True, metavar="DIR", help="the folder that files are written to")
     parser.add_argument("--no-header", action="store_true", help="a CSV without a header: columns _c0, _c1, …")
     add_options(parser, "a column's name", "a column's name")
     add_explaining(parser)

@@ -7,8 +7,10 @@ own findings and a page for people. The same measuring as in the deployed functi
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,6 +33,7 @@ from chalicelib.monitors.report.page import html_report
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.capture import CapturedRequest
 from chalicelib.records.files import kind_of
+from chalicelib.records.ground_truth import Conflict
 from chalicelib.records.joins import Source, read_labels
 from chalicelib.records.segment import BadInput
 from chalicelib.records.table import widths_of
@@ -40,7 +43,7 @@ from cli.attribute_options import add_options, attributes_of, definition_of
 from cli.captures import Requests, requests_of, transforms_of
 from cli.explaining import add_options as add_explaining
 from cli.explaining import explainer_of
-from cli.output import write_files
+from cli.output import folder_of, write_files
 from cli.places import File, beside, file_of, files_of
 from cli.preprocess import load_preprocessor
 from cli.progress import Progress
@@ -154,6 +157,16 @@ def named_columns(
 
 def run(options: argparse.Namespace) -> tuple[str, int]:
     """The command: its output and its exit status: 0 clean, 3 violations, 1 nothing could be evaluated."""
+    if not options.json:
+        return _run(options)
+    # What a preprocessing script prints would stand before the document.
+    with contextlib.redirect_stdout(sys.stderr):
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> tuple[str, int]:
+    inputs = {"--captures": options.captures, "--ground-truth": options.ground_truth}
+    folder = folder_of(options.out, inputs, _PATHS)
     definition, given = definition_of(options), None
     if definition is None:
         given = attributes_of(options)
@@ -163,7 +176,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         raise MisconfiguredError("--end", options.end, f"a time after --start {options.start}")
     preprocess = load_preprocessor(options.preprocess) if options.preprocess else None
     explainer = explainer_of(options, definition)
-    _refuse_the_baseline(options.out, options.baseline)
+    _refuse_the_baseline(folder, options.baseline)
     if options.ground_truth and not (definition or given):
         raise MisconfiguredError("--ground-truth", options.ground_truth, "--problem-type or --monitor FILE beside it")
     baselines, baseline_files = read_baselines(options.baseline)
@@ -202,7 +215,11 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         del labels
         captured, subject = read_all(captures, fold, progress)
     if subject is None or captured.times is None:
-        return _nothing(options.captures, captured, since, until), 1
+        text = _nothing(options.captures, captured, since, until)
+        if not options.json:
+            return text, 1
+        print(text, file=sys.stderr)
+        return _nothing_json(captured), 1
     told = ""
     if explainer and baselines.data_quality_statistics:
         explained, told = explainer.explain(baselines.data_quality_statistics)
@@ -241,11 +258,11 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     broken = [*_unreadable(captured), *broken_parts(captured.measured, baselines)]
     notes = _notes(captured.measured, label_count, subject.attributes, examples[0])
     documents = _documents(reports, scope, read, captured.measured, broken, baseline_files, definition)
-    written = write_files(options.out, documents, _PATHS)
+    written = write_files(folder, documents, _PATHS)
     status = _status(reports, len(label_files), broken)
     if options.json:
         return _json(scope, read, captured, reports, broken, notes, written), status
-    text = _text(scope, read, captured, reports, broken, notes, written)
+    text = _text(scope, read, captured, conflict, reports, broken, notes, written)
     return f"{told}\n{text}" if told else text, status
 
 
@@ -383,6 +400,18 @@ def _nothing(place: str, captured: Folded, since: datetime | None, until: dateti
     return "\n".join([*lines, *_bad(captured.bad, captured.more_bad)])
 
 
+def _nothing_json(captured: Folded) -> str:
+    """As far as there is something to say, in the fields of the verdict."""
+    document = {
+        "requests": 0,
+        "requests_outside": captured.outside,
+        "unreadable": len(captured.bad) + captured.more_bad,
+        "monitors": {},
+        "files": [],
+    }
+    return json.dumps(document, indent=2)
+
+
 def _bad(bad: Sequence[BadInput], more: int) -> list[str]:
     if not bad:
         return []
@@ -394,6 +423,7 @@ def _text(
     scope: Scope,
     read: Read,
     captured: Folded,
+    conflict: Conflict,
     reports: Reports,
     broken: Sequence[str],
     notes: Sequence[str],
@@ -409,6 +439,9 @@ def _text(
         f"ground truth  {read.label_objects:,} files, {measured.labelled:,} rows labelled ({share:.1%})",
         *_bad(read.bad, read.more_bad),
     ]
+    if read.labels_conflicting:
+        counts = "none" if conflict == "reject" else f"the {conflict}"
+        lines.append(f"{read.labels_conflicting:,} ids have different labels; {counts} counts")
     if captured.elsewhere:
         lines.append(f"{captured.elsewhere:,} requests were answered by another model or inference component")
     for records in (measured.bad_records, measured.noted_records):
@@ -515,7 +548,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="only requests at or after this: 2026-01-05 or 2026-01-05T18:00Z; UTC unless it says else",
     )
     parser.add_argument("--end", metavar="T", help="and before this; default of both: all requests")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder that files are written to")
+    parser.add_argument("--out", required=True, metavar="DIR", help="the folder that files are written to")
     add_options(parser, "0-based CSV index or JMESPath", "JMESPath into JSON labels; default: the usual places")
     add_explaining(parser)
     parser.add_argument("--json", action="store_true", help="the verdict as JSON")

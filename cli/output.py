@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from chalicelib.errors import MisconfiguredError
+
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def folder_of(out: str, inputs: Mapping[str, str | None], all_paths: Iterable[str]) -> Path:
+    """The folder that --out names. `inputs`: the places that are read, by option; `all_paths` as for `write_files`.
+
+    Raises MisconfiguredError for a URI, and for a folder whose files would lie in one that is read: the next run would
+    read what this one writes.
+    """
+    if _URI.match(out):
+        raise MisconfiguredError("--out", out, "a folder of this machine")
+    folder = Path(out)
+    written = [(folder / path).resolve() for path in all_paths]
+    for option, place in inputs.items():
+        if place is None or _URI.match(place):
+            continue
+        root = Path(place).resolve()
+        if any(path == root or root in path.parents for path in written):
+            raise MisconfiguredError("--out", out, f"a folder outside of {option}, which the next run reads again")
+    return folder
 
 
 def write_files(folder: Path, documents: Mapping[str, bytes], all_paths: Iterable[str]) -> list[str]:

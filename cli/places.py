@@ -15,6 +15,10 @@ from chalicelib import keys, wiring
 from chalicelib.definition import split_s3_uri
 from chalicelib.errors import MisconfiguredError, NotFoundError, UnreadableError
 
+# How names begin of what is no data in a folder; in one of tables also "_": Spark and Hadoop write _SUCCESS there.
+HIDDEN = (".",)
+HIDDEN_TABLES = (".", "_")
+
 # Bytes of a local file that are read at once.
 PIECE = 4 << 20
 
@@ -61,12 +65,13 @@ class File(msgspec.Struct, frozen=True):
         return hourly.hour if hourly else self.modified
 
 
-def files_of(place: str, option: str) -> list[File]:
-    """The files of a place, by name; in folders and prefixes those whose name begins with "." are left out.
+def files_of(place: str, option: str, hidden: tuple[str, ...] = HIDDEN) -> list[File]:
+    """The files of a place, by name; in folders and prefixes what has a name that begins as `hidden` is left out.
 
     `option` names the argument in errors. Raises MisconfiguredError when nothing is there.
     """
-    found = sorted(_in_bucket(place, option) if place.startswith("s3://") else _in_folder(place), key=_name)
+    listed = _in_bucket(place, option, hidden) if place.startswith("s3://") else _in_folder(place, hidden)
+    found = sorted(listed, key=_name)
     if not found:
         raise MisconfiguredError(option, place, "a file, a folder with files or an s3:// prefix with objects")
     return found
@@ -90,23 +95,23 @@ def _name(file: File) -> str:
     return file.name
 
 
-def _in_folder(place: str) -> Iterator[File]:
+def _in_folder(place: str, hidden: tuple[str, ...]) -> Iterator[File]:
     path = Path(place)
     if _is_file(path):
         yield _file(path)
     elif path.is_dir():
-        yield from _below(path)
+        yield from _below(path, hidden)
 
 
-def _below(folder: Path) -> Iterator[File]:
+def _below(folder: Path, hidden: tuple[str, ...]) -> Iterator[File]:
     """Everything below a folder; one that may not be looked into is an error, for what is in it would be missing."""
     try:
-        found = sorted(each for each in folder.iterdir() if not each.name.startswith("."))
+        found = sorted(each for each in folder.iterdir() if not each.name.startswith(hidden))
     except OSError as error:
         raise UnreadableError(str(folder), error.strerror or "cannot be read") from None
     for each in found:
         if each.is_dir():
-            yield from _below(each)
+            yield from _below(each, hidden)
         elif each.is_file():
             yield _file(each)
 
@@ -140,7 +145,7 @@ def _refuse_others(name: str, beginning: bytes) -> None:
             raise UnreadableError(name, reason)
 
 
-def _in_bucket(place: str, option: str) -> Iterator[File]:
+def _in_bucket(place: str, option: str, hidden: tuple[str, ...] = HIDDEN) -> Iterator[File]:
     bucket, prefix = split_s3_uri(place, option)
     store = wiring.object_store()
 
@@ -158,6 +163,6 @@ def _in_bucket(place: str, option: str) -> Iterator[File]:
     for each in store.list(bucket, prefix):
         # "captures/churn" is a folder or an object, and not the beginning of captures/churn-2.
         inside = not prefix or each.key == prefix or each.key.startswith(f"{prefix}/")
-        hidden = any(part.startswith(".") for part in each.key[len(prefix) :].split("/"))
-        if inside and not hidden and not each.key.endswith("/"):
+        skipped = any(part.startswith(hidden) for part in each.key[len(prefix) :].split("/"))
+        if inside and not skipped and not each.key.endswith("/"):
             yield File(keys.s3_uri(bucket, each.key), each.size, each.last_modified, reader(each.key))

@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from chalicelib.errors import UNDECODABLE, MisconfiguredError, UnreadableError
 from chalicelib.records.capture import lines_of
@@ -25,6 +26,8 @@ from cli.places import File
 
 _JSON = (".jsonl", ".json", ".ndjson", ".jsonlines")
 _PARQUET = (".parquet", ".pq")
+# By pyarrow's names of their types.
+_SHORT_FLOATS: dict[str, Any] = {"float": np.float32, "halffloat": np.float16}
 _INDEX = re.compile(r"__index_level_[0-9]+__")
 
 # Files that would be tables of nonsense.
@@ -54,12 +57,17 @@ def read_table(file: File, header: bool = True) -> Columns:
 
 
 def joined(tables: Sequence[tuple[File, Columns]]) -> Columns:
-    """The rows of several files of one data set. Raises UnreadableError when their columns are not the same."""
+    """The rows of several files of one data set, in the first one's order of columns.
+
+    Raises UnreadableError when their columns are not the same by name.
+    """
     (_, first), *others = tables
     columns = {name: list(values) for name, values in first.items()}
     for file, more in others:
-        if list(more) != list(columns):
-            raise UnreadableError(file.name, f"expected the {len(columns)} columns of the first file, got others")
+        if more.keys() != columns.keys():
+            missing, added = len(columns.keys() - more.keys()), len(more.keys() - columns.keys())
+            told = f"missing: {missing}, others: {added}"
+            raise UnreadableError(file.name, f"expected the {len(columns)} columns of the first file; {told}")
         for name, values in more.items():
             columns[name] += values
     return columns
@@ -104,10 +112,14 @@ def _check_names(names: list[str], where: str, header: bool) -> None:
         raise UnreadableError(where, "every column of the first line is a number; say --no-header")
     if "" in names:
         raise UnreadableError(where, f"column {names.index('') + 1} of the header has no name; {told}")
+    _check_different(names, where, f"; {told}")
+
+
+def _check_different(names: list[str], where: str, told: str = "") -> None:
     if len(set(names)) < len(names):
         second = next(index for index, name in enumerate(names) if name in names[:index])
         first = names.index(names[second])
-        raise UnreadableError(where, f"columns {first + 1} and {second + 1} have the same name; {told}")
+        raise UnreadableError(where, f"columns {first + 1} and {second + 1} have the same name{told}")
 
 
 def _json_lines(body: bytes, where: str) -> Columns:
@@ -134,12 +146,24 @@ def _parquet(body: bytes, where: str) -> Columns:
         expected = "CSV or JSON Lines; Parquet is read where pyarrow is installed (pip install pyarrow)"
         raise MisconfiguredError("TABLE", where, expected) from None
     try:
+        stored = parquet.read_schema(io.BytesIO(body)).names
+        # Two columns of one name are nothing that pyarrow reads: it would say so with a word for any fault.
+        _check_different(stored, where)
         table = parquet.read_table(io.BytesIO(body))
     except (OSError, ValueError) as error:  # pyarrow's own errors are these
         raise UnreadableError(where, f"is not Parquet: {type(error).__name__}") from None
     # The index of a pandas frame that was filtered or shuffled is stored beside its columns.
     names = [name for name in table.column_names if not _INDEX.fullmatch(name)]
-    return {name: [_plain(value, name, where) for value in table.column(name).to_pylist()] for name in names}
+    return {name: _column(table.column(name), name, where) for name in names}
+
+
+def _column(column: Any, name: str, where: str) -> list[Any]:
+    values = column.to_pylist()
+    kind = getattr(column.type, "value_type", column.type)  # a dictionary's own type is that of its values
+    if short := _SHORT_FLOATS.get(str(kind)):
+        # A number of 32 bits is written as its shortest text: 0.1, not the 0.10000000149011612 of its 64 bits.
+        return [float(str(short(value))) if isinstance(value, float) else value for value in values]
+    return [_plain(value, name, where) for value in values]
 
 
 def _plain(value: Any, column: str, where: str) -> Any:

@@ -173,7 +173,67 @@ def test_a_table_may_lie_in_several_files_and_without_a_header(
     assert [each["name"] for each in read(tmp_path / "b/data_quality/constraints.json")["features"]] == ["_c0", "_c1"]
     write(tmp_path / "t/three.csv", ["5,6,7"])
     _, err = call(capsys, 2, "baseline", tmp_path / "t", "--no-header", "--out", tmp_path / "c")
-    assert "two.csv: expected the 3 columns of the first file" in err or "others" in err
+    assert "three.csv: expected the 2 columns of the first file; missing: 0, others: 1" in err
+
+
+def test_files_of_a_table_are_put_together_by_the_names_of_their_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "t/one.csv", ["a,b", "1,2", "3,4"])
+    write(tmp_path / "t/two.csv", ["b,a", "6,5"])
+    call(capsys, 0, "baseline", tmp_path / "t", "--out", tmp_path / "b")
+    call(capsys, 0, "baseline", write(tmp_path / "t.csv", ["a,b", "1,2", "3,4", "5,6"]), "--out", tmp_path / "c")
+    for name in ("data_quality/statistics.json", "data_quality/constraints.json"):
+        assert (tmp_path / "b" / name).read_bytes() == (tmp_path / "c" / name).read_bytes()
+    write(tmp_path / "t/two.csv", ["a,c,d", "5,6,7"])
+    _, err = call(capsys, 2, "baseline", tmp_path / "t", "--out", tmp_path / "d")
+    assert "two.csv: expected the 2 columns of the first file; missing: 1, others: 2" in err
+
+
+@pytest.mark.parametrize(("odd", "told"), [(["inf"], "99"), (["NA"] * 10, "90"), (["NA"] * 11, ""), (["", "7"], "")])
+def test_a_column_that_a_few_values_make_text_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], odd: Sequence[str], told: str
+) -> None:
+    numbers = [str(n / 4) for n in range(100 - len(odd))]
+    table = write(tmp_path / "t.csv", ["x,y", *(f"{value},{n % 3}" for n, value in enumerate([*odd, *numbers]))])
+    out, _ = call(capsys, 0, "baseline", table, "--out", tmp_path / "b")
+    note = f"column x: {told} of 100 values are numbers, but it counts as text"
+    assert (note in out) if told else ("counts as text" not in out)
+    out, _ = call(capsys, 0, "baseline", table, "--out", tmp_path / "b", "--json")
+    assert json.loads(out)["notes"] == ([note] if told else [])
+
+
+def test_of_many_columns_that_count_as_text_the_first_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [",".join(f"c{n}" for n in range(23)), *([",".join(["1"] * 23)] * 9), ",".join(["NA"] * 23)]
+    given = ("baseline", write(tmp_path / "t.csv", rows), "--out", tmp_path / "b")
+    out, _ = call(capsys, 0, *given)
+    assert out.count("column c") == 20 and "… and 3 more such columns (--json has all)" in out
+    assert len(json.loads(call(capsys, 0, *given, "--json")[0])["notes"]) == 23
+
+
+def test_what_spark_writes_beside_a_table_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bodies = {
+        **{"part-00000.csv": b"a,b\n1,2\n", "part-00001.csv": b"a,b\n3,4\n"},
+        **{"_SUCCESS": b"", "._SUCCESS.crc": b"crc\0", ".part-00000.csv.crc": b"crc\0"},
+        "_temporary/0/part-00002.csv": b"a,b\n5",
+    }
+    services = memory_services(lambda: START)
+    for name, body in bodies.items():
+        (tmp_path / "t" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "t" / name).write_bytes(body)
+        services.objects.put("data", f"_tables/t/{name}", body)
+    wiring.use(services)
+    try:
+        for place in (tmp_path / "t", "s3://data/_tables/t"):
+            out, _ = call(capsys, 0, "baseline", place, "--out", tmp_path / "b")
+            assert out.startswith("2 rows, 2 features\n")
+    finally:
+        wiring.use(None)
+    # A file that is named itself is what is meant.
+    (tmp_path / "t/part-00001.csv").rename(tmp_path / "t/_part.csv")
+    assert call(capsys, 0, "baseline", tmp_path / "t/_part.csv", "--out", tmp_path / "b")[0].startswith("1 rows")
 
 
 # Evaluations ----------------------------------------------------------------------------------------------------------
@@ -262,6 +322,54 @@ def test_bad_usage_is_told_and_nothing_to_evaluate_is_a_failure(
     given = {"--captures": str(captures), "--baseline": str(baseline), "--out": str(tmp_path / "out"), **change}
     out, err = call(capsys, status, "evaluate", *(each for pair in given.items() for each in pair))
     assert told in out + err and not (tmp_path / "out").exists()
+
+
+def test_with_json_nothing_else_is_on_standard_output(
+    tmp_path: Path, baseline: Path, captures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("evaluate", "--captures", captures, "--baseline", baseline, "--out", tmp_path / "out", "--json")
+    out, err = call(capsys, 1, *given, "--start", "2023-01-01")
+    assert json.loads(out) == {
+        **{"requests": 0, "requests_outside": 400, "unreadable": 0},
+        **{"monitors": {}, "files": []},
+    }
+    assert "nothing to evaluate: no captured request" in err and "400 requests are outside" in err
+    script = tmp_path / "script.py"
+    script.write_text(
+        "print('loaded')\n"
+        "def preprocess_handler(inference_record):\n"
+        "    print('called')\n"
+        "    a, b = inference_record.endpoint_input.data.split(',')\n"
+        "    return {'a': a, 'b': b}\n"
+    )
+    out, err = call(capsys, 0, *given, "--preprocess", script)
+    assert json.loads(out)["requests"] == 400 and "loaded\n" in err and "called\n" in err
+
+
+@pytest.mark.parametrize(("conflict", "told"), [("latest", "the latest"), ("first", "the first"), ("reject", "none")])
+def test_ids_with_different_labels_are_told(
+    tmp_path: Path,
+    baseline: Path,
+    captures: Path,
+    labels: Path,
+    capsys: pytest.CaptureFixture[str],
+    conflict: str,
+    told: str,
+) -> None:
+    definition = {
+        **{"name": "churn", "endpoint": "churn", "monitor_types": ["ModelQuality"], "labels": {"conflict": conflict}},
+        **{"capture_s3_uri": "s3://data/captures", "ground_truth_s3_uri": "s3://data/labels"},
+        "output_s3_uri": "s3://data/out",
+        "attributes": {"problem_type": "BinaryClassification", "probability_attribute": "0"},
+        "baseline": {"model_quality_constraints": "s3://data/constraints.json"},
+    }
+    (tmp_path / "churn.json").write_text(json.dumps(definition))
+    given = ("evaluate", "--captures", captures, "--ground-truth", labels, "--baseline", baseline)
+    given += ("--monitor", tmp_path / "churn.json", "--out", tmp_path / "out")
+    assert "different labels" not in call(capsys, 0, *given)[0]
+    write(labels / "2022/04/01/13/b.jsonl", [label(n, 1 - ROWS[n][3]) for n in range(3)])
+    assert main([str(each) for each in given]) in (0, 3)
+    assert f"\n3 ids have different labels; {told} counts\n" in capsys.readouterr().out
 
 
 def test_garbage_is_named_and_no_payload_is_shown(
@@ -391,6 +499,68 @@ def test_the_baseline_is_never_written_over(baseline: Path, captures: Path, caps
     before = {path: path.read_bytes() for path in baseline.rglob("*.json")}
     _, err = call(capsys, 2, "evaluate", "--captures", captures, "--baseline", baseline, "--out", baseline / ".")
     assert "--out: got" in err and {path: path.read_bytes() for path in baseline.rglob("*.json")} == before
+
+
+OWN = "expected a folder outside of {}, which the next run reads again"
+ELSEWHERE = "got 's3://data/out'; expected a folder of this machine"
+
+
+@pytest.mark.parametrize(
+    ("out", "told"),
+    [
+        ("s3://data/out", ELSEWHERE),
+        ("captures", OWN.format("--captures")),
+        ("captures/../captures/churn/out", OWN.format("--captures")),
+        ("link", OWN.format("--captures")),
+        ("labels/out", OWN.format("--ground-truth")),
+        (".", ""),
+        ("captures-of-another", ""),
+    ],
+)
+def test_what_evaluate_writes_is_never_what_it_reads(
+    tmp_path: Path,
+    baseline: Path,
+    captures: Path,
+    labels: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    out: str,
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(captures)
+    before = sorted(tmp_path.rglob("*"))
+    given = ("evaluate", "--captures", captures, "--ground-truth", labels, "--baseline", "baseline/.", *BINARY, "0")
+    _, err = call(capsys, 2 if told else 0, *given, "--out", out)
+    assert (f"--out: got '{out}'; expected" in err and told in err) if told else not err
+    assert (sorted(tmp_path.rglob("*")) == before) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("table", "out", "told"),
+    [
+        ("t/a.csv", "s3://data/out", ELSEWHERE),
+        ("t", "t", OWN.format("TABLE")),
+        (".", "t", OWN.format("TABLE")),
+        # Around the table's folder, and yet in it: the files would lie where the table does.
+        ("t/data_quality", "t", OWN.format("TABLE")),
+        ("t/a.csv", "t", ""),
+    ],
+)
+def test_what_baseline_writes_is_never_what_it_reads(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    table: str,
+    out: str,
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("t/a.csv", "t/data_quality/a.csv"):
+        write(tmp_path / name, ["a,b", "1,2"])
+    before = sorted(tmp_path.rglob("*"))
+    _, err = call(capsys, 2 if told else 0, "baseline", table, "--out", out)
+    assert told in err and (sorted(tmp_path.rglob("*")) == before) == bool(told)
 
 
 def test_captures_of_two_variants_are_refused(
@@ -656,3 +826,32 @@ def test_compressed_captures_and_labels_are_told(
     assert f"{packed}: is compressed (gzip): unpack it first" in out
     out, _ = call(capsys, 1, *given, "--captures", captures, "--ground-truth", packed)
     assert f"{packed}: is compressed (gzip): unpack it first" in out
+
+
+def test_labels_of_one_hour_count_by_their_texts_alone(
+    tmp_path: Path, baseline: Path, captures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    losses = set()
+    for number, values in enumerate(((0, 1), (1, 0))):
+        folder = tmp_path / f"labels-{number}/2022/04/01/12"
+        for name, value in zip("ab", values, strict=True):
+            write(folder / f"{name}.jsonl", [label(n, value) for n in range(400)])
+        write(folder / "c.jsonl", [])
+        write(folder / ".d.jsonl", ["no json"])
+        given = ("--captures", captures, "--ground-truth", folder, "--baseline", baseline, *BINARY, "0")
+        assert main([str(each) for each in ("evaluate", *given, "--out", tmp_path / "out")]) in (0, 3)
+        out = capsys.readouterr().out
+        assert "400 ids have different labels; the latest counts" in out and "cannot be read" not in out
+        losses.add(read(tmp_path / "out/model_quality/evaluation.json")["served_loss"])
+    assert len(losses) == 1
+
+
+@pytest.mark.parametrize(("end", "labelled"), [("\r\n", 400), ("\r", 0)])
+def test_lines_of_labels_end_with_a_line_feed(
+    tmp_path: Path, baseline: Path, captures: Path, capsys: pytest.CaptureFixture[str], end: str, labelled: int
+) -> None:
+    path = tmp_path / "labels.jsonl"
+    path.write_bytes("".join(f"{label(n, row[3])}{end}" for n, row in enumerate(ROWS)).encode())
+    given = ("--captures", captures, "--ground-truth", path, "--baseline", baseline, *BINARY, "0")
+    out, _ = call(capsys, 0 if labelled else 1, "evaluate", *given, "--out", tmp_path / "out")
+    assert f" {labelled} rows labelled" in out

@@ -50,6 +50,21 @@ def test_the_index_of_a_pandas_frame_is_no_column_and_text_may_be_bytes(tmp_path
     assert made(tmp_path, "frame.parquet") == made(tmp_path, "table.csv")
 
 
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float16()])
+def test_numbers_of_fewer_bits_are_those_of_their_text(tmp_path: Path, kind: pa.DataType) -> None:
+    numbers = pa.array([0.1, 1.3, None, 3.0], kind)
+    pq.write_table(pa.table({"x": numbers}), tmp_path / "table.parquet")
+    (tmp_path / "table.csv").write_text('x\n0.1\n1.3\n""\n3.0\n')
+    assert made(tmp_path, "table.parquet") == made(tmp_path, "table.csv")
+
+
+def test_numbers_of_fewer_bits_in_a_dictionary_are_those_of_their_text(tmp_path: Path) -> None:
+    numbers = pa.array([0.1, 1.3, 0.1], pa.float32()).dictionary_encode()
+    pq.write_table(pa.table({"x": numbers}), tmp_path / "table.parquet")
+    (tmp_path / "table.csv").write_text("x\n0.1\n1.3\n0.1\n")
+    assert made(tmp_path, "table.parquet") == made(tmp_path, "table.csv")
+
+
 @pytest.mark.parametrize(
     ("body", "told"),
     [
@@ -66,3 +81,10 @@ def test_what_cannot_be_read_is_told(
         path.write_bytes(body)
     assert main(["baseline", str(path), "--out", str(tmp_path / "out")]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_two_columns_of_one_name_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.Table.from_arrays([pa.array([1]), pa.array([2]), pa.array([3])], names=["x", "y", "x"]), path)
+    assert main(["baseline", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == f"plumbline: {path}: columns 1 and 3 have the same name\n"
