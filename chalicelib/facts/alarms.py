@@ -73,5 +73,15 @@ def answered(ledger: Ledger, monitor: str, triggers: Iterable[Trigger], window: 
     return ours
 
 
+def ask_again(ledger: Ledger, monitor: str, triggers: Iterable[Trigger]) -> None:
+    """Take the answers of these triggers back, unless another window has answered meanwhile."""
+    for trigger in triggers:
+
+        def think(stored: Trigger | None, answer: str = trigger.answered) -> Trigger | None:
+            return msgspec.structs.replace(stored, answered="") if stored and stored.answered == answer else None
+
+        change(ledger, monitor_partition(monitor), _sort_key(trigger.alarm, trigger.at), Trigger, think)
+
+
 def _sort_key(alarm: str, at: datetime) -> str:
     return f"TRIGGER#{at.isoformat()}#{alarm}"

@@ -20,7 +20,7 @@ from chalicelib.errors import ConflictError, PlumblineError
 from chalicelib.events import ClaimMessage
 from chalicelib.facts import alarms, champions, claims, decisions, due, evaluations, incidents, pauses
 from chalicelib.facts.champions import Champion
-from chalicelib.facts.decisions import Evidence, Record
+from chalicelib.facts.decisions import Evidence, Record, Reference
 from chalicelib.facts.evaluations import Evaluation, Loss
 from chalicelib.handlers.challenges import send_promotion
 from chalicelib.handlers.incident_alerts import Finding, publish_pending
@@ -69,6 +69,8 @@ def decide_and_act(
     champion = champions.load_champion(services.ledger, definition.name)
     if evaluation.settled and champion:
         _score_candidates(services, definition, window, findings, champion)
+    if newer:
+        _ask_anew(services, definition, window, made, newer)
     said = newer and any(reference.evaluation_digest == evaluation.digest for reference in made)
     if said or (restored and made):
         record = None  # a newer window decides now, and this one has said what it had to say
@@ -79,6 +81,24 @@ def decide_and_act(
         record = _decide(services, definition, window, evaluation, findings, gathered, champion, newer)
         _act(services, definition, window, record)
     _tell(services, definition, window, evaluation, findings, record)
+
+
+def _ask_anew(
+    services: Services, definition: Definition, window: Window, made: Sequence[Reference], newer: str
+) -> None:
+    """Where a retraining that an alarm asked for was decided and never claimed, as often did its worker die, the newest
+    window is asked."""
+    claim = claims.load_retrain(services.ledger, definition.name)
+    triggers = [
+        trigger
+        for trigger in alarms.asking(services.ledger, definition.name, window.name, newest=False)
+        if claim is None or trigger.at >= claim.started_at
+    ]
+    if triggers and any(reference.action == Action.RETRAIN.value for reference in made):
+        newest = Window.parse(newer, definition.window_length)
+        # Marked first: a trigger that nobody has answered waits for any window, a window that nobody marks for none.
+        due.mark(services.ledger, definition.name, newest, definition.grace, services.now())
+        alarms.ask_again(services.ledger, definition.name, triggers)
 
 
 def _decide(

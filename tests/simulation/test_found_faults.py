@@ -15,7 +15,7 @@ from chalicelib.facts import alarms, claims
 from chalicelib.ports import Ledger
 from cli.pause import pause, resume
 from tests.fakes import memory_services
-from tests.unit.alerts.faults import Faults
+from tests.unit.alerts.faults import Crash, Faults
 from tests.unit.handlers.test_promotions import patient, start
 from tests.unit.handlers.world import (
     ENDPOINT,
@@ -435,4 +435,32 @@ def test_an_alarm_that_a_newer_window_has_answered_starts_nothing_on_an_older_on
     assert world.running() == []
     world.live(3)
     assert world.retraining().window == window_name(3)
+    assert len(world.services.sagemaker.executions) == 1
+
+
+def test_an_alarm_whose_retraining_was_never_claimed_asks_the_newest_window(monkeypatch: pytest.MonkeyPatch):
+    """Its window's worker died between decision and claim, again and again, until a newer window had settled."""
+    world = World(definition(policy={**DEAR, "cool_down_windows": 1}))
+    for number in range(3):
+        world.live(number)
+    claim = claims.claim_retrain
+
+    def dies(ledger: Ledger, monitor: str, wanted: claims.RetrainClaim, cool_down_windows: int) -> bool:
+        if wanted.window == window_name(2):
+            raise Crash
+        return claim(ledger, monitor, wanted, cool_down_windows)
+
+    monkeypatch.setattr(claims, "claim_retrain", dies)
+    world.alarm("accuracy-low", "ALARM")
+    world.minutes(4)
+    world.alarm("accuracy-low", "OK")
+    [trigger] = alarms.asking(world.services.ledger, MONITOR, window_name(2), newest=False)
+    assert world.decisions(2)[-1].action == "RETRAIN"
+    assert world.running() == []
+    world.live(3)
+    world.minutes(30)
+    assert world.retraining().window == window_name(3)
+    assert alarms.asking(world.services.ledger, MONITOR, window_name(3), newest=False) == [
+        msgspec.structs.replace(trigger, answered=window_name(3))
+    ]
     assert len(world.services.sagemaker.executions) == 1
