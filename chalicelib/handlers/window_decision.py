@@ -89,12 +89,23 @@ def _ask_anew(
     """Where a retraining that an alarm asked for was decided and never claimed, as often did its worker die, the newest
     window is asked."""
     claim = claims.load_retrain(services.ledger, definition.name)
-    triggers = [
+    asked = [
         trigger
         for trigger in alarms.asking(services.ledger, definition.name, window.name, newest=False)
         if claim is None or trigger.at >= claim.started_at
     ]
-    if triggers and any(reference.action == Action.RETRAIN.value for reference in made):
+    if not asked:
+        return
+    unclaimed = [
+        each.decision_id
+        for each in made
+        if each.action == Action.RETRAIN.value and (claim is None or each.decision_id != claim.decision_id)
+    ]
+    records = [decisions.load_record(services.ledger, each) for each in unclaimed]
+    # One from before the alarm was decided without it.
+    last = max((record.made_at for record in records if record is not None), default="")
+    triggers = [trigger for trigger in asked if last >= trigger.at.strftime("%Y-%m-%dT%H:%M:%SZ")]
+    if triggers:
         newest = Window.parse(newer, definition.window_length)
         # Marked first: a trigger that nobody has answered waits for any window, a window that nobody marks for none.
         due.mark(services.ledger, definition.name, newest, definition.grace, services.now())
