@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Iterator
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -138,9 +138,7 @@ def split(folder: Path, each: int) -> None:
     """captures.jsonl of a folder as files of `each` records in captures/."""
     (folder / "captures").mkdir(exist_ok=True)
     with (folder / "captures.jsonl").open("rb") as captures:
-        for number in count():
-            if not (lines := list(islice(captures, each))):
-                break
+        for number, lines in enumerate(iter(lambda: list(islice(captures, each)), [])):
             (folder / "captures" / f"{number:08}.jsonl").write_bytes(b"".join(lines))
 
 

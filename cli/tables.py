@@ -170,8 +170,10 @@ def _plain(value: Any, column: str, where: str) -> Any:
     """A value of Parquet as CSV and JSON have it: decimal numbers with all of their digits, times in ISO 8601."""
     if isinstance(value, Decimal):
         return f"{value:f}"
-    if isinstance(value, date | time | timedelta):
-        return value.isoformat() if isinstance(value, date | time) else str(value)
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return str(value)
     if isinstance(value, bytes):  # older writers do not say that their bytes are text
         try:
             return value.decode()

@@ -62,25 +62,23 @@ def asking(ledger: Ledger, monitor: str, window: str, newest: bool) -> list[Trig
 
 def answered(ledger: Ledger, monitor: str, triggers: Iterable[Trigger], window: str) -> bool:
     """Note that a window was decided with these triggers: no other window will be. False when another one was."""
-
-    def think(stored: Trigger | None) -> Trigger | None:
-        return None if stored is None or stored.answered else msgspec.structs.replace(stored, answered=window)
-
-    ours = True
-    for trigger in triggers:
-        stored, _ = change(ledger, monitor_partition(monitor), _sort_key(trigger.alarm, trigger.at), Trigger, think)
-        ours &= stored is not None and stored.answered == window
-    return ours
+    return all([_answer(ledger, monitor, trigger, "", window) for trigger in triggers])
 
 
 def ask_again(ledger: Ledger, monitor: str, triggers: Iterable[Trigger]) -> None:
     """Take the answers of these triggers back, unless another window has answered meanwhile."""
     for trigger in triggers:
+        _answer(ledger, monitor, trigger, trigger.answered, "")
 
-        def think(stored: Trigger | None, answer: str = trigger.answered) -> Trigger | None:
-            return msgspec.structs.replace(stored, answered="") if stored and stored.answered == answer else None
 
-        change(ledger, monitor_partition(monitor), _sort_key(trigger.alarm, trigger.at), Trigger, think)
+def _answer(ledger: Ledger, monitor: str, trigger: Trigger, was: str, to: str) -> bool:
+    """Replace a trigger's answer where it is this one; whether it is the new one now."""
+
+    def think(stored: Trigger | None) -> Trigger | None:
+        return msgspec.structs.replace(stored, answered=to) if stored and stored.answered == was else None
+
+    stored, _ = change(ledger, monitor_partition(monitor), _sort_key(trigger.alarm, trigger.at), Trigger, think)
+    return stored is not None and stored.answered == to
 
 
 def _sort_key(alarm: str, at: datetime) -> str:

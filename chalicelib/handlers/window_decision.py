@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import msgspec
 import numpy as np
@@ -104,7 +105,7 @@ def _ask_anew(
     records = [decisions.load_record(services.ledger, each) for each in unclaimed]
     # One from before the alarm was decided without it.
     last = max((record.made_at for record in records if record is not None), default="")
-    triggers = [trigger for trigger in asked if last >= trigger.at.strftime("%Y-%m-%dT%H:%M:%SZ")]
+    triggers = [trigger for trigger in asked if last >= _iso(trigger.at)]
     if triggers:
         newest = Window.parse(newer, definition.window_length)
         # Marked first: a trigger that nobody has answered waits for any window, a window that nobody marks for none.
@@ -182,7 +183,7 @@ def _decide(
         evaluation_digest=evaluation.digest,
         evidence_digest=digest,
         evidence=_evidence(definition, window, evaluation, gathered, services.settings.bucket),
-        made_at=_iso(services),
+        made_at=_iso(services.now()),
     )
     if verdict.action is Action.RETRAIN:
         record = with_manifest(services, definition, window, record, champion)
@@ -316,7 +317,7 @@ def _candidate_losses(
 
 def _since_start(claim: claims.RetrainClaim | None) -> str:
     """The name from which on windows began after the last start ("": there was none)."""
-    return claim.started_at.strftime("%Y-%m-%dT%H:%M:%SZ") if claim else ""
+    return _iso(claim.started_at) if claim else ""
 
 
 def _evidence_since(claim: claims.RetrainClaim | None, window: Window) -> str:
@@ -381,5 +382,5 @@ def _evidence(
     return read
 
 
-def _iso(services: Services) -> str:
-    return services.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+def _iso(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")

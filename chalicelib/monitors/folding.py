@@ -292,7 +292,7 @@ class CaptureFold:
     def _counted_as_texts(self, rows: PlainRows, requests: Sequence[CapturedRequest]) -> list[CapturedRequest]:
         """Count requests whose payloads are plain rows once they are decoded; those that are not."""
         whole = together(self._waiting_matches) if self._waiting_matches else []
-        groups = [_group_of(match) for match in whole]
+        groups = _groups_of(whole)
         written, left = _written_alike(requests)
         groups += [group for _, group in written]
         if not groups:
@@ -405,11 +405,17 @@ def _requests_of(match: Match, places: Places) -> list[CapturedRequest]:
     return read_capture_lines(((0, match.line(place)) for place in places.tolist()), BadLines("", ""))
 
 
-def _group_of(match: Match) -> Group:
-    spans = match.spans[_ASKED], match.spans[_ANSWERED]
-    marks = marks_of(match.buffer, match.masks)
-    asked, answered = (Texts(match.buffer, begins, begins + lengths, marks) for begins, lengths in spans)
-    return Group(_encodings(match), asked, answered, _join_ids(match))
+def _groups_of(matches: Sequence[Match]) -> list[Group]:
+    """Lines that are together in one buffer, the marks of which are found once."""
+    if not matches:
+        return []
+    marks = marks_of(matches[0].buffer, matches[0].masks)
+    groups = []
+    for match in matches:
+        spans = match.spans[_ASKED], match.spans[_ANSWERED]
+        asked, answered = (Texts(match.buffer, begins, begins + lengths, marks) for begins, lengths in spans)
+        groups.append(Group(_encodings(match), asked, answered, _join_ids(match)))
+    return groups
 
 
 def _written_alike(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -197,7 +198,7 @@ def lines_of(body: bytes) -> Iterator[tuple[int, bytes]]:
 def places_of(body: bytes) -> Iterator[tuple[int, int, bytes]]:
     """The same with the place of each line's first byte: (number, place, line)."""
     # Not split: a list of all lines would be a second copy of the file, and many times its size where lines are empty.
-    number, end = 1, 3 if body.startswith(b"\xef\xbb\xbf") else 0
+    number, end = 1, len(BOM_UTF8) if body.startswith(BOM_UTF8) else 0
     for found in _LINE.finditer(body, end):
         number += body.count(b"\n", end, found.start())
         end = found.end()

@@ -31,7 +31,7 @@ from chalicelib.records.cells import (
     lengths_until,
     words_at,
 )
-from chalicelib.records.lines import BROKEN, QUOTED, Lines, Masked, pieces_of, unmask
+from chalicelib.records.lines import Lines, Masked, masks_in, pieces_of, unmask
 
 # What a line says: the texts and times that may differ from line to line, and everything else.
 Said = tuple[tuple[Any, ...], Any]
@@ -253,7 +253,7 @@ def copied(match: Match) -> Match:
     ends = PAD - 1 + np.cumsum(match.ends - match.starts + 1)
     moved = ends - match.ends
     spans = {field: (begins + moved, lengths) for field, (begins, lengths) in match.spans.items()}
-    masks = np.flatnonzero((buffer == QUOTED) | (buffer == BROKEN)) if match.masks is not None else _NO_PLACES
+    masks = masks_in(buffer) if match.masks is not None else _NO_PLACES
     return Match(match.envelope, match.rows, spans, buffer, match.starts + moved, ends, masks)
 
 

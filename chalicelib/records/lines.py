@@ -6,6 +6,7 @@ one byte that no line of JSON has, so that a quote is always the end of a text. 
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
@@ -22,7 +23,6 @@ QUOTED, BROKEN = 1, 2
 _QUOTED, _BROKEN = np.uint8(QUOTED), np.uint8(BROKEN)
 
 _BACKSLASH, _BREAK, _SPACE, _TILDE = b"\\n ~"
-_MARK = b"\xef\xbb\xbf"
 _STRIP = 1 << 18
 # Many capture files are small.
 _SMALL = 1 << 16
@@ -92,6 +92,13 @@ class Masked(msgspec.Struct, frozen=True, eq=False):
         return self.buffer[self.starts[index] : self.ends[index]].tobytes()
 
 
+def masks_in(buffer: Bytes) -> Places:
+    """Where masks are in a buffer, ascending."""
+    places = np.flatnonzero(buffer <= max(QUOTED, BROKEN))
+    # Not the zero bytes around the texts.
+    return places[buffer[places] > 0]
+
+
 def unmask(text: bytes) -> bytes:
     """A masked text as it was."""
     return text.replace(bytes([QUOTED]), b'\\"').replace(bytes([BROKEN]), b"\\n")
@@ -150,10 +157,10 @@ def _without_mark(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memo
     some = iter(pieces)
     for piece in some:
         begin += piece
-        if len(begin) >= len(_MARK):
+        if len(begin) >= len(BOM_UTF8):
             break
     # An iterator lets go of what it had: nobody keeps the first piece while the others are read.
-    return chain(iter([begin.removeprefix(_MARK)]), some)
+    return chain(iter([begin.removeprefix(BOM_UTF8)]), some)
 
 
 class _Room:

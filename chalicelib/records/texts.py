@@ -14,7 +14,7 @@ import numpy as np
 
 from chalicelib.records.capture import Payload
 from chalicelib.records.cells import LINE_END, PAD, Bytes, Flags, Places, buffer_of, counts_between
-from chalicelib.records.lines import BROKEN, QUOTED, pieces_of
+from chalicelib.records.lines import BROKEN, QUOTED, masks_in, pieces_of
 
 _SPACE, _TILDE, _QUOTE, _BACKSLASH, _PADDING = b' ~"\\='
 _BASE64 = np.zeros(256, dtype=np.bool_)
@@ -75,7 +75,7 @@ def marks_of(buffer: Bytes, places: Places | None = None) -> Marks:
     """The marks of a buffer, which is looked through once for all of its texts; or not at all, where their places are
     known."""
     if places is None:
-        places = np.flatnonzero(buffer <= max(QUOTED, BROKEN))
+        places = masks_in(buffer)
     found = buffer[places]
     return Marks(places[found == QUOTED], places[found == BROKEN])
 

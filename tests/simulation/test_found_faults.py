@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -13,6 +14,7 @@ import pytest
 from chalicelib.errors import ConflictError
 from chalicelib.facts import alarms, claims
 from chalicelib.ports import Ledger
+from chalicelib.wiring import Services
 from cli.pause import pause, resume
 from tests.fakes import memory_services
 from tests.unit.alerts.faults import Crash, Faults
@@ -72,21 +74,17 @@ def test_a_deployment_whose_end_is_not_told_does_not_last_for_ever(heard: bool):
     assert report["segments"][-1]["config_name"] == "churn-2"
 
 
-def overtaken(world: World, message: tuple[str, bytes], meanwhile: Callable[[], Any]) -> None:
-    """Deliver a message to a worker that stands still before it looks at an endpoint, while all else goes on."""
+def standing_still(world: World, call: str, meanwhile: Callable[[], Any], nth: int = 1) -> Services:
+    """What a worker has that stands still before its `nth` such call of SageMaker, while all else goes on."""
+    met = itertools.count(1)
 
     class StandsStill:
-        def __init__(self) -> None:
-            self.left = 2  # the first look is whether the monitored endpoint exists
-
         def __getattr__(self, name: str) -> Any:
-            if name == "describe_endpoint":
-                self.left -= 1
-                if self.left == 0:
-                    meanwhile()
+            if name == call and next(met) == nth:
+                meanwhile()
             return getattr(world.services.sagemaker, name)
 
-    world.deliver(*message, services=Faults.replaced(world.services, sagemaker=StandsStill()))
+    return Faults.replaced(world.services, sagemaker=StandsStill())
 
 
 @pytest.mark.parametrize("toy", ["z", "x"])
@@ -106,7 +104,8 @@ def test_a_worker_that_was_overtaken_leaves_no_endpoint_of_nobody(toy: str, pool
         world.minutes(30)
         assert not world.promotion().in_flight
 
-    overtaken(world, (queue, message), everything)
+    # The first look is whether the monitored endpoint exists.
+    world.deliver(queue, message, services=standing_still(world, "describe_endpoint", everything, nth=2))
     world.minutes(30)
     champion = world.champion()
     assert champion.generation == (1 if toy == "z" else 0)
@@ -357,19 +356,16 @@ def test_an_endpoint_that_an_overtaken_worker_updates_is_given_back_to_the_champ
     before = sagemaker.describe_endpoint(ENDPOINT).config_name
     stands = True
 
-    class StandsStill:
-        def __getattr__(self, name: str) -> Any:
-            nonlocal stands
-            if name == "update_endpoint" and stands:
-                stands = False
-                world.deliver(*message)
-                assert sagemaker.describe_endpoint(ENDPOINT).config_name != before
-                sagemaker.update_endpoint(ENDPOINT, before)
-                world.minutes(30, until=world.clock.time + 30 * MINUTE)
-                assert world.promotion().state == "FAILED"
-            return getattr(sagemaker, name)
+    def everything() -> None:
+        nonlocal stands
+        stands = False
+        world.deliver(*message)
+        assert sagemaker.describe_endpoint(ENDPOINT).config_name != before
+        sagemaker.update_endpoint(ENDPOINT, before)
+        world.minutes(30, until=world.clock.time + 30 * MINUTE)
+        assert world.promotion().state == "FAILED"
 
-    services = Faults.replaced(world.services, sagemaker=StandsStill())
+    services = standing_still(world, "update_endpoint", everything)
     while stands:
         for message in world.take():
             world.deliver(*message, services=services)
@@ -395,22 +391,19 @@ def test_an_endpoint_that_an_overtaken_worker_deletes_is_made_again():
         if sagemaker.describe_endpoint_config(name)["ProductionVariants"][0]["ModelName"] == "first"
     ]
     sagemaker.fail_endpoint(champions_own)
+    message = ("promotion-claims", msgspec.json.encode({"monitor": MONITOR, "claim_id": claim.claim_id}))
     stands = True
 
-    class StandsStill:
-        def __getattr__(self, name: str) -> Any:
-            nonlocal stands
-            if name == "delete_endpoint" and stands:
-                stands = False
-                world.deliver(*message)
-                world.minutes(30, until=world.clock.time + 30 * MINUTE)
-                assert world.promotion().state == "DONE"
-                assert [each.endpoint for each in world.champion().pool] == [champions_own]
-            return getattr(sagemaker, name)
+    def everything() -> None:
+        nonlocal stands
+        stands = False
+        world.deliver(*message)
+        world.minutes(30, until=world.clock.time + 30 * MINUTE)
+        assert world.promotion().state == "DONE"
+        assert [each.endpoint for each in world.champion().pool] == [champions_own]
 
-    services = Faults.replaced(world.services, sagemaker=StandsStill())
-    message = ("promotion-claims", msgspec.json.encode({"monitor": MONITOR, "claim_id": claim.claim_id}))
-    world.deliver(*message, services=services)
+    world.deliver(*message, services=standing_still(world, "delete_endpoint", everything))
+    assert not stands
     assert champions_own in world.pool_endpoints()
 
 
