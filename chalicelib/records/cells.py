@@ -237,8 +237,8 @@ def numbers(words: Sequence[Words], lengths: Places, negative: Flags) -> tuple[F
     if places is not None:
         if len(parts) > 2:
             plain &= places < len(_POWERS)
-            places = np.minimum(places, len(_POWERS) - 1)
-        values /= _POWERS[places]
+        # Several points, which no plain number has, add up to more places than there are.
+        values /= _POWERS.take(places, mode="clip")
         if len(parts) > 1 and bool((whole > _EXACT).any()):
             _refine(values, plain, whole, places)
     if negative.any():

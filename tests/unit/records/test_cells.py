@@ -3,7 +3,7 @@
 import re
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chalicelib.records.cells import (
@@ -44,6 +44,9 @@ def words_of(buffer, begins, lengths):
 
 
 @given(lists)
+@example(["...00000é"])
+@example(["...0000000"])
+@example(["1.5", "........"])
 def test_plain_numbers_are_what_python_reads_and_nothing_else_is_one(texts):
     buffer, begins, lengths = laid_out(texts)
     found = numbers(words_of(buffer, begins, lengths), lengths, buffer[begins] == MINUS)
