@@ -13,6 +13,6 @@ def cpu_seconds() -> float:
 
 
 def peak_megabytes() -> float:
-    """Peak memory of this process; getrusage would also count that of the process it was forked from."""
+    """Peak memory of this process, in 1e6 bytes; getrusage would also count that of the process it was forked from."""
     status = Path("/proc/self/status").read_text()
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 1024
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) * 1024 / 1e6

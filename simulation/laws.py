@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -27,7 +27,8 @@ from simulation.world import World, endpoint_exists
 
 # If the calm run retrains on a window, the hostile one does within this many windows, where as many follow.
 LIVE_WITHIN = 4
-HELD_BACK = ("is declared a veto", "paused since", "broken data is not learned from", "not settled", "restated")
+VETOED = ("is declared a veto", "paused since")
+HELD_BACK = (*VETOED, "broken data is not learned from", "not settled", "restated")
 
 Law = Callable[[World, World], list[str]]
 
@@ -222,12 +223,20 @@ def alerts_once(world: World, calm: World) -> list[str]:
 
 
 def live(world: World, calm: World) -> list[str]:
-    """An episode that the calm run retrains on is retrained on here, too, on that window or one of the next few."""
+    """An episode that the calm run retrains on is retrained on here, too, on that window or one of the next few.
+
+    Windows do not count that a veto or a pause held back here alone (it was told of late, or the decision came late),
+    and those whose worker decided on a retraining and was struck before it could claim it.
+    """
     if not calm.retrain_claims:
         return []
     first = Window.parse(calm.retrain_claims[0].window, HOUR)
     # Without as many windows after it on which anything could be decided nothing can be asked for.
-    after = [window for window in _windows(world, HOUR) if window.start > first.start and _decided(calm, window)]
+    after = [
+        window
+        for window in _windows(world, HOUR)
+        if window.start > first.start and _decided(calm, window) and not _excused(world, window)
+    ]
     if len(after) < LIVE_WITHIN:
         return []
     if not _lasting(calm, first):
@@ -269,14 +278,29 @@ def _newer_evidence(world: World, claim: RetrainClaim, last: RetrainClaim) -> bo
 
 def _decided(calm: World, window: Window) -> bool:
     """Whether the calm run decided on a window without being held back (a veto, broken data, too few labels)."""
-    ledger = calm.account.ledger
-    records = [
+    return any(not _says(record, HELD_BACK) for record in _records(calm, window))
+
+
+def _excused(world: World, window: Window) -> bool:
+    """Whether a window could not be retrained on for what neither its worker nor we can help."""
+    records = _records(world, window)
+    claimed = {claim.decision_id for claim in world.retrain_claims}
+    struck = world.struck_windows.get(window.name, START).strftime("%Y-%m-%dT%H:%M:%SZ")
+    wanted = [each.made_at for each in records if each.action == "RETRAIN" and each.decision_id not in claimed]
+    vetoed = any(_says(record, VETOED) for record in records) and all(_says(record, HELD_BACK) for record in records)
+    return vetoed or any(made_at <= struck for made_at in wanted)
+
+
+def _records(world: World, window: Window) -> list[decisions.Record]:
+    ledger = world.account.ledger
+    found = [
         decisions.load_record(ledger, each.decision_id) for each in decisions.references(ledger, MONITOR, window.name)
     ]
-    return any(
-        record is not None and not any(words in reason for reason in record.reasons for words in HELD_BACK)
-        for record in records
-    )
+    return [record for record in found if record is not None]
+
+
+def _says(record: decisions.Record, words: Sequence[str]) -> bool:
+    return any(each in reason for reason in record.reasons for each in words)
 
 
 def _lasting(calm: World, window: Window) -> bool:

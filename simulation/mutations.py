@@ -15,9 +15,9 @@ from unittest import mock
 import msgspec
 
 from chalicelib.errors import ConflictError
-from chalicelib.facts import champions, claims, due, evaluations, pauses
+from chalicelib.facts import champions, claims, decisions, due, evaluations, pauses
 from chalicelib.facts.document import change, monitor_partition
-from chalicelib.handlers import label_batches, promotion_claimed, window_inputs
+from chalicelib.handlers import label_batches, promotion_claimed, window_decision, window_inputs
 from chalicelib.records.segment import Segment
 from chalicelib.wiring import Services
 from simulation.history import draw_history
@@ -149,6 +149,27 @@ def lists_deleted_before_the_filter() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def decided_means_done() -> Iterator[None]:
+    """Who finds a decision written down takes it for acted on."""
+    save, act = decisions.save, window_decision._act
+    found: set[str] = set()
+
+    def noting(ledger: Any, record: Any) -> Any:
+        if decisions.load_record(ledger, record.decision_id):
+            found.add(record.decision_id)
+        else:
+            found.discard(record.decision_id)
+        return save(ledger, record)
+
+    def careless(services: Services, definition: Any, window: Any, record: Any) -> None:
+        if record.decision_id not in found:
+            act(services, definition, window, record)
+
+    with mock.patch.object(decisions, "save", noting), mock.patch.object(window_decision, "_act", careless):
+        yield
+
+
 MUTATIONS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "claim without monotony": claim_without_monotony,
     "due as a flag": due_as_a_flag,
@@ -157,6 +178,7 @@ MUTATIONS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "listing only": listing_only,
     "acknowledge before the act": acknowledge_before_the_act,
     "a pause that nobody asks for": pause_not_asked_for,
+    "decided means done": decided_means_done,
     "a day's lists deleted before its filter": lists_deleted_before_the_filter,
 }
 

@@ -20,9 +20,11 @@ from typing import Any
 import msgspec
 
 import simulation.remembered  # noqa: F401  (puts what remembers in place)
+from chalicelib.decisions.decide import Action
 from chalicelib.definition import Definition
 from chalicelib.errors import ConflictError, NotFoundError, PermanentError, PlumblineError
-from chalicelib.events import object_created_body
+from chalicelib.events import WindowMessage, object_created_body
+from chalicelib.facts import claims, decisions, evaluations
 from chalicelib.facts.champions import Champion
 from chalicelib.facts.claims import PromotionClaim, RetrainClaim
 from chalicelib.handlers import (
@@ -246,6 +248,7 @@ class World:
         self.label_times: dict[str, datetime] = {}
 
         self.outside: list[datetime] = []
+        self.struck_windows: dict[str, datetime] = {}  # of MONITOR: when a worker last died or was refused a call
         self.version = 0
         self._furnish()
 
@@ -354,6 +357,8 @@ class World:
         body = message.body.decode()
         services = self.services if disturbance else self.undisturbed
         done, _ = self._run(FUNCTIONS[queue], disturbance, message, lambda: HANDLERS[queue](body, services))
+        if done and queue == "windows" and not (disturbance and disturbance.struck):
+            self._has_acted(message.body)
         if done or twin or self.acknowledge_first:
             return
         if message.receives >= RECEIVES:
@@ -429,6 +434,11 @@ class World:
         met.struck = kind
         self.coverage[self._running[-1][0], kind, way] += 1
         if way != BETWEEN:
+            message = self._messages[-1]
+            if message is not None and message.queue == "windows":
+                asked = msgspec.json.decode(message.body, type=WindowMessage)
+                if asked.monitor == MONITOR:
+                    self.struck_windows[asked.window] = self._time
             what = "the process dies" if met.crash else "the service fails"
             self.tell(f"! {what} {way} {kind}")
 
@@ -764,6 +774,21 @@ class World:
         """An effect begins: it must not, when the handler that brings it about began to run within a pause."""
         if any(since <= self._began[-1] and self._time < until for since, until in self._pauses if self._began):
             self.broken.append(f"{what} while the monitor was paused")
+
+    def _has_acted(self, body: bytes) -> None:
+        """The worker of a window is done, and nothing befell it: a retraining that was decided on is claimed now."""
+        ledger, asked = self.account.ledger, msgspec.json.decode(body, type=WindowMessage)
+        if asked.monitor != MONITOR or evaluations.newest_settled(ledger, MONITOR) != asked.window:
+            return
+        made = decisions.references(ledger, MONITOR, asked.window)
+        wanted = [each for each in made if each.action == Action.RETRAIN.value]
+        claim = claims.load_retrain(ledger, MONITOR)
+        if not wanted or (claim and (claim.in_flight or claim.window >= asked.window)):
+            return
+        records = [decisions.load_record(ledger, each.decision_id) for each in made]
+        last = max((record for record in records if record), key=lambda record: record.made_at)
+        if last.action == Action.RETRAIN.value:
+            self.broken.append(f"a retraining was decided on {asked.window} and nobody claimed it")
 
     def _anew(self, anew: Anew) -> None:
         planned = rebuild.plan(self.account, MONITOR, hour(anew.first), hour(anew.first + anew.count))

@@ -10,7 +10,6 @@ different labels are read again and asked there. Refuses to know what a label me
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -24,6 +23,7 @@ from chalicelib.records.capture import BadLine, BadLines
 from chalicelib.records.cells import LONGEST, Bytes, Flags, Places, Words, endings, hashes, hashes_of, text_at
 from chalicelib.records.envelopes import Match, Matcher, Said
 from chalicelib.records.ground_truth import Conflict, Label, read_label_lines, resolve, value_of
+from chalicelib.records.growing import Growing
 from chalicelib.records.lines import LONGEST_LINE, Lines, TooLong, blocks_of
 from chalicelib.records.sorting import order_of_hashes, sort_hashes
 
@@ -38,6 +38,8 @@ _FEW = 64
 # Bytes that are read together: labels are short, and their columns shall stay in the cache.
 BLOCK = 1 << 20
 _LOAD = 0.6
+# Of how many first bits at once it is looked up where their keys begin.
+_EDGES = 1 << 16
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -205,13 +207,13 @@ class _LabelReader:
         self._block = block
         self._labels = Labels()
         self._numbers: dict[str, int] = {}
-        self._parts: list[tuple[Words, Checks, Codes]] = []
+        self._keys, self._checks, self._codes = Growing(np.uint64), Growing(np.uint32), Growing(np.int32)
         self._refused: set[str] = set()
         self._in_parts: set[str] = set()  # ids that have a label for single records of their request
 
     def read(self, source: Source) -> None:
         bad = BadLines(source.name, "a ground-truth record")
-        good, before = 0, len(self._parts)
+        good, before = 0, len(self._keys)
         try:
             for lines, matches, others in _matched(source, self._block):
                 if isinstance(lines, TooLong):
@@ -219,19 +221,16 @@ class _LabelReader:
                     continue
                 for match in matches:
                     good += len(match.rows)
-                    ids = ids_at(lines.buffer, *match.spans[_ID])
-                    self._parts.append((ids.keys, ids.checks, self._codes_of(lines, match)))
+                    self._append(ids_at(lines.buffer, *match.spans[_ID]), self._codes_of(lines, match))
                 numbered = ((lines.first + index, lines.line(index)) for index in others)
                 labels = read_label_lines(numbered, source.name, source.arrived, bad, good)
                 good += len(labels)
                 self._in_parts.update(label.id for label in labels if label.record_index is not None)
                 if labels:
-                    ids = ids_of([label.id for label in labels])
-                    codes = np.array([self._number(label.data) for label in labels], dtype=np.int32)
-                    self._parts.append((ids.keys, ids.checks, codes))
+                    self._append_labels(labels)
             bad.refuse_if_hopeless(good)
         except UnreadableError as error:
-            del self._parts[before:]
+            self._cut(before)
             self._refused.add(source.name)
             self._labels.bad.append((source.name, BadLine(0, error.reason)))
             return
@@ -248,41 +247,44 @@ class _LabelReader:
         np.logical_and(keys[1:] == keys[:-1], checks[1:] == checks[:-1], out=same[1:])
         if same.any():
             keys, checks, codes = self._chosen(keys, checks, codes, same, sources, conflict)
-        labels._keys, labels._checks, labels._codes = _apart(keys), _apart(checks), _apart(codes)
+        labels._keys, labels._checks, labels._codes = keys, checks, codes
         labels._bits = max(len(keys).bit_length() - 1, 0)
-        edges = np.arange(1 << labels._bits, dtype=np.uint64)
-        if labels._bits:
-            edges <<= np.uint64(64 - labels._bits)
-        labels._index = np.empty(len(edges) + 1, dtype=np.int32)
-        labels._index[:-1] = np.searchsorted(keys, edges)
-        labels._index[-1] = len(keys)
+        labels._index = _index_of(keys, labels._bits)
         return labels
+
+    def _append(self, ids: Ids, codes: Codes) -> None:
+        self._keys.append(ids.keys)
+        self._checks.append(ids.checks)
+        self._codes.append(codes)
+
+    def _append_labels(self, labels: Sequence[Label]) -> None:
+        codes = np.array([self._number(label.data) for label in labels], dtype=np.int32)
+        self._append(ids_of([label.id for label in labels]), codes)
+
+    def _cut(self, count: int) -> None:
+        for column in (self._keys, self._checks, self._codes):
+            column.cut(count)
 
     def _join_parts(self, sources: Sequence[Source], conflict: Conflict) -> None:
         """Replace all labels of requests that have one for single records by what `resolve` makes of them."""
         wanted = np.unique(ids_of(sorted(self._in_parts)).keys)
-        rest = [(keys, ~_among(keys, wanted), checks, codes) for keys, checks, codes in self._parts]
-        self._parts = [(keys[kept], checks[kept], codes[kept]) for keys, kept, checks, codes in rest]
+        kept = ~_among(self._keys.array, wanted)
+        for column in (self._keys, self._checks, self._codes):
+            column.hold(column.array[kept])
         read = [source for source in sources if source.name not in self._refused]
         decided = resolve(_labels_of(read, wanted, self._block), conflict)
-        ids = ids_of(list(decided.by_id))
-        codes = np.array([self._number(label.data) for label in decided.by_id.values()], dtype=np.int32)
-        self._parts.append((ids.keys, ids.checks, codes))
+        self._append_labels(list(decided.by_id.values()))
         labels = self._labels
         labels.repeated, labels.conflicting, labels.rejected = decided.repeated, decided.conflicting, decided.rejected
 
     def _sorted(self) -> tuple[Words, Checks, Codes]:
-        if not self._parts:
-            return np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint32), np.zeros(0, dtype=np.int32)
-        keys = np.concatenate([part[0] for part in self._parts])
-        checks = np.concatenate([part[1] for part in self._parts])
-        codes = np.concatenate([part[2] for part in self._parts])
-        self._parts = []
-        order = order_of_hashes(keys)
-        keys = keys[order]
-        if bool(((keys[1:] == keys[:-1]) & (checks[order[1:]] != checks[order[:-1]])).any()):
+        order = order_of_hashes(self._keys.array)
+        keys = self._keys.taken(order)
+        checks = self._checks.array
+        twice = np.flatnonzero(keys[1:] == keys[:-1])
+        if bool((checks[order[twice]] != checks[order[twice + 1]]).any()):
             order = order[np.lexsort((checks[order], keys))]
-        return keys, checks[order], codes[order]
+        return keys, self._checks.taken(order), self._codes.taken(order)
 
     def _chosen(
         self, keys: Words, checks: Checks, codes: Codes, same: Flags, sources: Sequence[Source], conflict: Conflict
@@ -341,14 +343,15 @@ class _LabelReader:
         return self._numbers.setdefault(text, len(self._numbers))
 
 
-def _apart(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The array in pages of its own. The allocator keeps what is given back between smaller pieces; what lies in such
-    pages is the system's again at once, before the measurement is made."""
-    if not array.nbytes:
-        return array
-    pages = np.frombuffer(mmap.mmap(-1, array.nbytes), dtype=array.dtype)
-    pages[:] = array
-    return pages
+def _index_of(keys: Words, bits: int) -> npt.NDArray[np.int32]:
+    """Where the keys begin, which are in order, that have each of the possible first `bits` bits; and their number."""
+    index = np.full((1 << bits) + 1, len(keys), dtype=np.int32)
+    for start in range(0, 1 << bits, _EDGES):
+        edges = np.arange(start, min(start + _EDGES, 1 << bits), dtype=np.uint64)
+        if bits:
+            edges <<= np.uint64(64 - bits)
+        index[start : start + len(edges)] = np.searchsorted(keys, edges)
+    return index
 
 
 def _matched(source: Source, block: int) -> Iterable[tuple[Lines | TooLong, list[Match], list[int]]]:

@@ -39,23 +39,26 @@ def sort_floats(values: Floats) -> Floats:
 
 def sort_hashes(keys: Words) -> Words:
     """Numbers that are spread evenly over 64 bits, in order."""
-    ordered = keys.take(_by_top(keys))
+    ordered = keys.take(np.argsort(_top_of(keys), kind="stable"))
     ordered.sort(kind="stable")
     return ordered
 
 
 def order_of_hashes(keys: Words) -> Places:
     """The places of such numbers in order; those of equal ones stay as they are."""
-    order = _by_top(keys)
+    top = _top_of(keys)
+    order = np.argsort(top, kind="stable")
     # Part by part, in place: of ten million labels each array more is 80 MB.
-    ends = np.cumsum(np.bincount((keys >> _TOP).view(np.int64), minlength=1 << 16))
+    first = np.arange(0, 1 << 16, max(1, (_PART << 16) // max(len(keys), 1)), dtype=np.uint16)
+    ends = np.searchsorted(top, first[1:], sorter=order)
     start = 0
-    for stop in [*ends[:: max(1, (_PART << 16) // max(len(keys), 1))].tolist(), len(keys)]:
+    for stop in [*ends.tolist(), len(keys)]:
         part = order[start:stop]
         order[start:stop] = part.take(np.argsort(keys.take(part), kind="stable"))
         start = stop
     return order
 
 
-def _by_top(keys: Words) -> Places:
-    return np.argsort((keys >> _TOP).astype(np.uint16), kind="stable")
+def _top_of(keys: Words) -> npt.NDArray[np.uint16]:
+    top = np.empty(len(keys), dtype=np.uint16)
+    return np.right_shift(keys, _TOP, out=top, casting="unsafe")

@@ -11,12 +11,14 @@ same bytes; `area_error` says by how much the area may be off. Refuses to know t
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from chalicelib.records.growing import Growing
 from chalicelib.records.sorting import sort_floats
 from chalicelib.records.table import Table
 from chalicelib.states.serialization import MOST_ROWS, pack, unpack
@@ -159,11 +161,13 @@ class TallyFold:
 
     def _empty(self) -> None:
         # For each of the four cells, 2 * served class + label: distinct scores, ascending, and their counts.
-        self._scores: list[Floats] = [np.zeros(0)] * 4
-        self._counts: list[Counts] = [np.zeros(0, dtype=np.int64)] * 4
+        self._scores = [Growing(np.float64) for _ in range(4)]
+        self._counts = [Growing(np.int64) for _ in range(4)]
         self._pending: list[tuple[Floats, npt.NDArray[np.int8]]] = []
         self._waiting = 0
         self._dropped_bits = 0
+        # No more scores than this are distinct.
+        self._most = 0
 
     def add(self, scores: Floats, predictions: Floats, labels: Floats) -> None:
         """Add columns of shape (n,), as `tally` takes them."""
@@ -188,21 +192,20 @@ class TallyFold:
     def finish(self) -> Tally:
         """The tally; the fold is empty then, because its memory is needed for it."""
         self._settle()
-        distinct = self._distinct()
+        count = self._count_distinct()
         # Part by part: the cells of a million scores are 32 MB, and would be there twice. In memory that is asked for
         # once: what grows leaves its former places behind.
-        packed = io.BytesIO(bytes(_CELL_BYTES * len(distinct)))
-        for start in range(0, len(distinct), _PENDING):
-            some = distinct[start : start + _PENDING]
-            cells = np.zeros((len(some), 4), dtype="<i8")
-            for cell in range(4):
-                first, last = np.searchsorted(self._scores[cell], [some[0], np.nextafter(some[-1], np.inf)])
-                places = np.searchsorted(some, self._scores[cell][first:last])
-                cells[places, cell] = self._counts[cell][first:last]
-            packed.write(cells.tobytes())
+        packed_scores, packed_cells = io.BytesIO(bytes(8 * count)), io.BytesIO(bytes(_CELL_BYTES * count))
+        for distinct, places in self._parts():
+            cells = np.zeros((len(distinct), 4), dtype="<i8")
+            for cell, some in enumerate(places):
+                known = np.searchsorted(distinct, self._scores[cell].array[some])
+                cells[known, cell] = self._counts[cell].array[some]
+            packed_scores.write(distinct.astype("<f8").tobytes())
+            packed_cells.write(cells.tobytes())
         dropped_bits = self._dropped_bits
         self._empty()
-        return Tally(distinct.astype("<f8").tobytes(), packed.getvalue(), dropped_bits)
+        return Tally(packed_scores.getvalue(), packed_cells.getvalue(), dropped_bits)
 
     def _settle(self) -> None:
         if not self._waiting:
@@ -219,34 +222,49 @@ class TallyFold:
 
     def _put(self, cell: int, scores: Floats, counts: Counts) -> None:
         """Add distinct scores, ascending."""
-        known = self._scores[cell]
-        if not len(known) or not len(scores):
-            if len(scores):
-                self._scores[cell], self._counts[cell] = scores, counts
-            return
+        known = self._scores[cell].array
         # Where the new ones belong; those that are known are counted there, the others are moved in.
         places = np.searchsorted(known, scores)
-        found = known[np.minimum(places, len(known) - 1)] == scores
-        totals = self._counts[cell].copy()
-        totals[places[found]] += counts[found]
-        new = ~found
-        self._scores[cell] = np.insert(known, places[new], scores[new])
-        self._counts[cell] = np.insert(totals, places[new], counts[new])
+        new = np.ones(len(scores), dtype=np.bool_)
+        within = places < len(known)
+        new[within] = known[places[within]] != scores[within]
+        self._counts[cell].array[places[~new]] += counts[~new]
+        self._scores[cell].insert(places[new], scores[new])
+        self._counts[cell].insert(places[new], counts[new])
+        self._most += int(np.count_nonzero(new))
 
-    def _distinct(self) -> Floats:
-        every = np.concatenate(self._scores)
-        # Four sorted runs: the stable sort merges them.
-        every.sort(kind="stable")
-        return _counted(every, np.zeros(0, dtype=np.int64))[0]
+    def _parts(self) -> Iterator[tuple[Floats, list[slice]]]:
+        """Distinct scores, ascending, some at a time, and where they are in each cell."""
+        columns = [scores.array for scores in self._scores]
+        longest = max(columns, key=len)
+        starts = [0] * 4
+        for edge in [*longest[_PENDING::_PENDING].tolist(), np.inf]:
+            stops = [int(np.searchsorted(column, edge)) for column in columns]
+            places = [slice(start, stop) for start, stop in zip(starts, stops, strict=True)]
+            every = np.concatenate([column[some] for column, some in zip(columns, places, strict=True)])
+            # Four sorted runs: the stable sort merges them.
+            every.sort(kind="stable")
+            yield _counted(every, np.zeros(0, dtype=np.int64))[0], places
+            starts = stops
+
+    def _count_distinct(self) -> int:
+        return sum(len(distinct) for distinct, _ in self._parts())
 
     def _drop(self, bits: int) -> None:
         """Drop so many bits of all scores, and as many more as are needed."""
-        while bits > self._dropped_bits or (sum(map(len, self._scores)) > SCORES and len(self._distinct()) > SCORES):
+        while bits > self._dropped_bits or self._are_too_many():
             self._dropped_bits = max(self._dropped_bits + 1, bits)
-            for cell in range(4):
-                scores = _truncated(self._scores[cell], self._dropped_bits)
+            for scores, counts in zip(self._scores, self._counts, strict=True):
                 # Towards zero: the order of negative scores stays too.
-                self._scores[cell], self._counts[cell] = _counted(scores, self._counts[cell])
+                found = _counted(_truncated(scores.array, self._dropped_bits), counts.array)
+                scores.hold(found[0])
+                counts.hold(found[1])
+
+    def _are_too_many(self) -> bool:
+        # To count them, all are sorted: not before it is needed.
+        if self._most > SCORES:
+            self._most = self._count_distinct()
+        return self._most > SCORES
 
 
 def _truncated(scores: Floats, bits: int) -> Floats:

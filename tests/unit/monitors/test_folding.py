@@ -16,7 +16,7 @@ from chalicelib.monitors import folding, plain_rows
 from chalicelib.monitors.folding import fold_captures
 from chalicelib.monitors.measurement import Measurement, Subject, measure
 from chalicelib.records.attributes import Attributes
-from chalicelib.records.capture import read_captures
+from chalicelib.records.capture import MOST_BAD_LINES, read_captures
 from chalicelib.records.envelopes import together
 from chalicelib.records.ground_truth import read_ground_truth, resolve, value_of
 from chalicelib.records.joins import Events, Source, ids_of, read_labels
@@ -513,3 +513,16 @@ def test_an_odd_first_request_does_not_say_how_the_others_are_read(odd, files):
 
     fold_captures(captures, read_labels([]), subject_of)
     assert asked == ["1,a,2.5"]
+
+
+def test_labels_of_a_file_that_is_given_up_do_not_count():
+    good = [record_label(f"id{number}", "1") for number in range(9)]
+    bad = ["no label"] * (MOST_BAD_LINES + 400)
+    files = [source("l0", good[:3]), source("l1", good[3:6] + bad), source("l2", good[6:])]
+    found = read_labels(files, block=1000)
+    ids = [f"id{number}" for number in range(9)]
+    assert list(found.by_id(ids)) == [*ids[:3], *ids[6:]]
+    assert len(found) == 6
+    [(name, line)] = found.bad
+    assert (name, line.line) == ("l1", 0)
+    assert "of the first" in line.reason
