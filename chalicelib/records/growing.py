@@ -22,7 +22,8 @@ def in_pages(count: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """Zeros in pages of their own, shape (count,)."""
     if not count:
         return np.zeros(0, dtype=dtype)
-    return np.frombuffer(mmap.mmap(-1, count * dtype.itemsize), dtype=dtype)
+    # By default a process that is forked would write into the same pages.
+    return np.frombuffer(mmap.mmap(-1, count * dtype.itemsize, access=mmap.ACCESS_COPY), dtype=dtype)
 
 
 class Growing:
