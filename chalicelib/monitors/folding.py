@@ -5,8 +5,8 @@ where they stand (`plain_rows`). Where they are JSON, Base64 or several rows, th
 rows of CSV together, and are counted in the same way. So are requests that had to be decoded (another envelope in each
 line), once they are. Everything else (quotes in CSV, odd widths, odd answers, labels that say anything but 0 or 1) goes
 through `to_table` and `measure`, those requests alone. What is counted does not depend on the way; a property test
-holds that. Memory is a block's and, for each event, the 8 bytes that tell whether it came before. Refuses to know where
-files are.
+holds that. Memory is a block's and, for each event, 13 bytes or more that tell whether it came before. Refuses to know
+where files are.
 """
 
 from __future__ import annotations
