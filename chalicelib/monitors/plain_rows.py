@@ -95,7 +95,7 @@ class PlainRows:
         self._hints = [1] * len(self._features)
         self._answer_hints: list[int] = []
         self._classes: dict[int, list[float]] = {}
-        self._json: dict[tuple[int, str | None], JsonRows] = {}
+        self._json: dict[tuple[int, Encoding], JsonRows] = {}
         self._names = hashes_of(self._features)
         self._initials = np.zeros(256, dtype=np.bool_)
         self._initials[[name.encode()[0] for name in self._features]] = True
@@ -161,7 +161,7 @@ class PlainRows:
             return texts, np.zeros_like(fine)
         if side == 1 and not all(each is None or each.isdecimal() for each in positions):
             return texts, np.zeros_like(fine)
-        key = side, encoding.content_type
+        key = side, encoding
         if key not in self._json:
             self._json[key] = JsonRows(*((self._features, len(self._features)), ((), 0))[side], encoding.content_type)
         rows = np.flatnonzero(fine)

@@ -26,6 +26,10 @@ Floats = npt.NDArray[np.float64]
 
 # Around every buffer, so that whole words may be read at both of its ends.
 PAD = 1024
+# Pieces of a buffer are copied so many bytes at a time: a power of two, of which `PAD` is a multiple.
+_CHUNK = 128
+# What is left of a chunk's words when its first i bytes are kept.
+_HEADS = np.tril(np.full((_CHUNK + 1, _CHUNK), 255, dtype=np.uint8), -1).view(np.uint64)
 # A field of more bytes is left to the caller: none of numbers, few of texts.
 LONGEST = 64
 DIGITS = 24
@@ -68,6 +72,30 @@ class Cells(NamedTuple):
 def buffer_of(parts: Iterable[bytes | memoryview]) -> Bytes:
     """The bytes one after the other with `PAD` zero bytes before and after; positions count from the first zero."""
     return np.frombuffer(b"".join((bytes(PAD), *parts, bytes(PAD))), dtype=np.uint8)
+
+
+def gathered(buffer: Bytes, begins: Places, ends: Places) -> tuple[Bytes, Places]:
+    """Pieces of a buffer, each from a multiple of 128 bytes on in another one, with zero bytes around; and where each
+    begins there. A piece that is a multiple of four bytes is followed by as many zeros, where it is by any.
+
+    Whole chunks are copied: what comes before and after the texts of the buffer must be `PAD` bytes at least.
+    """
+    lengths = ends - begins
+    chunks = -(-lengths // _CHUNK)
+    after = np.cumsum(chunks)
+    total = int(after[-1]) if len(after) else 0
+    first = after - chunks
+    places = np.repeat(begins - first * _CHUNK, chunks) + np.arange(total) * _CHUNK
+    found = np.zeros(2 * PAD + total * _CHUNK, dtype=np.uint8)
+    inner = found[PAD : len(found) - PAD]
+    # See `_table_at`.
+    view = np.ndarray((len(buffer) - _CHUNK + 1,), dtype=f"V{_CHUNK}", buffer=buffer.data, strides=(1,))
+    inner.view(f"V{_CHUNK}")[:] = view[places]
+    filled = np.flatnonzero(chunks)
+    last = after[filled] - 1
+    words = inner.view(np.uint64).reshape(-1, _CHUNK // 8)
+    words[last] &= _HEADS[lengths[filled] - (chunks[filled] - 1) * _CHUNK]
+    return found, PAD + first * _CHUNK
 
 
 def text_at(buffer: Bytes, begin: int, length: int) -> str:
@@ -244,6 +272,18 @@ def numbers(words: Sequence[Words], lengths: Places, negative: Flags) -> tuple[F
     if negative.any():
         values = np.where(negative, -values, values)
     return values, has_point, plain
+
+
+def are_decimal(words: Sequence[Words], lengths: Places) -> tuple[Flags, Flags]:
+    """Which fields without a minus have a point, and which are plain decimal numbers; `words` and plain as above."""
+    wrong: Words | None = None
+    total: Any = 0
+    for word in words[: DIGITS // 8]:
+        point = _equal(word, DOT)
+        total = total + np.bitwise_count(point)
+        digits = word & ~((point >> _U(7)) * _U(0xFF))
+        wrong = _not_digits(digits) if wrong is None else wrong | _not_digits(digits)
+    return total > 0, (wrong == 0) & (total < 2) & (lengths > total) & (lengths <= DIGITS)
 
 
 def _lengths(words: Sequence[Words], byte: int) -> Places:

@@ -25,13 +25,13 @@ from chalicelib.records.cells import (
     Bytes,
     Flags,
     Places,
-    buffer_of,
     equal_at,
+    gathered,
     lengths_back,
     lengths_until,
     words_at,
 )
-from chalicelib.records.lines import Lines, Masked, masks_in, pieces_of, unmask
+from chalicelib.records.lines import Lines, Masked, masks_in, unmask
 
 # What a line says: the texts and times that may differ from line to line, and everything else.
 Said = tuple[tuple[Any, ...], Any]
@@ -249,12 +249,11 @@ class Match(msgspec.Struct, frozen=True, eq=False):
 def copied(match: Match) -> Match:
     """The lines in memory of their own."""
     # With their line ends.
-    buffer = buffer_of(pieces_of(match.buffer, match.starts, match.ends + 1))
-    ends = PAD - 1 + np.cumsum(match.ends - match.starts + 1)
-    moved = ends - match.ends
+    buffer, starts = gathered(match.buffer, match.starts, match.ends + 1)
+    moved = starts - match.starts
     spans = {field: (begins + moved, lengths) for field, (begins, lengths) in match.spans.items()}
     masks = masks_in(buffer) if match.masks is not None else _NO_PLACES
-    return Match(match.envelope, match.rows, spans, buffer, match.starts + moved, ends, masks)
+    return Match(match.envelope, match.rows, spans, buffer, starts, match.ends + moved, masks)
 
 
 def together(matches: list[Match]) -> list[Match]:

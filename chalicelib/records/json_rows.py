@@ -28,13 +28,13 @@ from chalicelib.records.cells import (
     Cells,
     Flags,
     Places,
+    are_decimal,
     counts_between,
     endings,
     equal_at,
     lengths_until,
-    numbers,
 )
-from chalicelib.records.lines import BROKEN, QUOTED, pieces_of
+from chalicelib.records.lines import BROKEN, QUOTED, pieces_of, read_masked
 from chalicelib.records.payload import PayloadError, Row, content_of
 from chalicelib.records.texts import Texts, marks_of
 from chalicelib.records.values import text_of
@@ -47,9 +47,8 @@ _FEW = 16
 # A value of more words than this is looked at alone.
 _WORDS = 4
 _ZERO, _NINE, _NULL = b"09n"
-_LINE_END = b"\n"
 _QUOTE = bytes([QUOTED])
-_VALUE = re.compile(rb"\x01[^\x01]*\x01|-?[0-9][0-9.eE+-]*|true|false|null")
+_VALUE = re.compile(rb"\\?\x01[^\x01]*\x01|-?[0-9][0-9.eE+-]*|true|false|null")
 _KEY_END = re.compile(rb"\s*:")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 # `text_of` for what a plain row may hold.
@@ -57,9 +56,11 @@ _TEXTS: dict[type, Callable[[Any], str]] = {str: str, float: repr, int: str, boo
 
 
 class _Form(NamedTuple):
-    """`fixed`: the bytes around the values; `columns`: which column each value is, in the order of the text."""
+    """`fixed`: the bytes around the values; `columns`: which column each value is, in the order of the text; `quote`:
+    how quotes are written, in a line of a file with a backslash."""
 
     fixed: tuple[bytes, ...]
+    quote: bytes
     columns: tuple[int, ...]
     words: list[int]
 
@@ -120,13 +121,14 @@ class JsonRows:
         values = self._values(text)
         if values is None or not 0 < len(values) <= _MOST_VALUES:
             return None
+        quote = b"\\" + _QUOTE if b"\\" in text else _QUOTE
         places: dict[int, tuple[int, int]] = {}
         for token in _VALUE.finditer(text):
             begin, end = token.span()
             if _KEY_END.match(text, end):
                 continue
-            mark = next(each for each in (b"~", b"#") if each != token[0][1:-1])
-            other = self._values(text[:begin] + _QUOTE + mark + _QUOTE + text[end:])
+            mark = next(each for each in (b"~", b"#") if quote + each + quote != token[0])
+            other = self._values(text[:begin] + quote + mark + quote + text[end:])
             if other is None or len(other) != len(values):
                 continue
             marked = [column for column, value in enumerate(other) if value == mark.decode() != values[column]]
@@ -140,7 +142,7 @@ class JsonRows:
         fixed = tuple(text[begin:end] for begin, end in zip(cuts[::2], cuts[1::2], strict=True))
         if any(part[:1] != b"," for part in fixed[1:-1]) or max(map(len, fixed)) > PAD // 2:
             return None
-        return _Form(fixed, columns, [1] * len(columns))
+        return _Form(fixed, quote, columns, [1] * len(columns))
 
     def _values(self, text: bytes) -> list[Any] | None:
         """The values of the only record by column; None where there is another number of records."""
@@ -157,9 +159,8 @@ class JsonRows:
         return row
 
     def _rows(self, text: bytes) -> list[Row] | None:
-        plain = text.replace(_QUOTE, b'"').replace(bytes([BROKEN]), _LINE_END)
         try:
-            content = content_of(Payload(plain.decode(), "JSON", self._content_type))
+            content = content_of(Payload(read_masked(text).decode(), "JSON", self._content_type))
         except (PayloadError, UnicodeDecodeError):
             return None
         return None if content.noted or content.documents is None else content.rows
@@ -199,7 +200,7 @@ def _match(form: _Form, texts: Texts) -> tuple[Flags, list[Cells]]:
         if index + 1 == len(form.columns):
             lengths = last - place
             # The others end at a comma, but a text may have some.
-            rows = np.flatnonzero(buffer[place] == QUOTED)
+            rows = np.flatnonzero(equal_at(buffer, place, form.quote))
             fine[rows] &= lengths_until(buffer, place[rows], COMMA, _WORDS) >= lengths[rows]
         else:
             lengths = lengths_until(buffer, place, COMMA, form.words[index])
@@ -213,7 +214,7 @@ def _match(form: _Form, texts: Texts) -> tuple[Flags, list[Cells]]:
         place = np.minimum(place + lengths + len(gap), last)
     # All columns at once: each step costs the same for few.
     shape = firsts.shape
-    (value_begins, value_lengths, _), plain, is_text = _value(buffer, firsts.ravel(), sizes.ravel())
+    (value_begins, value_lengths, _), plain, is_text = _value(buffer, firsts.ravel(), sizes.ravel(), form.quote)
     fine &= plain.reshape(shape).all(axis=0)
     quotes = 2 * np.count_nonzero(is_text.reshape(shape), axis=0)
     columns = zip(value_begins.reshape(shape), value_lengths.reshape(shape), strict=True)
@@ -225,11 +226,11 @@ def _match(form: _Form, texts: Texts) -> tuple[Flags, list[Cells]]:
     return fine, cells
 
 
-def _value(buffer: Bytes, begins: Places, lengths: Places) -> tuple[Cells, Flags, Flags]:
+def _value(buffer: Bytes, begins: Places, lengths: Places, quote: bytes) -> tuple[Cells, Flags, Flags]:
     """Values of JSON as CSV text has them, which of them are plain, and which are texts (their quotes are checked by
     the caller)."""
-    first, last = buffer[begins], buffer[begins + lengths - 1]
-    is_text = first == QUOTED
+    first, around = buffer[begins], len(quote)
+    is_text = first == quote[0]
     is_number = (first == MINUS) | ((first >= _ZERO) & (first <= _NINE))
     plain = np.zeros(len(begins), dtype=np.bool_)
     # One word is enough for most numbers.
@@ -237,39 +238,43 @@ def _value(buffer: Bytes, begins: Places, lengths: Places) -> tuple[Cells, Flags
         if some.any():
             rows = np.flatnonzero(some)
             plain[rows] = _as_written(buffer, begins[rows], lengths[rows])
-    if is_text.any():
-        plain |= is_text & (last == QUOTED) & (lengths > 1)
-    other = ~(is_number | is_text)
-    if other.any():
-        for word in (b"null", b"true", b"false"):
-            plain |= other & (lengths == len(word)) & equal_at(buffer, begins, word)
+    texts = np.flatnonzero(is_text)
+    last = begins[texts] + lengths[texts] - around
+    plain[texts] = (
+        (lengths[texts] >= 2 * around) & equal_at(buffer, begins[texts], quote) & equal_at(buffer, last, quote)
+    )
+    others = np.flatnonzero(~(is_number | is_text))
+    for word in (b"null", b"true", b"false"):
+        plain[others] |= (lengths[others] == len(word)) & equal_at(buffer, begins[others], word)
     # Missing values are empty.
-    lengths = np.where(is_text, lengths - 2, np.where(first == _NULL, 0, lengths))
-    return Cells(begins + is_text, lengths), plain, is_text
+    lengths = np.where(is_text, lengths - 2 * around, np.where(first == _NULL, 0, lengths))
+    return Cells(begins + around * is_text, lengths), plain, is_text
 
 
 def _as_written(buffer: Bytes, begins: Places, lengths: Places) -> Flags:
     """Which numbers of JSON are written as Python spells them."""
     negative = buffer[begins] == MINUS
+    digits, size, ends = begins + negative, lengths - negative, begins + lengths
     count = min(max(1, -(-int(lengths.max(initial=0)) // 8)), DIGITS // 8)
-    values, pointed, plain = numbers(endings(buffer, begins, lengths, count), lengths, negative)
-    size = lengths - negative
-    first, second = buffer[begins + negative], buffer[begins + negative + 1]
-    last, before = buffer[begins + lengths - 1], buffer[begins + lengths - 2]
+    pointed, plain = are_decimal(endings(buffer, digits, size, count), size)
+    first, second, before, last = (buffer[place] for place in (digits, digits + 1, ends - 2, ends - 1))
     zero = first == _ZERO
     plain &= (first != DOT) & (~zero | (size == 1) | (pointed & (second == DOT)))
     whole = ~pointed & (size <= 18) & ~(negative & zero)
     # Up to 15 digits are the shortest text of their number, where no exponent would be written.
-    short = pointed & (size <= 16) & (last != DOT) & ((last != _ZERO) | (before == DOT))
-    short &= (np.abs(values) >= 1e-4) | (values == 0.0)
+    near_zero = zero & pointed & equal_at(buffer, digits, b"0.0000")
+    short = pointed & (size <= 16) & (last != DOT) & ((last != _ZERO) | (before == DOT)) & ~near_zero
     fine: Flags = plain & (whole | short)
-    rows = np.flatnonzero(~fine & plain & pointed & (np.abs(values) >= 1e-4) & (np.abs(values) < 1e16))
+    rows = np.flatnonzero(~fine & plain & pointed & ~near_zero & (last != DOT))
     if len(rows):
-        # Numbers of 16 or 17 digits, mostly all of them written so. Of this size msgspec spells them as Python does.
-        pieces = pieces_of(buffer, begins[rows], begins[rows] + lengths[rows])
-        fine[rows] = msgspec.json.encode(values[rows].tolist()) == b"[" + b",".join(pieces) + b"]"
+        # Numbers of 16 digits and more, mostly all of them written so. Of this size msgspec spells them as Python does,
+        # and from 1e16 on with an exponent, which these texts have not.
+        words = endings(buffer, begins[rows], lengths[rows], count)[::-1]
+        commas = np.full(len(rows), COMMA, dtype=np.uint64)
+        joined = np.stack([*words, commas], axis=1).tobytes().translate(None, b"\0")[:-1]
+        fine[rows] = msgspec.json.encode(msgspec.json.decode(b"[" + joined + b"]")) == b"[" + joined + b"]"
     rows = np.flatnonzero(~fine)
-    texts = [bytes(piece).decode() for piece in pieces_of(buffer, begins[rows], begins[rows] + lengths[rows])]
+    texts = [bytes(piece).decode() for piece in pieces_of(buffer, begins[rows], ends[rows])]
     for row, text in zip(rows.tolist(), texts, strict=True):
         fine[row] = bool(_NUMBER.fullmatch(text)) and not text.lstrip("-").isdecimal() and repr(float(text)) == text
     return fine
@@ -280,8 +285,9 @@ def _written(buffer: Bytes, columns: Sequence[Cells], start: int) -> tuple[Bytes
     begins = np.stack([cells.begins for cells in columns], axis=1)
     lengths = np.stack([cells.lengths for cells in columns], axis=1) + 1
     ends = np.cumsum(lengths.ravel())
-    places = np.arange(int(ends[-1])) + np.repeat(begins.ravel() - (ends - lengths.ravel()), lengths.ravel())
-    body = buffer[places]
+    # A buffer is never as large as 2 GB; half as many bytes of places cost half as much.
+    moves = (begins.ravel() - (ends - lengths.ravel())).astype(np.int32)
+    body = buffer[np.repeat(moves, lengths.ravel()) + np.arange(int(ends[-1]), dtype=np.int32)]
     body[ends - 1] = COMMA
     row_ends = ends.reshape(begins.shape)[:, -1]
     row_begins = np.concatenate([np.zeros(1, dtype=np.int64), row_ends[:-1]])

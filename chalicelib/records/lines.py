@@ -1,7 +1,7 @@
 """The lines of a file in memory, a block of them at a time: where each begins and ends, and which are out of the usual.
 
-Lines of JSON whose texts hold quotes and line breaks (JSON in JSON, several rows) are masked: each escaped one becomes
-one byte that no line of JSON has, so that a quote is always the end of a text. Refuses to know what lines say.
+Lines of JSON whose texts hold quotes and line breaks (JSON in JSON, several rows) are masked: what follows a backslash
+becomes a byte that no line of JSON has, so that a quote is always the end of a text. Refuses to know what lines say.
 """
 
 from __future__ import annotations
@@ -13,16 +13,20 @@ from itertools import chain
 import msgspec
 import numpy as np
 
-from chalicelib.records.cells import LINE_END, PAD, QUOTE, Bytes, Flags, Places
+from chalicelib.records.cells import LINE_END, PAD, QUOTE, Bytes, Flags, Places, gathered
 
 # The longest line, in bytes.
 LONGEST_LINE = 1 << 26
 
-# What an escaped quote and an escaped line break become.
+# What the second byte of an escaped quote and of an escaped line break becomes.
 QUOTED, BROKEN = 1, 2
+_UNMASKED = bytes.maketrans(bytes([QUOTED, BROKEN]), b'"n')
+_READ = bytes.maketrans(bytes([QUOTED, BROKEN]), b'"\n')
 _QUOTED, _BROKEN = np.uint8(QUOTED), np.uint8(BROKEN)
 
-_BACKSLASH, _BREAK, _SPACE, _TILDE = b"\\n ~"
+_BREAK = ord("n")
+_BACKSLASH, _QUOTE, _SPACE, _PRINTABLE = (np.uint8(each) for each in (ord("\\"), QUOTE, ord(" "), ord("~") - ord(" ")))
+_NO_PLACES: Places = np.zeros(0, dtype=np.int64)
 _STRIP = 1 << 18
 # Many capture files are small.
 _SMALL = 1 << 16
@@ -31,8 +35,9 @@ _SMALL = 1 << 16
 class Lines(msgspec.Struct, frozen=True, eq=False):
     """Some lines of a file: the bytes of line i are from `starts[i]` to `ends[i]`, its number `first` + i.
 
-    `odd`: lines with other than printable ASCII characters. `escaped`: lines with a backslash. `quotes`: how many
-    quotes there are in all. Valid until the next lines are asked for, which take the place of these in memory.
+    `odd`: lines with other than printable ASCII characters. `escaped`: lines with a backslash. `escapes`: where the
+    backslashes are, ascending. `quotes`: how many quotes there are in all. Valid until the next lines are asked for,
+    which take the place of these in memory.
     """
 
     buffer: Bytes
@@ -40,6 +45,7 @@ class Lines(msgspec.Struct, frozen=True, eq=False):
     ends: Places
     odd: Flags
     escaped: Flags
+    escapes: Places
     quotes: int
     first: int
 
@@ -49,31 +55,28 @@ class Lines(msgspec.Struct, frozen=True, eq=False):
     def masked(self, indices: Places) -> Masked:
         """Some lines, masked, in memory of their own."""
         starts, ends = self.starts[indices], self.ends[indices] + 1
-        lines = pieces_of(self.buffer, starts, ends)
-        text = np.frombuffer(bytearray().join([bytes(PAD), *lines, bytes(PAD)]), dtype=np.uint8)
-        marks = np.flatnonzero(text == _BACKSLASH)
+        text, begins = gathered(self.buffer, starts, ends)
+        before = np.searchsorted(self.escapes, starts)
+        counts = np.searchsorted(self.escapes, ends) - before
+        after = np.cumsum(counts)
+        marks = self.escapes[np.repeat(before - (after - counts), counts) + np.arange(int(after[-1]))]
+        marks += np.repeat(begins - starts, counts)
         escaped = text[marks + 1]
         is_quote = escaped == QUOTE
         usual = is_quote | (escaped == _BREAK)
-        if not usual.all():
-            marks, is_quote = marks[usual], is_quote[usual]
-        text[marks + 1] = np.where(is_quote, _QUOTED, _BROKEN)
-        kept = np.ones(len(text), dtype=np.bool_)
-        kept[marks] = False
-        buffer = text[kept]
-        # Each mark that is left out before moves what follows by one.
-        stops = PAD + np.cumsum(ends - starts)
-        stops -= np.searchsorted(marks, stops)
-        starts, ends = np.concatenate([np.full(1, PAD), stops[:-1]]), stops - 1
         odd = np.zeros(len(ends), dtype=np.bool_)
         if not usual.all():
-            odd[np.searchsorted(ends, np.flatnonzero(buffer == _BACKSLASH))] = True
-        masks, quotes = marks - np.arange(len(marks)), np.flatnonzero(buffer == QUOTE)
-        return Masked(buffer, starts, ends, odd, quotes, masks, len(quotes) + int(np.count_nonzero(is_quote)))
+            odd[np.repeat(np.arange(len(ends)), counts)[~usual]] = True
+            marks, is_quote = marks[usual], is_quote[usual]
+        marks += 1
+        text[marks] = np.where(is_quote, _QUOTED, _BROKEN)
+        quotes = np.flatnonzero(text == QUOTE)
+        before_masked = len(quotes) + int(np.count_nonzero(is_quote))
+        return Masked(text, begins, begins + (ends - starts - 1), odd, quotes, marks, before_masked)
 
 
 class Masked(msgspec.Struct, frozen=True, eq=False):
-    """Lines in which each `\\"` and `\\n` is one byte that JSON has nowhere else (`QUOTED`, `BROKEN`).
+    """Lines in which the second byte of each `\\"` and `\\n` is one that JSON has nowhere else (`QUOTED`, `BROKEN`).
 
     `odd`: lines in which something else is escaped. `quotes`: the places of quotes that are left; `masks`: of those
     bytes; `quotes_before`: how many quotes there were.
@@ -99,9 +102,14 @@ def masks_in(buffer: Bytes) -> Places:
     return places[buffer[places] > 0]
 
 
-def unmask(text: bytes) -> bytes:
-    """A masked text as it was."""
-    return text.replace(bytes([QUOTED]), b'\\"').replace(bytes([BROKEN]), b"\\n")
+def unmask(line: bytes) -> bytes:
+    """A masked line as it was."""
+    return line.translate(_UNMASKED)
+
+
+def read_masked(text: bytes) -> bytes:
+    """What a masked text says, whether it has a backslash before each mask or not."""
+    return text.translate(_READ, b"\\")
 
 
 def pieces_of(buffer: Bytes, begins: Places, ends: Places) -> list[memoryview]:
@@ -172,7 +180,7 @@ class _Room:
         np.empty(1 << 21, dtype=np.uint8)
         self._buffer = np.zeros(2 * PAD + min(size, _SMALL), dtype=np.uint8)
         self._usual = 2 * PAD + size + (size >> 1)
-        self._flags = np.zeros(_STRIP, dtype=np.bool_)
+        self._flags, self._moved = np.zeros(_STRIP, dtype=np.bool_), np.zeros(_STRIP, dtype=np.uint8)
         self.held = 0
 
     def add(self, piece: bytes | memoryview) -> None:
@@ -210,30 +218,31 @@ class _Room:
         # In strips, so that what is compared is still in the cache for the next comparison.
         for start in range(PAD, PAD + count, _STRIP):
             strip = self._buffer[start : min(start + _STRIP, PAD + count)]
-            flags = self._flags[: len(strip)]
-            np.equal(strip, LINE_END, out=flags)
-            line_ends = np.flatnonzero(flags)
-            found.append(line_ends + start)
-            for compare, byte, usual, places in (
-                (np.equal, _BACKSLASH, 0, escapes),
-                (np.less, _SPACE, len(line_ends), strange),
-                (np.greater, _TILDE, 0, strange),
-            ):
-                compare(strip, np.uint8(byte), out=flags)
-                if np.count_nonzero(flags) > usual:
-                    met = np.flatnonzero(flags)
-                    places.append(met[strip[met] != LINE_END] + start)
-            np.equal(strip, QUOTE, out=flags)
+            flags, moved = self._flags[: len(strip)], self._moved[: len(strip)]
+            # What is below a space is above everything that is printable then.
+            np.subtract(strip, _SPACE, out=moved)
+            np.greater(moved, _PRINTABLE, out=flags)
+            places = np.flatnonzero(flags)
+            line_ends = strip[places] == LINE_END
+            if not line_ends.all():
+                strange.append(places[~line_ends] + start)
+                places = places[line_ends]
+            found.append(places + start)
+            np.equal(strip, _BACKSLASH, out=flags)
+            if np.count_nonzero(flags):
+                escapes.append(np.flatnonzero(flags) + start)
+            np.equal(strip, _QUOTE, out=flags)
             quotes += int(np.count_nonzero(flags))
         ends = np.concatenate(found)
         starts = np.empty_like(ends)
         starts[0], starts[1:] = PAD, ends[:-1] + 1
-        return Lines(self._buffer, starts, ends, _with(strange, ends), _with(escapes, ends), quotes, first)
+        odd, escaped = (np.concatenate(each) if each else _NO_PLACES for each in (strange, escapes))
+        return Lines(self._buffer, starts, ends, _with(odd, ends), _with(escaped, ends), escaped, quotes, first)
 
 
-def _with(places: list[Places], ends: Places) -> Flags:
-    """Which lines have one of the places in them."""
-    if not places:
+def _with(places: Places, ends: Places) -> Flags:
+    """Which lines have one of the places, ascending, in them."""
+    if not len(places):
         return np.zeros(len(ends), dtype=np.bool_)
-    before = np.searchsorted(np.sort(np.concatenate(places), kind="stable"), ends)
+    before = np.searchsorted(places, ends)
     return np.asarray(np.diff(before, prepend=0) > 0, dtype=np.bool_)

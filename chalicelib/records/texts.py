@@ -13,16 +13,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chalicelib.records.capture import Payload
-from chalicelib.records.cells import LINE_END, PAD, Bytes, Flags, Places, buffer_of, counts_between
-from chalicelib.records.lines import BROKEN, QUOTED, masks_in, pieces_of
+from chalicelib.records.cells import LINE_END, PAD, Bytes, Flags, Places, buffer_of, counts_between, gathered
+from chalicelib.records.lines import BROKEN, QUOTED, masks_in
 
 _SPACE, _TILDE, _QUOTE, _BACKSLASH, _PADDING = b' ~"\\='
 _BASE64 = np.zeros(256, dtype=np.bool_)
 _BASE64[list(f"{ascii_letters}{digits}+/".encode())] = True
 # What decoded bytes are masked to; 0 for what no plain text has.
-_MASKED = np.zeros(256, dtype=np.uint8)
-_MASKED[_SPACE : _TILDE + 1] = np.arange(_SPACE, _TILDE + 1)
-_MASKED[[_QUOTE, LINE_END, _BACKSLASH]] = QUOTED, BROKEN, 0
+_TABLE = np.zeros(256, dtype=np.uint8)
+_TABLE[_SPACE : _TILDE + 1] = np.arange(_SPACE, _TILDE + 1)
+_TABLE[[_QUOTE, LINE_END, _BACKSLASH]] = QUOTED, BROKEN, 0
+_MASKED = _TABLE.tobytes()
 
 
 class Encoding(NamedTuple):
@@ -90,8 +91,8 @@ def texts_of(masked: list[bytes]) -> Texts:
 
 def mask_text(text: str) -> bytes | None:
     """A decoded text, masked; None where it has more than printable ASCII and line breaks."""
-    found = _MASKED[np.frombuffer(text.encode(), dtype=np.uint8)] if text.isascii() else _MASKED[:1]
-    return found.tobytes() if found.all() else None
+    found = text.encode().translate(_MASKED) if text.isascii() else b"\0"
+    return None if b"\0" in found else found
 
 
 def from_base64(texts: Texts) -> tuple[Texts, Flags]:
@@ -101,24 +102,32 @@ def from_base64(texts: Texts) -> tuple[Texts, Flags]:
     pads = (buffer[ends - 1] == _PADDING).astype(np.int64)
     pads += (buffer[ends - 2] == _PADDING) & (pads == 1)
     sizes = np.where(fine, ends - begins, 0)
-    joined = np.frombuffer(b"".join(pieces_of(buffer, begins, begins + sizes)), dtype=np.uint8)
-    stops = np.cumsum(sizes)
-    padded = joined.copy()
+    # Zero bytes between the texts are passed over, as is all that is not Base64.
+    padded, firsts = gathered(buffer, begins, begins + sizes)
     for place in (1, 2):
-        padded[stops[fine & (pads >= place)] - place] = ord("A")
-    if len(wrong := np.flatnonzero(~_BASE64[padded])):
-        fine[np.searchsorted(stops, wrong, side="right")] = False
+        padded[(firsts + sizes)[fine & (pads >= place)] - place] = ord("A")
+    stops = np.cumsum(sizes) // 4 * 3
+    bytes_of = a2b_base64(padded.data)
+    if len(bytes_of) != int(stops[-1]):
+        wrong = np.flatnonzero(~_BASE64[padded] & (padded > 0))
+        fine[np.searchsorted(firsts, wrong, side="right") - 1] = False
         padded[wrong] = ord("A")
-    decoded = buffer_of([_MASKED[np.frombuffer(a2b_base64(padded.data), dtype=np.uint8)].tobytes()])
-    stops = stops // 4 * 3 + PAD
+        bytes_of = a2b_base64(padded.data)
+    masked = bytes_of.translate(_MASKED)
+    decoded = buffer_of([masked])
+    stops += PAD
     found = Texts(decoded, stops - sizes // 4 * 3, np.where(fine, stops - pads, stops), marks_of(decoded))
-    return found, fine & (counts_between(np.flatnonzero(decoded == 0), found.begins, found.ends) == 0)
+    if b"\0" in masked:
+        fine &= counts_between(np.flatnonzero(decoded == 0), found.begins, found.ends) == 0
+    return found, fine
 
 
 def rows_in(texts: Texts) -> Rows:
     """The lines of CSV texts; a line break at the end of a text begins none."""
     buffer, begins, ends, (_, breaks) = texts
     ends = ends - ((ends > begins) & (buffer[ends - 1] == BROKEN))
+    # The backslash of an escaped one is part of it, and is nowhere else in a plain text.
+    ends -= buffer[ends - 1] == _BACKSLASH
     first = np.searchsorted(breaks, begins)
     inner = np.searchsorted(breaks, ends) - first
     if not inner.any():
@@ -130,7 +139,7 @@ def rows_in(texts: Texts) -> Rows:
     is_first, is_last = np.zeros(total, dtype=np.bool_), np.zeros(total, dtype=np.bool_)
     is_first[after - counts] = is_last[after - 1] = True
     row_begins[is_first], row_begins[~is_first] = begins, inside + 1
-    row_ends[is_last], row_ends[~is_last] = ends, inside
+    row_ends[is_last], row_ends[~is_last] = ends, inside - (buffer[inside - 1] == _BACKSLASH)
     return Rows(buffer, row_begins, row_ends - row_begins, counts)
 
 

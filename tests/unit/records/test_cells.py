@@ -8,12 +8,15 @@ from hypothesis import strategies as st
 
 from chalicelib.records.cells import (
     COMMA,
+    DIGITS,
     LONGEST,
     MINUS,
     PAD,
+    are_decimal,
     buffer_of,
     endings,
     fields,
+    gathered,
     hashes,
     hashes_of,
     last_words,
@@ -41,6 +44,32 @@ def laid_out(texts):
 
 def words_of(buffer, begins, lengths):
     return endings(buffer, begins, lengths, max(1, -(-int(lengths.max()) // 8)))
+
+
+@given(lists)
+@example(["...00000é"])
+@example(["5", "5.", ".5", ".", "", "1.2.3", "123456789012345678901234", "1234567890123456789012345"])
+def test_decimal_numbers_without_a_sign_are_told_from_everything_else(texts):
+    buffer, begins, lengths = laid_out(texts)
+    for each, pointed, plain in zip(texts, *are_decimal(words_of(buffer, begins, lengths), lengths), strict=True):
+        assert plain == bool(re.fullmatch(r"[0-9]+\.?[0-9]*|\.[0-9]+", each) and len(each) <= DIGITS)
+        assert pointed == ("." in each) or len(each.encode()) > DIGITS
+
+
+@given(st.lists(st.binary(max_size=300), max_size=20), st.data())
+def test_gathered_pieces_are_what_they_were_with_zeros_between_them(pieces, data):
+    buffer = buffer_of(pieces)
+    ends = PAD + np.cumsum([len(each) for each in pieces], dtype=np.int64)
+    begins = ends - np.array([len(each) for each in pieces], dtype=np.int64)
+    order = np.array(data.draw(st.permutations(range(len(pieces)))), dtype=np.int64)
+    found, places = gathered(buffer, begins[order], ends[order])
+    whole = bytearray(found.tobytes())
+    for row, place in zip(order.tolist(), places.tolist(), strict=True):
+        stop = place + len(pieces[row])
+        assert whole[place:stop] == pieces[row]
+        whole[place:stop] = bytes(len(pieces[row]))
+    assert not any(whole)
+    assert not any(found[:PAD]) and not any(found[-PAD:])
 
 
 @given(lists)

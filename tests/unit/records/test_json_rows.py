@@ -36,12 +36,13 @@ def test_a_number_of_json_counts_as_the_text_that_python_spells(together: int) -
         assert lines == [f"{text},7" for text in wanted]
 
 
+@pytest.mark.parametrize("quote", [b"\x01", b"\\\x01"], ids=["decoded", "in a line"])
 @pytest.mark.parametrize("together", [1, 20])
-def test_a_comma_in_a_text_is_no_comma_between_values(together: int) -> None:
-    texts = [b"[\x010.%d,1\x01]" % number for number in range(together)]
+def test_a_comma_in_a_text_is_no_comma_between_values(together: int, quote: bytes) -> None:
+    texts = [b"[%s0.%d,1%s]" % (quote, number, quote) for number in range(together)]
     _, fine = JsonRows((), 0, "application/json").csv(texts_of(texts))
     assert not fine.any()
-    texts = [b"[\x01%s\x01]" % (b"x" * number) for number in range(1, 40)]
+    texts = [b"[%s%s%s]" % (quote, b"x" * number, quote) for number in range(1, 40)]
     found, fine = JsonRows((), 0, "application/json").csv(texts_of(texts))
     assert fine.all()
     assert (found.ends - found.begins).tolist() == list(range(1, 40))
