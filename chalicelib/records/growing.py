@@ -26,6 +26,17 @@ def in_pages(count: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     return np.frombuffer(mmap.mmap(-1, count * dtype.itemsize, access=mmap.ACCESS_COPY), dtype=dtype)
 
 
+def chosen(column: npt.NDArray[Any], flags: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+    """The values that are flagged, in pages of their own."""
+    found = in_pages(int(np.count_nonzero(flags)), column.dtype)
+    held = 0
+    for start in range(0, len(column), _PART):
+        part = column[start : start + _PART][flags[start : start + _PART]]
+        found[held : held + len(part)] = part
+        held += len(part)
+    return found
+
+
 class Growing:
     """A column, shape (n,). Views of its array are valid until it grows."""
 

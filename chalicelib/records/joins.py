@@ -23,7 +23,7 @@ from chalicelib.records.capture import BadLine, BadLines
 from chalicelib.records.cells import LONGEST, Bytes, Flags, Places, Words, endings, hashes, hashes_of, text_at
 from chalicelib.records.envelopes import Match, Matcher, Said
 from chalicelib.records.ground_truth import Conflict, Label, read_label_lines, resolve, value_of
-from chalicelib.records.growing import Growing
+from chalicelib.records.growing import Growing, chosen
 from chalicelib.records.lines import LONGEST_LINE, Lines, TooLong, blocks_of
 from chalicelib.records.sorting import order_of_hashes, sort_hashes
 
@@ -242,11 +242,14 @@ class _LabelReader:
         if self._in_parts:
             self._join_parts(sources, conflict)
         labels.texts = list(self._numbers)
-        keys, checks, codes = self._sorted()
+        columns: list[npt.NDArray[Any]] = [*self._sorted()]
+        keys, checks, _ = columns
         same = np.zeros(len(keys), dtype=np.bool_)
         np.logical_and(keys[1:] == keys[:-1], checks[1:] == checks[:-1], out=same[1:])
+        del keys, checks
         if same.any():
-            keys, checks, codes = self._chosen(keys, checks, codes, same, sources, conflict)
+            self._choose(columns, same, sources, conflict)
+        keys, checks, codes = columns
         labels._keys, labels._checks, labels._codes = keys, checks, codes
         labels._bits = max(len(keys).bit_length() - 1, 0)
         labels._index = _index_of(keys, labels._bits)
@@ -286,30 +289,23 @@ class _LabelReader:
             order = order[np.lexsort((checks[order], keys))]
         return keys, self._checks.taken(order), self._codes.taken(order)
 
-    def _chosen(
-        self, keys: Words, checks: Checks, codes: Codes, same: Flags, sources: Sequence[Source], conflict: Conflict
-    ) -> tuple[Words, Checks, Codes]:
-        """One label of each id: where all say the same any of them, else what `resolve` says of them."""
+    def _choose(
+        self, columns: list[npt.NDArray[Any]], same: Flags, sources: Sequence[Source], conflict: Conflict
+    ) -> None:
+        """Keep one label of each id: where all say the same any of them, else what `resolve` says of them.
+
+        `columns`: keys, checks and codes, which are replaced one after the other. `same`: rows of the id before.
+        """
         labels = self._labels
-        values: dict[str | float, int] = {}
-        value = np.array([values.setdefault(value_of(text), len(values)) for text in labels.texts], dtype=np.int32)
-        groups = np.cumsum(~same) - 1
-        pairs = np.unique(np.column_stack([groups, value[codes]])[same | np.append(same[1:], False)], axis=0)
-        several, counts = np.unique(pairs[:, 0], return_counts=True)
-        sizes = np.bincount(groups)
-        labels.repeated += int(sizes[several].sum() - counts.sum())
-        firsts = np.flatnonzero(~same)
-        different = firsts[several[counts > 1]]
+        different = self._different(columns[2], same)
         labels.conflicting += len(different)
-        kept = np.ones(len(firsts), dtype=np.bool_)
-        keys, checks, codes = keys[firsts], checks[firsts], codes[firsts]
+        kept = ~same
         if len(different):
-            wanted = np.sort(keys[several[counts > 1]])
+            keys, checks, codes = columns
+            kept[different] = False
             read = [source for source in sources if source.name not in self._refused]
-            decided = resolve(_labels_of(read, wanted, self._block), conflict)
+            decided = resolve(_labels_of(read, keys[different], self._block), conflict)
             labels.rejected += decided.rejected
-            places = several[counts > 1]
-            kept[places] = False
             ids = ids_of(list(decided.by_id))
             for key, check, label in zip(ids.keys, ids.checks, decided.by_id.values(), strict=True):
                 place = int(np.searchsorted(keys, key))
@@ -318,7 +314,32 @@ class _LabelReader:
                 kept[place] = True
                 codes[place] = self._number(label.data)
             labels.texts = list(self._numbers)
-        return keys[kept], checks[kept], codes[kept]
+            del keys, checks, codes
+        for place, column in enumerate(columns):
+            columns[place] = chosen(column, kept)
+            del column
+
+    def _different(self, codes: Codes, same: Flags) -> Places:
+        """The first rows of ids whose labels say different things; counts the labels that say the same again."""
+        values: dict[str | float, int] = {}
+        value = np.array([values.setdefault(value_of(text), len(values)) for text in self._labels.texts])
+        found: list[Places] = []
+        start = 0
+        while start < len(same):
+            stop = min(start + _EDGES, len(same))
+            # Up to where another id begins.
+            while stop < len(same) and same[stop]:
+                stop += 1
+            again = same[start:stop]
+            several = np.flatnonzero(again | np.append(again[1:], False))
+            firsts = np.flatnonzero(~again)
+            groups = np.cumsum(~again)[several] - 1
+            said = np.unique(groups * len(values) + value[codes[start:stop][several]])
+            self._labels.repeated += len(several) - len(said)
+            named, counts = np.unique(said // len(values), return_counts=True)
+            found.append(start + firsts[named[counts > 1]])
+            start = stop
+        return np.concatenate(found)
 
     def _codes_of(self, lines: Lines, match: Match) -> Codes:
         if _DATA not in match.spans:

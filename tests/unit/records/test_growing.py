@@ -39,3 +39,12 @@ def test_a_column_is_cut_and_holds_and_is_taken():
     assert column.taken(np.zeros(0, dtype=np.int64)).tolist() == []
     column.append(values[:3])
     assert column.array.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("part", [1, 7, 1 << 15])
+@pytest.mark.parametrize("count", [0, 1, 3000])
+def test_flagged_values_are_chosen(monkeypatch, part, count):
+    monkeypatch.setattr(growing, "_PART", part)
+    draw = np.random.Generator(np.random.PCG64(count))
+    values, flags = draw.integers(0, 100, count), draw.integers(0, 2, count).astype(np.bool_)
+    assert growing.chosen(values, flags).tolist() == values[flags].tolist()
