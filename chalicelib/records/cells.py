@@ -44,7 +44,6 @@ _LOW_HALVES = _U(0x0F0F0F0F0F0F0F0F)
 _HIGH_HALVES = _U(0xF0F0F0F0F0F0F0F0)
 _TENS = _U(0x1010101010101010)
 _SIXES = _U(0x0606060606060606)
-_ALL = _U(0xFFFFFFFFFFFFFFFF)
 _POWERS = 10.0 ** np.arange(23)
 _EXACT = _U(1 << 53)
 
@@ -275,14 +274,17 @@ def numbers(words: Sequence[Words], lengths: Places, negative: Flags) -> tuple[F
 
 
 def are_decimal(words: Sequence[Words], lengths: Places) -> tuple[Flags, Flags]:
-    """Which fields without a minus have a point, and which are plain decimal numbers; `words` and plain as above."""
-    wrong: Words | None = None
-    total: Any = 0
+    """Which values without a minus have a point, and which are plain decimal numbers; `words` and plain as above.
+
+    Other than fields, they may have any bytes.
+    """
+    wrong, total = np.zeros_like(words[0]), np.zeros(len(lengths), dtype=np.uint8)
     for word in words[: DIGITS // 8]:
         point = _equal(word, DOT)
-        total = total + np.bitwise_count(point)
+        total += np.bitwise_count(point)
         digits = word & ~((point >> _U(7)) * _U(0xFF))
-        wrong = _not_digits(digits) if wrong is None else wrong | _not_digits(digits)
+        from_1_to_15 = ((digits & _LOW_HALVES) + _LOW_HALVES) & _TENS & ~digits
+        wrong |= _not_digits(digits) | from_1_to_15
     return total > 0, (wrong == 0) & (total < 2) & (lengths > total) & (lengths <= DIGITS)
 
 
@@ -364,7 +366,7 @@ def _without_point(
 
 
 def _not_digits(word: Words) -> Words:
-    """Not zero where a byte is neither zero nor an ASCII digit (bytes from 1 to 15 are nowhere in a buffer)."""
+    """Not zero where a byte is neither zero nor an ASCII digit (no field has bytes from 1 to 15)."""
     high = (word & _HIGH_HALVES) ^ ((word & _TENS) * _U(3))
     above_nine: Words = ((word & _LOW_HALVES) + _SIXES) & _TENS
     return high | above_nine

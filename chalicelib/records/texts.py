@@ -107,7 +107,10 @@ def from_base64(texts: Texts) -> tuple[Texts, Flags]:
     for place in (1, 2):
         padded[(firsts + sizes)[fine & (pads >= place)] - place] = ord("A")
     stops = np.cumsum(sizes) // 4 * 3
-    bytes_of = a2b_base64(padded.data)
+    try:
+        bytes_of = a2b_base64(padded.data)
+    except ValueError:  # so many bytes that are no Base64 that the others are no whole number of fours
+        bytes_of = b""
     if len(bytes_of) != int(stops[-1]):
         wrong = np.flatnonzero(~_BASE64[padded] & (padded > 0))
         fine[np.searchsorted(firsts, wrong, side="right") - 1] = False

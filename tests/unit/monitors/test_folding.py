@@ -85,7 +85,9 @@ answer = st.sampled_from(
     ]
 )
 request = st.tuples(
-    st.sampled_from(["csv"] * 9 + ["json", "base64", "rows", "quoted", "short", "long", "header", "one side", "line"]),
+    st.sampled_from(
+        ["csv"] * 9 + ["json", "base64", "not base64", "rows", "quoted", "short", "long", "header", "one side", "line"]
+    ),
     st.tuples(cell, cell, cell),
     answer,
     st.sampled_from(["1", "0", "1", "0", "1.0", "true", " 1", "?", "1,0", "{}", "", None]),
@@ -126,6 +128,10 @@ def side(kind, cells):
         return {**csv(json.dumps(document)), "observedContentType": "application/json", "encoding": "JSON"}
     if kind == "base64":
         return {**csv(b64encode(row.encode()).decode()), "encoding": "BASE64"}
+    if kind == "not base64":
+        # Of another alphabet, too short, or with too much of what fills it up.
+        text = b64encode(row.encode()).decode()
+        return {**csv((f"{text[:-2]}-_", text[:-1], f"{text[:-3]}===", "====")[len(row) % 4]), "encoding": "BASE64"}
     texts = {
         "rows": f"{row}\n{row}",
         "quoted": ",".join(f'"{each}"' for each in cells),
@@ -235,6 +241,8 @@ written = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False).map(repr),
     st.integers(-(10**20), 10**20).map(str),
     cell.map(json.dumps),
+    # A line break around a value is no part of it; within one, or with a quote, it is no JSON.
+    st.sampled_from(["1.1234567890123456\n", "\n2", "2\n", "1.5\n7", '1.1234567890123456"x"', "null\n"]),
 )
 usual = st.one_of(st.integers(-999, 999).map(str), st.floats(-9, 9).map(repr), st.sampled_from(['"basic"', "null"]))
 FORMS = (
