@@ -41,6 +41,8 @@ Span = tuple[Places, Places]
 
 # Envelopes that a file is matched against; what fits none of them is decoded line by line.
 MOST = 4
+# Texts, keys among them, of a line that is learned from: it is decoded once for each.
+_MOST_TEXTS = 128
 
 _TIME = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _CLOCK = slice(11, 19)
@@ -164,6 +166,8 @@ def learn(line: bytes, read: Reader, long: int) -> Envelope | None:
     if said is None:
         return None
     quotes = [found.start() for found in re.finditer(rb'"', line)]
+    if len(quotes) > 2 * _MOST_TEXTS:
+        return None
     places: dict[int, tuple[int, int]] = {}
     midnight: dict[int, int] = {}
     for opening, closing in zip(quotes[::2], quotes[1::2], strict=False):
@@ -212,6 +216,11 @@ def _is_clock(buffer: Bytes, places: Places) -> Flags:
     values = 10 * tens + ones
     fine = (tens < 6).all(axis=1) & (ones < 10).all(axis=1)
     return np.asarray(colons & fine & (values[:, 0] < 24), dtype=np.bool_)
+
+
+def _one_of(left: Places, tried: int) -> int:
+    """Another of these lines for each of the times that one was tried."""
+    return int(left[tried * len(left) // (MOST + 1)])
 
 
 class Match(msgspec.Struct, frozen=True, eq=False):
@@ -309,7 +318,7 @@ class Matcher:
         tried = 0
         while len(left) and tried < MOST:
             tried += 1
-            if learned := self._learned(lines.line(int(left[len(left) // 2]))):
+            if learned := self._learned(lines.line(_one_of(left, tried))):
                 left = self._matched(learned, lines, left, matches)
         odd, quotes = np.flatnonzero(lines.odd | lines.escaped), 0
         masked: list[Match] = []
@@ -344,7 +353,7 @@ class Matcher:
         tried = 0
         while len(left) and tried < MOST:
             tried += 1
-            if learned := self._learned(lines.line(int(left[len(left) // 2]))):
+            if learned := self._learned(lines.line(_one_of(left, tried))):
                 left = self._matched_masked(learned, lines, counts, indices, left, matches)
         others = np.concatenate([left, np.flatnonzero(lines.odd)])
         quotes = lines.quotes_before - sum(unmask(lines.line(index)).count(b'"') for index in others.tolist())

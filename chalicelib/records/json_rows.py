@@ -123,10 +123,12 @@ class JsonRows:
             return None
         quote = b"\\" + _QUOTE if b"\\" in text else _QUOTE
         places: dict[int, tuple[int, int]] = {}
-        for token in _VALUE.finditer(text):
+        # Those of the record and what stands around it.
+        tokens = [token for token in _VALUE.finditer(text) if not _KEY_END.match(text, token.end())]
+        if len(tokens) > _MOST_VALUES:
+            return None
+        for token in tokens:
             begin, end = token.span()
-            if _KEY_END.match(text, end):
-                continue
             mark = next(each for each in (b"~", b"#") if quote + each + quote != token[0])
             other = self._values(text[:begin] + quote + mark + quote + text[end:])
             if other is None or len(other) != len(values):
