@@ -191,13 +191,13 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
     if "ModelQuality" in wanted:
         _refuse_another_problem(options.baseline, baselines, definition.attributes if definition else given)
 
+    declared = definition.attributes if definition else given or Attributes()
     examples: list[CapturedRequest] = []
 
     def subject_of(request: CapturedRequest) -> Subject:
         examples.append(request)
-        attributes = definition.attributes if definition else given or Attributes()
         return Subject(
-            attributes=named_columns(attributes, baselines.data_quality_constraints, request, preprocess is not None),
+            attributes=named_columns(declared, baselines.data_quality_constraints, request, preprocess is not None),
             bias=definition.bias if definition else None,
             attribution=definition.attribution if definition else None,
         )
@@ -210,7 +210,7 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
         label_count, labels_read = len(labels), (labels.repeated, labels.conflicting, labels.rejected)
         bad_labels, more_bad_labels = labels.bad, labels.more_bad
         watch = explainer.chosen.add if explainer else None
-        fold = CaptureFold(labels, subject_of, since, until, preprocess=preprocess, watch=watch)
+        fold = CaptureFold(labels, subject_of, since, until, attributes=declared, preprocess=preprocess, watch=watch)
         # When all is counted the fold lets them go, and their memory is needed.
         del labels
         captured, subject = read_all(captures, fold, progress)

@@ -14,22 +14,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import accumulate
 
 import msgspec
 import numpy as np
 
 from chalicelib.errors import UnreadableError
-from chalicelib.monitors.measurement import Measurement, Subject, measure
+from chalicelib.monitors.measurement import Measurement, Subject, measure, with_found_features
 from chalicelib.monitors.plain_rows import ROWS, Group, PlainRows
+from chalicelib.records.attributes import Attributes
 from chalicelib.records.capture import BadLines, CapturedRequest, read_capture_lines
-from chalicelib.records.cells import Floats, Places, counts_between, hashes_of
+from chalicelib.records.cells import Flags, Floats, Places, counts_between, hashes_of
 from chalicelib.records.envelopes import Match, Matcher, Said, copied, together
 from chalicelib.records.ground_truth import Label
 from chalicelib.records.joins import Events, Ids, Labels, Source, are_short, ids_at, ids_of, keys_at
 from chalicelib.records.lines import LONGEST_LINE, Lines, TooLong, blocks_of
 from chalicelib.records.preprocess import Preprocessor
 from chalicelib.records.segment import BadInput
-from chalicelib.records.table import Table, is_about, to_table
+from chalicelib.records.table import Table, is_about, to_table, widths_of
 from chalicelib.records.texts import Encoding, Texts, encoding_of, marks_of, mask_text, texts_of
 
 # Bytes of capture files that are read and matched together, more or less: as many as fill parts of `ROWS` rows, each of
@@ -41,10 +43,12 @@ FEW = ROWS // 4
 # Requests that are decoded and counted together, and the bytes of lines and payloads that wait.
 WAITING = 4096
 _HELD = 1 << 23
-# Requests that one is chosen from to say what all are about.
+# Requests that one is chosen from to say what all are about, and the bytes of their payloads that are read for that.
 _LOOKED_AT = 100
+_READ_AT_FIRST = 1 << 20
 
 _EVENT, _INFERENCE, _TIME, _ASKED, _ANSWERED = range(5)
+_UNDECLARED = Attributes()
 
 
 class Folded(msgspec.Struct):
@@ -76,14 +80,15 @@ def fold_captures(
     until: datetime | None = None,
     told: Callable[[Source], None] | None = None,
     block: int = BLOCK,
+    attributes: Attributes = _UNDECLARED,
 ) -> tuple[Folded, Subject | None]:
     """Measure the requests of capture files from `since` to `until` (UTC); an event that comes twice is counted once.
 
-    `subject_of` is asked once, with a request of the first block that has any: one as most of the first ones are, both
-    asked and answered where there is one. `told` hears of each file that was read; `block` bytes are read together.
-    None for a subject: there was no request.
+    `attributes`: how payloads are read and whose answers count, as far as that is declared. `subject_of` is asked once,
+    with a request that counts: one as most of the first ones are, both asked and answered where there is one. `told`
+    hears of each file that was read; `block` bytes are read together. None for a subject: there was no request.
     """
-    fold = CaptureFold(labels, subject_of, since, until, block)
+    fold = CaptureFold(labels, subject_of, since, until, block, attributes)
     # A caller that does not keep them either has their memory back before the measurement is made.
     del labels
     for source in sources:
@@ -109,12 +114,14 @@ class CaptureFold:
         since: datetime | None = None,
         until: datetime | None = None,
         block: int = BLOCK,
+        attributes: Attributes = _UNDECLARED,
         preprocess: Preprocessor | None = None,
         watch: Callable[[Table], None] | None = None,
     ) -> None:
         self._block_size, self._preprocess, self._watch = block, preprocess, watch
-        self._labels, self._subject_of = labels, subject_of
-        self._since, self._until = since, until
+        self._labels, self._subject_of, self._attributes = labels, subject_of, attributes
+        self._since = -np.inf if since is None else since.timestamp()
+        self._until = np.inf if until is None else until.timestamp()
         self._subject: Subject | None = None
         self._rows: PlainRows | None = None
         self._events = Events()
@@ -166,7 +173,7 @@ class CaptureFold:
         matches, others = self._matcher.split(lines)
         usable = []
         for match in matches:
-            if self._preprocess is None and _is_whole(match) and self._plain_rows(match).fits:
+            if self._preprocess is None and _is_whole(match) and self._fits(match):
                 usable.append(match)
             else:
                 others += match.rows.tolist()
@@ -226,15 +233,29 @@ class CaptureFold:
             left += _requests_of(part, places)
         return left
 
-    def _plain_rows(self, match: Match) -> PlainRows:
+    def _fits(self, match: Match) -> bool:
+        """Whether its requests can be counted where they stand; so it is with those that do not count at all."""
         if self._rows is None:
-            looked_at = np.arange(min(len(match.rows), _LOOKED_AT))
-            self._rows = PlainRows(self._settled(_requests_of(match, looked_at)), self._labels)
-        return self._rows
+            wanted = np.flatnonzero(self._is_inside(_times(match)) & self._is_ours(match))
+            if not len(wanted):
+                return True
+            self._rows = PlainRows(self._settled(_requests_of(match, wanted[:_LOOKED_AT])), self._labels)
+        return self._rows.fits
+
+    def _is_inside(self, times: Floats) -> Flags:
+        """Which times (seconds since 1970) are of the time that is measured."""
+        return (times >= self._since) & (times < self._until)
+
+    def _is_ours(self, match: Match) -> bool:
+        request, _ = match.envelope.said[1]
+        return is_about(request, self._attributes)
 
     def _settled(self, requests: Sequence[CapturedRequest]) -> Subject:
+        """What is measured, decided by the first requests that count."""
         if self._subject is None:
-            self._subject = self._subject_of(_typical(requests[:_LOOKED_AT]))
+            sizes = accumulate(map(_size_of, requests[:_LOOKED_AT]))
+            count = sum(size <= _READ_AT_FIRST for size in sizes)
+            self._subject = self._subject_of(_typical(requests[: max(count, 1)], self._attributes))
         return self._subject
 
     def _counted(
@@ -242,21 +263,17 @@ class CaptureFold:
     ) -> tuple[list[Match], list[CapturedRequest]]:
         """Those of a block's requests that are inside of the time and new, in the order of the lines."""
         folded = self._folded
-        since = -np.inf if self._since is None else self._since.timestamp()
-        until = np.inf if self._until is None else self._until.timestamp()
-        ours = self._settled(requests).attributes if requests else self._subject.attributes if self._subject else None
         times = [np.array([one.inference_time.timestamp() for one in requests], dtype=np.float64)]
-        about = [np.array([ours is not None and is_about(one, ours) for one in requests], dtype=np.bool_)]
+        about = [np.array([is_about(one, self._attributes) for one in requests], dtype=np.bool_)]
         keys = [hashes_of([one.event_id for one in requests])]
         order = [places]
         for match in matched:
             times.append(_times(match))
-            request, _ = match.envelope.said[1]
-            about.append(np.full(len(match.rows), ours is not None and is_about(request, ours)))
+            about.append(np.full(len(match.rows), self._is_ours(match)))
             keys.append(keys_at(match.buffer, *match.spans[_EVENT]))
             order.append(match.rows)
         all_times, all_keys = np.concatenate(times), np.concatenate(keys)
-        inside = (all_times >= since) & (all_times < until)
+        inside = self._is_inside(all_times)
         folded.outside += int(np.count_nonzero(~inside))
         folded.outer = _reached(folded.outer, all_times[~inside])
         line = np.concatenate(order)
@@ -313,21 +330,17 @@ class CaptureFold:
         if self._watch:
             self._watch(table)
         self._folded.measured += measure(table, subject)
+        self._subject = with_found_features(subject, table)
 
 
-def _typical(requests: Sequence[CapturedRequest]) -> CapturedRequest:
-    """The first request of the shape that most have, among those that were both asked and answered, where there are
+def _typical(requests: Sequence[CapturedRequest], attributes: Attributes) -> CapturedRequest:
+    """The first request of the width that most have, among those that were both asked and answered, where there are
     any: columns are named by it, and an odd one would name all of them wrongly."""
     both = [one for one in requests if one.input and one.output]
     some = [one for one in both if one.input and one.input.data and one.output and one.output.data] or both or requests
-    shapes = [_shape_of(one) for one in some]
-    [(usual, _)] = Counter(shapes).most_common(1)
-    return some[shapes.index(usual)]
-
-
-def _shape_of(request: CapturedRequest) -> tuple[str, int]:
-    payload = request.input or request.output
-    return (payload.encoding, payload.data.partition("\n")[0].count(",")) if payload else ("", 0)
+    widths = [widths_of(one, attributes) for one in some]
+    [(usual, _)] = Counter(widths).most_common(1)
+    return some[widths.index(usual)]
 
 
 def _reached(so_far: tuple[datetime, datetime] | None, times: Floats) -> tuple[datetime, datetime] | None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from chalicelib.errors import UnreadableError
 from chalicelib.monitors import folding, plain_rows
-from chalicelib.monitors.folding import fold_captures
+from chalicelib.monitors.folding import Folded, fold_captures
 from chalicelib.monitors.measurement import Measurement, Subject, measure
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.capture import MOST_BAD_LINES, read_captures
@@ -507,20 +507,62 @@ def test_labels_of_single_records_are_joined_as_resolve_does(conflict):
     )
 
 
+@pytest.mark.parametrize("kind", ["csv", "base64"])
 @pytest.mark.parametrize("odd", [("",), ("1", "2"), ("1", "2", "3", "4")])
 @pytest.mark.parametrize("files", [1, 2])
-def test_an_odd_first_request_does_not_say_how_the_others_are_read(odd, files):
-    lines = [capture_line(0, "csv", odd, "0.75", None, 0)]
-    lines += [capture_line(number, "csv", ("1", "a", "2.5"), "0.75", None, 0) for number in range(1, 30)]
+def test_an_odd_first_request_does_not_say_how_the_others_are_read(kind, odd, files):
+    lines = [capture_line(0, kind, odd, "0.75", None, 0)]
+    lines += [capture_line(number, kind, ("1", "a", "2.5"), "0.75", None, 0) for number in range(1, 30)]
     captures = [source(f"c{number}", lines[number::files]) for number in range(files)]
+    assert asked_about(captures) == [side(kind, ("1", "a", "2.5"))["data"]]
+
+
+@pytest.mark.parametrize("style", [0, 3])
+def test_requests_that_do_not_count_do_not_say_how_the_others_are_read(style):
+    def lines_of(numbers, cells, model):
+        some = [json.loads(capture_line(number, "csv", cells, "0.75", None, style)) for number in numbers]
+        for each in some:
+            each["eventMetadata"]["targetModel"] = model
+        return [json.dumps(each) for each in some]
+
+    before = lines_of(range(10), ("1", "2", "3", "4"), "ours")
+    others = lines_of(range(10, 30), ("1", "2"), "theirs")
+    ours = lines_of(range(10, 20), ("1", "a", "2.5"), "ours")
+    for each, line in enumerate(ours):
+        ours[each] = line.replace("-4000-8000-", "-4001-8000-")
+    captures = [source("c", [*before, *others, *ours])]
+    declared = Attributes(probability_attribute="0", target_model="ours")
+    since = NOON + timedelta(minutes=10)
+    assert asked_about(captures, since=since, attributes=declared) == ["1,a,2.5"]
+    folded, _ = fold_captures(
+        captures, read_labels([]), lambda _: Subject(attributes=declared), since=since, attributes=declared
+    )
+    assert (folded.requests, folded.elsewhere, folded.outside) == (10, 20, 10)
+    assert folded.measured.whole == 10
+    nobody = fold_captures([source("c", others)], read_labels([]), asked_about, attributes=declared)
+    assert nobody == (Folded(bad=[], elsewhere=20), None)
+
+
+def test_names_that_were_found_hold_for_what_comes_later():
+    lines = [capture_line(number, "csv", ("1", "2"), "0.75", None, 0) for number in range(50)]
+    lines += [capture_line(60, "csv", ("1", "2", "3", "4"), "0.75", None, 0)]
+    together, found = fold_captures([source("c", lines)], read_labels([]), lambda _: SUBJECTS["found"])
+    with patch.object(folding, "WAITING", 10):
+        apart, _ = fold_captures([source("c", lines)], read_labels([]), lambda _: SUBJECTS["found"], block=500)
+    assert found.attributes.features == ("_c0", "_c1")
+    assert apart.measured == together.measured
+    assert apart.measured.whole == 50
+
+
+def asked_about(captures, **options):
     asked = []
 
     def subject_of(request):
         asked.append(request.input.data)
         return SUBJECTS["found"]
 
-    fold_captures(captures, read_labels([]), subject_of)
-    assert asked == ["1,a,2.5"]
+    fold_captures(captures, read_labels([]), subject_of, **options)
+    return asked
 
 
 def test_labels_of_a_file_that_is_given_up_do_not_count():
