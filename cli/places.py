@@ -36,7 +36,8 @@ _OTHERS = {
 class File(msgspec.Struct, frozen=True):
     """A file by its name for people (path or URI); `modified` is when it was written, in UTC.
 
-    `pieces` gives its bytes, some megabytes at a time. Raises UnreadableError, as all that reads it.
+    `pieces` gives its bytes: a file's some megabytes at a time, an object as a whole. Raises UnreadableError, as all
+    that reads it.
     """
 
     name: str

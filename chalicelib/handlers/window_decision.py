@@ -38,9 +38,6 @@ HALF_LIVES_LOOKED_BACK = 16
 # A chat message is no report: the report has them all.
 VIOLATIONS_SHOWN = 8
 
-# Alarms in these roles ask for a decision or hold it back, so a change of theirs makes new evidence.
-DECIDING_ROLES = ("trigger", "veto")
-
 
 class _Alarms(msgspec.Struct, frozen=True):
     triggers: list[str]

@@ -2,7 +2,7 @@
 
 A window is `measure(part) + measure(part) + ...`: the functions, the command line and the benchmark fold the same
 states into it, and every number of a report comes from it. Parts share no event (who reads several files counts each
-event once: `records.segment`, `records.blocks`). Knows which states there are; refuses to know files, thresholds and
+event once: `records.segment`, `folding`). Knows which states there are; refuses to know files, thresholds and
 texts (`evaluation`).
 
 With declared features the order and the split of the rows change nothing, but the quantiles of columns of more than

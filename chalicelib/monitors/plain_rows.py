@@ -79,7 +79,7 @@ class _Read(NamedTuple):
 
 
 class PlainRows:
-    """Counts requests of one plain CSV row on each side."""
+    """Counts requests of plain rows, as many on one side as on the other."""
 
     def __init__(self, subject: Subject, labels: Labels) -> None:
         attributes = subject.attributes

@@ -218,7 +218,7 @@ def hashes_of(texts: Sequence[str], lane: int = 0) -> Words:
     """The hash of each text; one of more than `LONGEST` bytes is hashed by its BLAKE2b digest."""
     if not texts:
         return np.zeros(0, dtype=np.uint64)
-    # Surrogates cannot be UTF-8, but JSON can escape them.
+    # Half of a surrogate pair is no UTF-8, and Python's texts may hold one.
     encoded = [text.encode(errors="surrogatepass") for text in texts]
     lengths = np.array([len(each) for each in encoded], dtype=np.int64)
     if int(lengths.max()) > LONGEST:

@@ -17,6 +17,7 @@ from chalicelib.errors import MisconfiguredError
 from chalicelib.records.attributes import ProblemType
 from chalicelib.records.table import BadRecords, Floats, Table
 from chalicelib.records.values import (
+    EXPECTED,
     GREATEST_PROBABILITY,
     LEAST_PROBABILITY,
     NAN,
@@ -26,14 +27,6 @@ from chalicelib.records.values import (
     class_order,
     number_of,
 )
-
-# What an answer or a label is, in words.
-EXPECTED = {
-    "BinaryClassification": "0 or 1",
-    "MulticlassClassification": "the name of a class",
-    "Regression": "a number",
-}
-
 
 # A column with more numbers than this outside of 0 to 1 holds no probabilities.
 OUTSIDE_SHARE = 0.05

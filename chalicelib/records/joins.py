@@ -73,12 +73,12 @@ def keys_at(buffer: Bytes, begins: Places, lengths: Places) -> Words:
 
 
 def are_short(lengths: Places) -> bool:
-    """Whether no id is longer than that: `ids_of` hashes such ones in another way."""
+    """Whether all ids are as short as `ids_at` wants them: `ids_of` hashes longer ones in another way."""
     return int(lengths.max(initial=0)) <= LONGEST
 
 
 def ids_of(texts: Sequence[str]) -> Ids:
-    """The same of texts."""
+    """The ids of these texts, of any length."""
     return Ids(hashes_of(texts), _check(hashes_of(texts, 1)))
 
 

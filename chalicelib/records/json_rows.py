@@ -5,7 +5,7 @@ payload of one record by changing each of its values and reading it anew with `p
 what that does. A payload belongs to it when every byte between the values is the same. The CSV text has each value
 as `values.text_of` spells it: numbers that are not written so (1.50, 1e5) are left out, as is everything else that is
 not plain. Those are read one by one. Refuses to know which value is a feature and which an answer. Texts are masked
-(`lines.mask`).
+(`lines.Masked`).
 """
 
 from __future__ import annotations

@@ -65,15 +65,9 @@ def rows_of(payload: Payload, header: Sequence[str] = ()) -> list[Row]:
 
 def content_of(payload: Payload, header: Sequence[str] = ()) -> Content:
     """Decode a payload: its rows, and its JSON documents where it is JSON. Arguments and errors as `rows_of`."""
-    declared = payload.encoding.upper()
-    kind = (payload.content_type or "").split(";", 1)[0].strip().lower()
-    text = payload.data
-    if declared == "BASE64":
+    text, declared = payload.data, declared_as(payload)
+    if is_base64(payload):
         text = _from_base64(text)
-        # Mostly because of a type that no list of the capture's configuration had: then nothing is declared.
-        declared = "CSV" if kind == "text/csv" else "JSON" if "json" in kind else ""
-    elif declared not in ("CSV", "JSON"):
-        declared = "JSON" if "json" in kind else "CSV" if kind == "text/csv" else ""
     if text[:1] == "\ufeff":
         text = text[1:]
     begin = text.lstrip()[:1]
@@ -81,13 +75,33 @@ def content_of(payload: Payload, header: Sequence[str] = ()) -> Content:
         raise PayloadError("payload is empty")
     if begin in "{[" or (declared == "JSON" and not _is_csv(text, header)):
         try:
-            return _json_content(text, kind in _LINES, "declared as CSV, is JSON" if declared == "CSV" else "")
+            return _json_content(
+                text, _media_type(payload) in _LINES, "declared as CSV, is JSON" if declared == "CSV" else ""
+            )
         except _NotJson:
             # A text such as "[1 2],3" is fine as CSV where nobody promised JSON.
             if declared != "CSV":
                 raise PayloadError("payload is not JSON") from None
     noted = "declared as JSON, is CSV" if declared == "JSON" else ""
     return Content(_csv_rows(text, header), noted=noted)
+
+
+def is_base64(payload: Payload) -> bool:
+    """Mostly because of a type that no list of the capture's configuration had."""
+    return payload.encoding.upper() == "BASE64"
+
+
+def declared_as(payload: Payload) -> str:
+    """ "CSV", "JSON", or "" where nothing says which; of Base64, what it holds is declared to be."""
+    encoding = payload.encoding.upper()
+    if encoding in ("CSV", "JSON"):
+        return encoding
+    kind = _media_type(payload)
+    return "CSV" if kind == "text/csv" else "JSON" if "json" in kind else ""
+
+
+def _media_type(payload: Payload) -> str:
+    return (payload.content_type or "").split(";", 1)[0].strip().lower()
 
 
 class _NotJson(ValueError):

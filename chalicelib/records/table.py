@@ -24,6 +24,7 @@ from chalicelib.records.ground_truth import RECORD_LABELS, Label
 from chalicelib.records.payload import ANSWER, Content, PayloadError, Row, columns_of, content_of, rows_in
 from chalicelib.records.preprocess import PreprocessError, Preprocessor, records_of
 from chalicelib.records.values import (
+    EXPECTED,
     GREATEST_PROBABILITY,
     LEAST_PROBABILITY,
     NAN,
@@ -124,11 +125,7 @@ class _Answers:
             "MulticlassClassification": self._met,
             "Regression": number_of,
         }[problem_type]
-        self.expected = {
-            "BinaryClassification": "0 or 1",
-            "MulticlassClassification": "the name of a class",
-            "Regression": "a number",
-        }[problem_type]
+        self.expected = EXPECTED[problem_type]
 
     def _met(self, value: Any) -> float:
         name = class_name(value)

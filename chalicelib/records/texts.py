@@ -1,7 +1,7 @@
 """The texts of many payloads at a time: which encoding they have, Base64 undone, and the rows of CSV in them.
 
-Texts are masked (`lines.mask`), so that a row of CSV ends at a byte that is nothing else. What is not plain is told by
-flags and left to `payload`. Refuses to know what rows mean.
+Texts are masked (`lines.Masked`), so that a row of CSV ends at a byte that is nothing else. What is not plain is told
+by flags and left to `payload`. Refuses to know what rows mean.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from chalicelib.records.capture import Payload
 from chalicelib.records.cells import LINE_END, PAD, Bytes, Flags, Places, buffer_of, counts_between, gathered
 from chalicelib.records.lines import BROKEN, QUOTED, masks_in
+from chalicelib.records.payload import declared_as, is_base64
 
 _SPACE, _TILDE, _QUOTE, _BACKSLASH, _PADDING = b' ~"\\='
 _BASE64 = np.zeros(256, dtype=np.bool_)
@@ -66,10 +67,7 @@ class Rows(NamedTuple):
 
 def encoding_of(payload: Payload) -> Encoding:
     """What a payload is declared to be. An undeclared one counts as CSV."""
-    declared = payload.encoding.upper()
-    kind = (payload.content_type or "").split(";", 1)[0].strip().lower()
-    is_json = declared == "JSON" or (declared != "CSV" and kind != "text/csv" and "json" in kind)
-    return Encoding(declared == "BASE64", is_json, payload.content_type)
+    return Encoding(is_base64(payload), declared_as(payload) == "JSON", payload.content_type)
 
 
 def marks_of(buffer: Bytes, places: Places | None = None) -> Marks:

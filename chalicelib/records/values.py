@@ -22,6 +22,13 @@ LEAST_PROBABILITY, GREATEST_PROBABILITY = -1e-6, 1.0 + 1e-6
 
 OUTSIDE = "probability is outside of 0 to 1"
 
+# What an answer or a label is, in words, by the type of the problem.
+EXPECTED = {
+    "BinaryClassification": "0 or 1",
+    "MulticlassClassification": "the name of a class",
+    "Regression": "a number",
+}
+
 
 def number_of(value: Any) -> float:
     """A finite number, or nan for anything else (true and false are no numbers).

@@ -115,13 +115,6 @@ class Tally(msgspec.Struct, frozen=True, array_like=True):
         by_class = self.cells.sum(axis=0)
         return Confusion(int(by_class[0, 0]), int(by_class[1, 0]), int(by_class[0, 1]), int(by_class[1, 1]))
 
-    def confusion_at(self, cut: float) -> Confusion:
-        """The confusion matrix if score > `cut` had been served as class 1 (of the scores as they are kept)."""
-        by_label = _by_label(self.cells)
-        above = self.scores > cut
-        positives, negatives = by_label[above].sum(axis=0), by_label[~above].sum(axis=0)
-        return Confusion(int(negatives[0]), int(positives[0]), int(negatives[1]), int(positives[1]))
-
     def to_bytes(self) -> bytes:
         return pack("tally", VERSION, self)
 
