@@ -18,7 +18,7 @@ import numpy.typing as npt
 from chalicelib.errors import MisconfiguredError
 from chalicelib.monitors import chi_squared
 from chalicelib.monitors.spelling import snake_case
-from chalicelib.states.categories import Categories, comparable
+from chalicelib.states.categories import Categories, comparable, rows_with
 from chalicelib.states.profile import Column, Profile
 from chalicelib.states.quantiles import K, weighted
 
@@ -308,17 +308,24 @@ def _check_completeness(column: Column, feature: Mapping[str, Any], rows: int) -
 
 
 def _check_domain(column: Column, feature: Mapping[str, Any], settings: _Settings) -> list[dict[str, Any]]:
+    """The share of known values is too small even if all rows whose values are not listed may have known ones.
+
+    Of many distinct values not all are listed, and a known one that is not may be that of no row or of half of them.
+    An alarm shall be certain, so what may be known counts as known; where both can be, the least share is told too.
+    """
     domains = (feature.get("string_constraints") or {}).get("domains")
     if not isinstance(domains, list) or not domains or not column.present:
         return []
-    counts = dict(column.categories.counts)
-    share = sum(counts.get(value, 0) for value in {str(value) for value in domains}) / column.present
+    least, most = rows_with(column.categories, (str(value) for value in domains))
+    share = most / column.present
     if share >= settings.domain_content_threshold:
         return []
     description = (
         f"Value: {share} does not meet the constraint requirement! "
         f"Expected share of known values: {settings.domain_content_threshold}."
     )
+    if least < most:
+        description += f" It is at most this and at least {least / column.present}: not all values are counted."
     return [_violation(column.name, "categorical_values_check", description)]
 
 

@@ -5,7 +5,7 @@ number, and an index into the order. Two different ids are taken for one only wh
 ten million labels and ten million events with a probability below 1e-14. Two ids of one 64-bit hash are told apart by
 the other. An event that was seen is known by 64 bits alone: among ten million events the probability that one of them
 is left out as a repetition is 3e-6. Which of several labels counts is `ground_truth.resolve`'s to say: ids with
-different labels are read again and asked there. Refuses to know what a label means.
+different labels are read again, a part of the ids at a time, and asked there. Refuses to know what a label means.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from chalicelib.errors import UnreadableError
 from chalicelib.records.capture import BadLine, BadLines
 from chalicelib.records.cells import LONGEST, Bytes, Flags, Places, Words, endings, hashes, hashes_of, text_at
 from chalicelib.records.envelopes import Match, Matcher, Said
-from chalicelib.records.ground_truth import Conflict, Label, read_label_lines, resolve, value_of
+from chalicelib.records.ground_truth import Conflict, Label, Resolved, read_label_lines, resolve, value_of
 from chalicelib.records.growing import Growing, chosen
 from chalicelib.records.lines import LONGEST_LINE, Lines, TooLong, blocks_of
 from chalicelib.records.sorting import order_of_hashes, sort_hashes
@@ -37,6 +37,10 @@ _ID, _DATA, _LABEL_TIME, _INFERENCE_TIME = range(4)
 _FEW = 64
 # Bytes that are read together: labels are short, and their columns shall stay in the cache.
 BLOCK = 1 << 20
+# Of how many ids at least all labels are objects at the same time, some 900 bytes an id: each time all files are read.
+DECIDED = 1 << 16
+# How often at most: of very many ids the parts are larger, still under 15 bytes for each of all ids.
+READINGS = 64
 _LOAD = 0.6
 # Of how many first bits at once it is looked up where their keys begin.
 _EDGES = 1 << 16
@@ -209,7 +213,7 @@ class _LabelReader:
         self._numbers: dict[str, int] = {}
         self._keys, self._checks, self._codes = Growing(np.uint64), Growing(np.uint32), Growing(np.int32)
         self._refused: set[str] = set()
-        self._in_parts: set[str] = set()  # ids that have a label for single records of their request
+        self._in_parts = Growing(np.uint64)  # the id's hash of each label for a single record of its request
 
     def read(self, source: Source) -> None:
         bad = BadLines(source.name, "a ground-truth record")
@@ -225,7 +229,7 @@ class _LabelReader:
                 numbered = ((lines.first + index, lines.line(index)) for index in others)
                 labels = read_label_lines(numbered, source.name, source.arrived, bad, good)
                 good += len(labels)
-                self._in_parts.update(label.id for label in labels if label.record_index is not None)
+                self._in_parts.append(hashes_of([label.id for label in labels if label.record_index is not None]))
                 if labels:
                     self._append_labels(labels)
             bad.refuse_if_hopeless(good)
@@ -239,7 +243,7 @@ class _LabelReader:
 
     def resolved(self, sources: Sequence[Source], conflict: Conflict) -> Labels:
         labels = self._labels
-        if self._in_parts:
+        if len(self._in_parts):
             self._join_parts(sources, conflict)
         labels.texts = list(self._numbers)
         columns: list[npt.NDArray[Any]] = [*self._sorted()]
@@ -270,15 +274,30 @@ class _LabelReader:
 
     def _join_parts(self, sources: Sequence[Source], conflict: Conflict) -> None:
         """Replace all labels of requests that have one for single records by what `resolve` makes of them."""
-        wanted = np.unique(ids_of(sorted(self._in_parts)).keys)
+        wanted = np.unique(self._in_parts.array)
         kept = ~_among(self._keys.array, wanted)
         for column in (self._keys, self._checks, self._codes):
             column.hold(column.array[kept])
-        read = [source for source in sources if source.name not in self._refused]
-        decided = resolve(_labels_of(read, wanted, self._block), conflict)
+        self._decide(wanted, sources, conflict, self._take)
+
+    def _take(self, decided: Resolved) -> None:
         self._append_labels(list(decided.by_id.values()))
         labels = self._labels
-        labels.repeated, labels.conflicting, labels.rejected = decided.repeated, decided.conflicting, decided.rejected
+        labels.repeated += decided.repeated
+        labels.conflicting += decided.conflicting
+        labels.rejected += decided.rejected
+
+    def _decide(
+        self, wanted: Words, sources: Sequence[Source], conflict: Conflict, told: Callable[[Resolved], None]
+    ) -> None:
+        """Tell what `resolve` says of all labels of the ids of these different hashes (in order), a part at a time.
+
+        Ids that share a hash are in one part, so each is told once. No part is held beside the next one.
+        """
+        read = [source for source in sources if source.name not in self._refused]
+        size = max(DECIDED, -(-len(wanted) // READINGS))
+        for start in range(0, len(wanted), size):
+            told(resolve(_labels_of(read, wanted[start : start + size], self._block), conflict))
 
     def _sorted(self) -> tuple[Words, Checks, Codes]:
         order = order_of_hashes(self._keys.array)
@@ -303,16 +322,18 @@ class _LabelReader:
         if len(different):
             keys, checks, codes = columns
             kept[different] = False
-            read = [source for source in sources if source.name not in self._refused]
-            decided = resolve(_labels_of(read, keys[different], self._block), conflict)
-            labels.rejected += decided.rejected
-            ids = ids_of(list(decided.by_id))
-            for key, check, label in zip(ids.keys, ids.checks, decided.by_id.values(), strict=True):
-                place = int(np.searchsorted(keys, key))
-                while checks[place] != check:
-                    place += 1
-                kept[place] = True
-                codes[place] = self._number(label.data)
+
+            def keep(decided: Resolved) -> None:
+                labels.rejected += decided.rejected
+                ids = ids_of(list(decided.by_id))
+                for key, check, label in zip(ids.keys, ids.checks, decided.by_id.values(), strict=True):
+                    place = int(np.searchsorted(keys, key))
+                    while checks[place] != check:
+                        place += 1
+                    kept[place] = True
+                    codes[place] = self._number(label.data)
+
+            self._decide(np.unique(keys[different]), sources, conflict, keep)
             labels.texts = list(self._numbers)
             del keys, checks, codes
         for place, column in enumerate(columns):

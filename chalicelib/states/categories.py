@@ -105,6 +105,17 @@ def comparable(one: Categories, other: Categories) -> list[str]:
     return [value for value in values if hashes[value] <= limit]
 
 
+def rows_with(state: Categories, values: Iterable[str]) -> tuple[int, int]:
+    """How many rows have one of these values, at least and at most: the same number where that is known exactly."""
+    counts = dict(state.counts)
+    wanted = set(values)
+    least = sum(counts.get(value, 0) for value in wanted)
+    # Among the rest may be what is not listed, but nothing of a hash up to the limit.
+    limit = state.limit
+    unknown = any(each > limit for each in _hashes(wanted - counts.keys()).values())
+    return least, least + state.more if unknown else least
+
+
 def _bounded(counts: Mapping[str, int], total: int) -> Categories:
     if len(counts) <= BOUND:
         kept = dict(counts)

@@ -230,6 +230,32 @@ def test_each_check(columns, expected, description):
     encode_json({"violations": violations})
 
 
+def test_known_values_that_are_not_counted_do_not_violate_their_domain():
+    baseline = profile_of_values(s=["a", "b"] * 100)
+    quiet = {"domain_content_threshold": 0.9, "distribution_constraints": {"perform_comparison": "Disabled"}}
+    junk = [f"junk{index}" for index in range(5000)]
+    current = profile_of_values(s=["a"] * 500_000 + ["b"] * 490_000 + junk)
+    assert [value for value in ("a", "b") if value in dict(current.column("s").categories.counts)] == ["a"]
+    assert checked(current, baseline, **quiet) == []
+    [violation] = checked(current, baseline, **quiet | {"domain_content_threshold": 1.0})
+    # All listed values but one are known to be junk.
+    most = (995_000 - 999) / 995_000
+    assert violation["description"] == (
+        f"Value: {most} does not meet the constraint requirement! Expected share of known values: 1.0. "
+        f"It is at most this and at least {500_000 / 995_000}: not all values are counted."
+    )
+
+
+def test_known_values_that_are_counted_or_provably_absent_have_an_exact_share():
+    # The hashes of both are small.
+    baseline = profile_of_values(s=["a", "n26"] * 100)
+    current = profile_of_values(s=["a"] * 4000 + [f"junk{index}" for index in range(5000)])
+    assert current.column("s").categories.more
+    [violation] = checked(current, baseline, distribution_constraints={"perform_comparison": "Disabled"})
+    assert violation["description"].endswith("Expected share of known values: 1.0.")
+    assert f"Value: {4000 / 9000} does not meet" in violation["description"]
+
+
 def test_a_column_that_is_gone():
     current = profile_of_values(n=[str(index % 50) for index in range(500)], s=["red", "green"] * 250)
     violations = checked(current, BASELINE)

@@ -15,6 +15,7 @@ from chalicelib.errors import UnreadableError
 from chalicelib.monitors import folding, plain_rows
 from chalicelib.monitors.folding import Folded, fold_captures
 from chalicelib.monitors.measurement import Measurement, Subject, measure
+from chalicelib.records import cells, joins
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.capture import MOST_BAD_LINES, read_captures
 from chalicelib.records.envelopes import together
@@ -505,6 +506,61 @@ def test_labels_of_single_records_are_joined_as_resolve_does(conflict):
         expected.conflicting,
         expected.rejected,
     )
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("decided", [1, 7, 1 << 16])
+@pytest.mark.parametrize("conflict", ["latest", "first", "reject"])
+def test_labels_that_differ_are_decided_a_part_of_the_ids_at_a_time(conflict, decided, shared):
+    lines = [record_label(f"id{n:03}", str(n % 2)) for n in range(300)]
+    # Said otherwise, said again, said otherwise again; and labels of single records.
+    lines += [record_label(f"id{n:03}", str((n + 1) % 2)) for n in range(0, 300, 2)]
+    lines += [record_label(f"id{n:03}", str(n % 2)) for n in range(0, 300, 3)]
+    lines += [record_label(f"id{n:03}", "5") for n in range(0, 300, 5)]
+    lines += [record_label(f"id{n:03}", str(n % 3), n % 2) for n in range(0, 300, 7)]
+    files = [source("l0", lines[::2]), source("l1", lines[1::2])]
+    labels = [each for file in files for each in read_ground_truth(body_of(file), file.name, file.arrived).labels]
+    expected = resolve(labels, conflict)
+    first_bits = np.uint64(0xFC << 56)
+
+    def of_few_hashes(hashed, usual):
+        # With one argument more it is the other hash, which tells ids apart.
+        return lambda *about: hashed(*about) & first_bits if shared and len(about) == usual else hashed(*about)
+
+    asked = []
+
+    def watched(some, rule):
+        asked.append({label.id for label in some})
+        return resolve(some, rule)
+
+    with (
+        patch.object(joins, "DECIDED", decided),
+        patch.object(joins, "READINGS", 1000),
+        patch.object(joins, "resolve", watched),
+        patch.object(joins, "hashes", of_few_hashes(cells.hashes, 2)),
+        patch.object(joins, "hashes_of", of_few_hashes(cells.hashes_of, 1)),
+    ):
+        found = read_labels(files, conflict)
+        by_id = found.by_id(sorted({label.id for label in labels}))
+    assert {id: label.data for id, label in by_id.items()} == {id: label.data for id, label in expected.by_id.items()}
+    assert (found.repeated, found.conflicting, found.rejected) == (
+        expected.repeated,
+        expected.conflicting,
+        expected.rejected,
+    )
+    if not shared:
+        assert max(len(ids) for ids in asked) <= decided
+
+
+def test_files_are_read_again_a_bounded_number_of_times():
+    lines = [record_label(f"id{n:03}", str(each)) for n in range(500) for each in range(2)]
+    read = []
+    body = "\n".join(lines).encode()
+    file = Source("l", ARRIVED, lambda: read.append("l") or [body])
+    with patch.object(joins, "DECIDED", 1):
+        found = read_labels([file])
+    assert (len(found), found.conflicting) == (500, 500)
+    assert 50 < len(read) <= 1 + joins.READINGS
 
 
 @pytest.mark.parametrize("kind", ["csv", "base64"])

@@ -14,7 +14,7 @@ from chalicelib.monitors.model_explainability import AttributionSettings
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.ground_truth import Label
 from chalicelib.records.table import to_table
-from chalicelib.states.categories import Categories, categories_of, comparable
+from chalicelib.states.categories import Categories, categories_of, comparable, rows_with
 from chalicelib.states.facets import BiasSettings, Facet
 from chalicelib.states.moments import Moments, moments_of
 from chalicelib.states.profile import Profile, profile_of, profile_of_columns
@@ -192,6 +192,13 @@ def test_categories_beyond_the_bound_are_the_same_for_every_split(parts):
     assert 500 < len(known) <= 1500
     assert [dict(half.counts).get(text, 0) for text in known] == [exact[text] for text in known]
     assert [dict(state.counts).get(text, 0) for text in known] == [truth[text] for text in known]
+    for some in (known, [*known, "nothing"], texts[:3], list(truth)):
+        least, most = rows_with(half, some)
+        assert least <= sum(exact[text] for text in set(some)) <= most
+    rows = sum(exact[text] for text in known)
+    assert rows_with(half, known) == (rows, rows)
+    assert rows_with(categories_of(Counter("aab")), ["a", "z"]) == (2, 2)
+    assert rows_with(Categories(), ["a"]) == (0, 0)
 
 
 def test_raw_values_are_classified_by_their_text():
