@@ -255,7 +255,7 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
         more_bad=captured.more_bad + more_bad_labels,
         elsewhere=captured.elsewhere,
     )
-    broken = [*_unreadable(captured), *broken_parts(captured.measured, baselines)]
+    broken = [*_unreadable(captured, len(captures)), *broken_parts(captured.measured, baselines)]
     notes = _notes(captured.measured, label_count, subject.attributes, examples[0])
     documents = _documents(reports, scope, read, captured.measured, broken, baseline_files, definition)
     written = write_files(folder, documents, _PATHS)
@@ -351,11 +351,17 @@ def _refuse_another_problem(folder: str, baselines: Baselines, attributes: Attri
         raise MisconfiguredError("--baseline", folder, expected)
 
 
-def _unreadable(captured: Folded) -> list[str]:
-    """Lines of captures that cannot be read, where they are so many that the others say little."""
-    count = len(captured.bad) + captured.more_bad
-    lines = captured.requests + captured.outside + count
-    return [f"{count / lines:.0%} of the lines of captures cannot be read"] if count > BROKEN_SHARE * lines else []
+def _unreadable(captured: Folded, files: int) -> list[str]:
+    """Capture files and lines that cannot be read, where they are so many that the others say little.
+
+    Nobody knows how many lines a file has that cannot be read at all: files are judged among files.
+    """
+    refused = sum(not each.line for each in captured.bad)
+    lines = len(captured.bad) - refused + captured.more_bad
+    requests = captured.requests + captured.outside + captured.elsewhere + captured.measured.repeated
+    parts = (("capture files", refused, files), ("lines of captures", lines, requests + lines))
+    many = [(what, bad / every) for what, bad, every in parts if bad > BROKEN_SHARE * every]
+    return [f"{share:.0%} of the {what} cannot be read" for what, share in many]
 
 
 def _notes(measured: Measurement, labels: int, attributes: Attributes, request: CapturedRequest) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,20 @@ def call(capsys: pytest.CaptureFixture[str], status: int, *arguments: object) ->
 
 def read(path: Path) -> Any:
     return json.loads(path.read_bytes())
+
+
+def definition_file(folder: Path, changed: Mapping[str, Any] | None = None, **attributes: object) -> Path:
+    """A monitor's definition with what the baselines here have, and other fields or attributes."""
+    definition = {
+        **{"name": "churn", "endpoint": "churn", "monitor_types": ["DataQuality", "ModelQuality"]},
+        **{"capture_s3_uri": "s3://data/captures", "ground_truth_s3_uri": "s3://data/labels"},
+        "output_s3_uri": "s3://data/out",
+        "attributes": {"problem_type": "BinaryClassification", "probability_attribute": "0", **attributes},
+        "baseline": {"model_quality_constraints": "s3://data/constraints.json"},
+        **(changed or {}),
+    }
+    (folder / "churn.json").write_text(json.dumps(definition))
+    return folder / "churn.json"
 
 
 # A table of two features, an answer and a label, of which one in four is wrong.
@@ -356,16 +370,9 @@ def test_ids_with_different_labels_are_told(
     conflict: str,
     told: str,
 ) -> None:
-    definition = {
-        **{"name": "churn", "endpoint": "churn", "monitor_types": ["ModelQuality"], "labels": {"conflict": conflict}},
-        **{"capture_s3_uri": "s3://data/captures", "ground_truth_s3_uri": "s3://data/labels"},
-        "output_s3_uri": "s3://data/out",
-        "attributes": {"problem_type": "BinaryClassification", "probability_attribute": "0"},
-        "baseline": {"model_quality_constraints": "s3://data/constraints.json"},
-    }
-    (tmp_path / "churn.json").write_text(json.dumps(definition))
+    quality = {"monitor_types": ["ModelQuality"], "labels": {"conflict": conflict}}
     given = ("evaluate", "--captures", captures, "--ground-truth", labels, "--baseline", baseline)
-    given += ("--monitor", tmp_path / "churn.json", "--out", tmp_path / "out")
+    given += ("--monitor", definition_file(tmp_path, quality), "--out", tmp_path / "out")
     assert "different labels" not in call(capsys, 0, *given)[0]
     write(labels / "2022/04/01/13/b.jsonl", [label(n, 1 - ROWS[n][3]) for n in range(3)])
     assert main([str(each) for each in given]) in (0, 3)
@@ -814,6 +821,40 @@ def test_captures_of_which_many_lines_cannot_be_read_are_not_clean(
         stream.write(b"\xff\n")
     out, _ = call(capsys, 1, *given, "--out", tmp_path / "out")
     assert "broken: 5% of the lines of captures cannot be read" in out
+
+
+def test_captures_of_which_many_files_cannot_be_read_are_not_clean(
+    tmp_path: Path, baseline: Path, captures: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("evaluate", "--captures", captures, "--ground-truth", labels, "--baseline", baseline, *BINARY, "0")
+    folder = captures / "churn/AllTraffic/2022/04/01/12"
+    for number in range(18):
+        write(folder / f"00-{number:02}.jsonl", [line(1000 + number, "3,1.0", "0.9", 120)])
+    (folder / "packed.jsonl").write_bytes(gzip.compress(b""))
+    # One of 21.
+    out, _ = call(capsys, 0, *given, "--out", tmp_path / "out")
+    assert "1 lines or files cannot be read" in out and "broken" not in out
+    (folder / "00-00.jsonl").unlink()
+    (folder / "00-01.jsonl").unlink()
+    # One of 19: more than one in twenty.
+    out, _ = call(capsys, 1, *given, "--out", tmp_path / "out")
+    assert "broken: 5% of the capture files cannot be read" in out and "lines of captures" not in out
+
+
+def test_lines_that_cannot_be_read_are_few_beside_repeated_requests_and_those_of_another_model(
+    tmp_path: Path, baseline: Path, captures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [first, second] = sorted(captures.rglob("*.jsonl"))
+    second.write_bytes(first.read_bytes())
+    elsewhere = [line(n, "1,1", "0.9", targetModel="b.tar.gz") for n in range(1000, 1200)]
+    given = ("evaluate", "--captures", captures, "--baseline", baseline, "--out", tmp_path / "out")
+    given += ("--monitor", definition_file(tmp_path, target_model="a.tar.gz"))
+    ours = [each.replace('"eventId"', '"targetModel": "a.tar.gz", "eventId"') for each in first.read_text().split("\n")]
+    write(first, [*ours[:-1], *elsewhere, *["no json"] * 20])
+    write(second, ours[:-1])
+    out, _ = call(capsys, 0, *given)
+    assert "200 requests, 200 rows, 200 repeated" in out and "200 requests were answered by another model" in out
+    assert "20 lines or files cannot be read" in out and "broken" not in out
 
 
 def test_compressed_captures_and_labels_are_told(
