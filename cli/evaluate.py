@@ -30,7 +30,7 @@ from chalicelib.monitors.findings import Labelled, Read, Scope, own_findings
 from chalicelib.monitors.folding import CaptureFold, Folded
 from chalicelib.monitors.measurement import Measurement, Subject, with_attributions
 from chalicelib.monitors.report.page import html_report
-from chalicelib.records.attributes import Attributes
+from chalicelib.records.attributes import Attributes, check_names
 from chalicelib.records.capture import CapturedRequest
 from chalicelib.records.files import kind_of
 from chalicelib.records.ground_truth import Conflict
@@ -133,21 +133,31 @@ def named_columns(
     Model Monitor lays a record out as its outputs and then its inputs. A baseline of as many columns as an input has
     names the inputs; one of as many as output and input have together names both. A transform's output that was
     joined with its input has the input's columns first.
+
+    Raises MisconfiguredError for names that cannot be those of columns.
     """
-    names = [str(feature["name"]) for feature in (constraints or {}).get("features", [])]
+    columns = [str(feature["name"]) for feature in (constraints or {}).get("features", [])]
+    # A declared output is no feature, wherever the baseline has it.
+    names = [name for name in columns if name not in attributes.output_names]
     if attributes.features or not names:
         return attributes
-    if preprocessed:  # its records are objects: the baseline's names are their keys
-        return msgspec.structs.replace(attributes, features=tuple(names))
-    width, answered = widths_of(request, attributes)
-    joined = request.is_batch and request.input is None and request.output and request.output.encoding == "CSV"
-    if joined and answered:
-        width, answered = min(answered - 1, len(names)), 1
-    if width is None:
-        return attributes
-    outputs = len(names) - width
-    if answered is None or outputs != answered:
-        outputs = 0
+    outputs = 0
+    if not preprocessed:  # else its records are objects: the baseline's names are their keys
+        width, answered = widths_of(request, attributes)
+        joined = request.is_batch and request.input is None and request.output and request.output.encoding == "CSV"
+        if joined and answered:
+            width, answered = min(answered - 1, len(names)), 1
+        elif answered is not None:
+            answered = max(0, answered - (len(columns) - len(names)))
+        if width is None:
+            return attributes
+        if len(names) - width == answered:
+            outputs = len(names) - width
+    try:
+        check_names(Attributes(features=tuple(names)))
+    except MisconfiguredError as error:
+        expected = f"{baseline.DATA_CONSTRAINTS} with {error.expected}"
+        raise MisconfiguredError("--baseline", error.value, expected) from None
     return msgspec.structs.replace(
         attributes,
         features=tuple(names[outputs:]),

@@ -160,6 +160,7 @@ def test_other_problem_types_have_their_metrics(
         ("secret-value,\n1,2\n", (), "column 2 of the header has no name"),
         ("a,b\n", (), "expected a table with rows, got none"),
         ("\xff", (), "expected UTF-8 text; line 1 is not (byte 0 of the file)"),
+        ('{"a": 1}\n{"": 1, "a": 2}\n', (), "line 2 has a column without a name"),
         ("a,b\n1,2\n", (*BINARY, "p"), "--probability-attribute: got 'p'; expected one of the columns a, b"),
         ("a,b\n1,2\n", (*BINARY, "a"), "--ground-truth-attribute: got None; expected the column of the label: a, b"),
         ("a,b\n1,x\n", (*BINARY, "a", "--ground-truth-attribute", "b"), "a column with labels that can be read"),
@@ -806,6 +807,84 @@ def test_a_baseline_of_something_else_is_told(
     assert (
         "has 4 columns (a, b, p, y); a request has 2 values, its answer 1: they fit neither the first nor both" in out
     )
+
+
+@pytest.fixture
+def whole(tmp_path: Path, captures: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A baseline that describes the answer and the inputs."""
+    table = write(tmp_path / "whole.csv", ["a,p,b", *(f"{row[0]},{row[2]},{row[1]}" for row in ROWS)])
+    call(capsys, 0, "baseline", table, "--out", tmp_path / "whole")
+    return tmp_path / "whole"
+
+
+@pytest.mark.parametrize("answer", ["{}", "1,{}"])
+def test_a_declared_output_is_none_of_the_features_that_the_baseline_names(
+    tmp_path: Path, whole: Path, capsys: pytest.CaptureFixture[str], answer: str
+) -> None:
+    outputs = ["p"] if answer == "{}" else ["class", "p"]
+    lines = [line(n, f"{row[0]},{row[1]}", answer.format(row[2]), n % 60) for n, row in enumerate(ROWS)]
+    given = ("evaluate", "--captures", write(tmp_path / "c.jsonl", lines), "--baseline", whole)
+    definition = definition_file(tmp_path, output_names=outputs, probability_attribute="p")
+    call(capsys, 3 if "class" in outputs else 0, *given, "--monitor", definition, "--out", tmp_path / "out")
+    found = read(tmp_path / "out/data_quality/statistics.json")["features"]
+    assert [each["name"] for each in found] == [*outputs, "a", "b"]
+
+
+def test_declared_outputs_may_name_the_first_values_of_an_answer(
+    tmp_path: Path, whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [line(n, f"{row[0]},{row[1]}", f"{row[2]},1", n % 60) for n, row in enumerate(ROWS)]
+    given = ("evaluate", "--captures", write(tmp_path / "c.jsonl", lines), "--baseline", whole)
+    call(capsys, 0, *given, "--monitor", definition_file(tmp_path, output_names=["p"]), "--out", tmp_path / "out")
+    found = read(tmp_path / "out/data_quality/statistics.json")["features"]
+    assert [each["name"] for each in found] == ["p", "a", "b"]
+
+
+@pytest.mark.parametrize(("outputs", "inputs"), [(["p"], ["a", "b"]), (["p", "a"], ["b"])])
+def test_declared_outputs_and_inputs_of_another_width_are_told(
+    tmp_path: Path, whole: Path, capsys: pytest.CaptureFixture[str], outputs: list[str], inputs: list[str]
+) -> None:
+    asked = ",".join("1" for _ in (*inputs, "more"))
+    captures = write(tmp_path / "c.jsonl", [line(n, asked, "0.5") for n in range(400)])
+    given = ("evaluate", "--captures", captures, "--baseline", whole, "--out", tmp_path / "out")
+    out, _ = call(capsys, 1, *given, "--monitor", definition_file(tmp_path, output_names=outputs))
+    names = ", ".join((*outputs, *inputs))
+    assert f"has 3 columns ({names}); a request has {len(inputs) + 1} values, its answer 1: they fit neither" in out
+
+
+def test_a_script_may_return_a_declared_output_under_the_baselines_name(
+    tmp_path: Path, whole: Path, captures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "def preprocess_handler(inference_record):\n"
+        "    a, b = inference_record.endpoint_input.data.split(',')\n"
+        "    return {'a': a, 'b': b, 'p': inference_record.endpoint_output.data}\n"
+    )
+    definition = definition_file(tmp_path, output_names=["p"], probability_attribute="p")
+    given = ("evaluate", "--captures", captures, "--baseline", whole, "--monitor", definition)
+    call(capsys, 0, *given, "--preprocess", script, "--out", tmp_path / "out")
+    found = read(tmp_path / "out/data_quality/statistics.json")["features"]
+    assert [each["name"] for each in found] == ["p", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["p", "a", "a"], "--baseline: got ['a']; expected {} with each name once"),
+        (["", "a"], "names that are not empty"),
+    ],
+)
+def test_columns_of_a_baseline_that_are_no_names_are_told(
+    tmp_path: Path, whole: Path, captures: Path, capsys: pytest.CaptureFixture[str], names: Sequence[str], told: str
+) -> None:
+    place = "data_quality/constraints.json"
+    constraints = read(whole / place)
+    constraints["features"] = [{**constraints["features"][0], "name": name} for name in names]
+    (whole / place).write_text(json.dumps(constraints))
+    given = ("evaluate", "--captures", captures, "--baseline", whole, "--out", tmp_path / "out")
+    out, err = call(capsys, 2, *given)
+    assert told.format(place) in err and not out and not (tmp_path / "out").exists()
 
 
 def test_captures_of_which_many_lines_cannot_be_read_are_not_clean(
