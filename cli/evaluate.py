@@ -401,7 +401,8 @@ def _status(reports: Reports, label_files: int, broken: Sequence[str]) -> int:
         return 1
     missing = {name for name, (state, _) in reports.states.items() if state == "NOT_EVALUATED"}
     unlabelled = {name for name in missing if name in ("ModelQuality", "ModelBias") and not label_files}
-    without_baseline = {name for name in missing if "baseline" in reports.states[name][1]}
+    # What has files was measured, and only the baseline to compare it with is missing.
+    without_baseline = {name for name in missing if reports.documents[name]}
     # Attributions are there or not: that the model returns none is known when it is built.
     left = missing - unlabelled - without_baseline - {"ModelExplainability"}
     return 1 if left or missing == set(reports.states) else 0

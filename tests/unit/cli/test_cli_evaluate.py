@@ -619,6 +619,20 @@ def test_answers_that_cannot_be_read_are_a_failure_where_labels_are_at_hand(
     assert "--problem-type or --monitor FILE beside it" in err
 
 
+def test_what_the_data_lack_is_no_missing_baseline_whatever_it_is_called(
+    tmp_path: Path, baseline: Path, captures: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("evaluate", "--captures", captures, "--ground-truth", labels, "--baseline", baseline)
+    given += ("--out", tmp_path / "out", "--monitor")
+    for facet, status, told in (
+        ("baseline", 1, "bias.facets[0].name: got 'baseline'; expected one of the columns a, b"),
+        ("a", 0, "there is no model-bias baseline to compare with"),
+    ):
+        bias = {"facets": [{"name": facet, "values": [1]}]}
+        definition = definition_file(tmp_path, {"monitor_types": ["DataQuality", "ModelBias"], "bias": bias})
+        assert told in call(capsys, status, *given, definition)[0]
+
+
 def test_files_of_an_earlier_run_do_not_stay(
     tmp_path: Path, baseline: Path, captures: Path, labels: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
