@@ -414,7 +414,7 @@ def _nothing(place: str, captured: Folded, since: datetime | None, until: dateti
         first, last = map(_iso, captured.outer)
         lines[0] += f" from {_iso(since) if since else 'the beginning'} to {_iso(until) if until else 'the end'}"
         lines.append(f"{captured.outside:,} requests are outside of that time: from {first} to {last}")
-    return "\n".join([*lines, *_bad(captured.bad, captured.more_bad)])
+    return "\n".join([*lines, *_elsewhere(captured), *_bad(captured.bad, captured.more_bad)])
 
 
 def _nothing_json(captured: Folded) -> str:
@@ -422,11 +422,18 @@ def _nothing_json(captured: Folded) -> str:
     document = {
         "requests": 0,
         "requests_outside": captured.outside,
+        "requests_elsewhere": captured.elsewhere,
         "unreadable": len(captured.bad) + captured.more_bad,
         "monitors": {},
         "files": [],
     }
     return json.dumps(document, indent=2)
+
+
+def _elsewhere(captured: Folded) -> list[str]:
+    if not captured.elsewhere:
+        return []
+    return [f"{captured.elsewhere:,} requests were answered by another model or inference component"]
 
 
 def _bad(bad: Sequence[BadInput], more: int) -> list[str]:
@@ -459,8 +466,7 @@ def _text(
     if read.labels_conflicting:
         counts = "none" if conflict == "reject" else f"the {conflict}"
         lines.append(f"{read.labels_conflicting:,} ids have different labels; {counts} counts")
-    if captured.elsewhere:
-        lines.append(f"{captured.elsewhere:,} requests were answered by another model or inference component")
+    lines += _elsewhere(captured)
     for records in (measured.bad_records, measured.noted_records):
         lines += [f"{found.count:,} rows: {reason}" for reason, found in records.items()]
     lines += [f"broken: {reason}" for reason in broken]
@@ -504,6 +510,7 @@ def _json(
         "window": {"start": scope.start, "end": scope.end},
         "requests": read.requests,
         "requests_outside": captured.outside,
+        "requests_elsewhere": captured.elsewhere,
         "rows": captured.measured.rows,
         "labelled_rows": captured.measured.labelled,
         "repeated_requests": captured.measured.repeated,

@@ -345,7 +345,7 @@ def test_with_json_nothing_else_is_on_standard_output(
     given = ("evaluate", "--captures", captures, "--baseline", baseline, "--out", tmp_path / "out", "--json")
     out, err = call(capsys, 1, *given, "--start", "2023-01-01")
     assert json.loads(out) == {
-        **{"requests": 0, "requests_outside": 400, "unreadable": 0},
+        **{"requests": 0, "requests_outside": 400, "requests_elsewhere": 0, "unreadable": 0},
         **{"monitors": {}, "files": []},
     }
     assert "nothing to evaluate: no captured request" in err and "400 requests are outside" in err
@@ -631,6 +631,21 @@ def test_what_the_data_lack_is_no_missing_baseline_whatever_it_is_called(
         bias = {"facets": [{"name": facet, "values": [1]}]}
         definition = definition_file(tmp_path, {"monitor_types": ["DataQuality", "ModelBias"], "bias": bias})
         assert told in call(capsys, status, *given, definition)[0]
+
+
+@pytest.mark.parametrize("attribute", ["target_model", "inference_component"])
+def test_captures_that_all_are_of_another_model_are_told(
+    tmp_path: Path, baseline: Path, captures: Path, capsys: pytest.CaptureFixture[str], attribute: str
+) -> None:
+    given = ("evaluate", "--captures", captures, "--baseline", baseline, "--out", tmp_path / "out")
+    given += ("--monitor", definition_file(tmp_path, **{attribute: "mistyped"}))
+    out, _ = call(capsys, 1, *given)
+    assert out == (
+        f"nothing to evaluate: no captured request in {captures}\n"
+        "400 requests were answered by another model or inference component\n"
+    )
+    out, _ = call(capsys, 1, *given, "--json")
+    assert json.loads(out)["requests_elsewhere"] == 400
 
 
 def test_files_of_an_earlier_run_do_not_stay(
@@ -948,6 +963,7 @@ def test_lines_that_cannot_be_read_are_few_beside_repeated_requests_and_those_of
     out, _ = call(capsys, 0, *given)
     assert "200 requests, 200 rows, 200 repeated" in out and "200 requests were answered by another model" in out
     assert "20 lines or files cannot be read" in out and "broken" not in out
+    assert json.loads(call(capsys, 0, *given, "--json")[0])["requests_elsewhere"] == 200
 
 
 def test_compressed_captures_and_labels_are_told(
