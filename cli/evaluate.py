@@ -40,7 +40,7 @@ from chalicelib.records.table import widths_of
 from chalicelib.states.scores import are_classes
 from cli.alignment import aligned
 from cli.attribute_options import add_options, attributes_of, definition_of
-from cli.captures import Requests, requests_of, transforms_of
+from cli.captures import Requests, is_laid_out, requests_of, transforms_of
 from cli.explaining import add_options as add_explaining
 from cli.explaining import explainer_of
 from cli.output import folder_of, write_files
@@ -70,8 +70,9 @@ def read_all(files: Sequence[File], fold: CaptureFold, progress: Progress) -> tu
     others: list[Requests] = []
     manifests: list[tuple[File, bytes]] = []
     for file in files:
-        kind = kind_of(file.beginning())
-        if kind in ("capture", "empty", "unknown"):
+        beginning = file.beginning()
+        kind = kind_of(beginning)
+        if kind in ("capture", "empty", "unknown") and not is_laid_out(beginning):
             fold.read(Source(file.name, file.arrived, file.pieces))
         else:
             try:
