@@ -32,6 +32,7 @@ from chalicelib.monitors.measurement import Measurement, Subject, with_attributi
 from chalicelib.monitors.report.page import html_report
 from chalicelib.records.attributes import Attributes, check_names
 from chalicelib.records.capture import CapturedRequest
+from chalicelib.records.dataset import first_names
 from chalicelib.records.files import kind_of
 from chalicelib.records.ground_truth import Conflict
 from chalicelib.records.joins import Source, read_labels
@@ -386,11 +387,9 @@ def _notes(measured: Measurement, labels: int, attributes: Attributes, request: 
     asked, answered = widths_of(request, Attributes(features_attribute=attributes.features_attribute))
     names = (*attributes.output_names, *attributes.features)
     if measured.rows and not measured.whole and asked and names:
-        shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
-        told = (
-            f"the baseline or definition has {len(names)} columns ({shown}); a request has {asked} values, its answer"
-        )
-        lines.append(f"{told} {answered or 'no list'}: they fit neither the first nor both, another baseline is needed")
+        told = f"the baseline or definition has {len(names)} columns ({first_names(names)})"
+        told += f"; a request has {asked} values, its answer {answered or 'no list'}"
+        lines.append(f"{told}: they fit neither the first nor both, another baseline is needed")
     return lines
 
 

@@ -916,6 +916,22 @@ def test_columns_of_a_baseline_that_are_no_names_are_told(
     assert told.format(place) in err and not out and not (tmp_path / "out").exists()
 
 
+def test_of_many_columns_the_first_are_named_and_the_others_counted(
+    tmp_path: Path, captures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"c{number}" for number in range(14)]
+    table = write(tmp_path / "wide.csv", [",".join(names), *[",".join("1" * 14)] * 20])
+    told = f"{', '.join(names[:12])} and 2 more"
+    given = ("baseline", table, "--out", tmp_path / "wide")
+    assert f"expected one of the columns {told}" in call(capsys, 2, *given, *BINARY, "p")[1]
+    definition = definition_file(tmp_path, features=["d"])
+    options = ("--monitor", definition, "--probability-attribute", "c0", "--ground-truth-attribute", "c1")
+    assert f"expected one of the table's columns: {told}" in call(capsys, 2, *given, *options)[1]
+    call(capsys, 0, *given)
+    given = ("evaluate", "--captures", captures, "--baseline", tmp_path / "wide", "--out", tmp_path / "out")
+    assert f"has 14 columns ({told}); a request has 2 values, its answer 1: they fit" in call(capsys, 1, *given)[0]
+
+
 def test_captures_of_which_many_lines_cannot_be_read_are_not_clean(
     tmp_path: Path, baseline: Path, captures: Path, labels: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
