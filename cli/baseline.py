@@ -17,7 +17,7 @@ from chalicelib import wiring
 from chalicelib.definition import Definition
 from chalicelib.errors import MisconfiguredError
 from chalicelib.monitors import baseline
-from chalicelib.records.dataset import EXPECTED, Roles, table_of
+from chalicelib.records.dataset import EXPECTED, Roles, first_names, table_of
 from chalicelib.records.table import Table
 from chalicelib.states.profile import column_of, profile_of
 from chalicelib.states.scores import are_classes, tally_of
@@ -62,10 +62,11 @@ def roles_of(options: argparse.Namespace, definition: Definition | None, columns
         if name is not None and name not in columns:
             option = f"--{field.replace('_', '-')}"
             told = f" (the definition's {name!r} is its place in a capture)" if definition else ""
-            raise MisconfiguredError(option, getattr(options, field), f"one of the columns {_shown(columns)}{told}")
+            expected = f"one of the columns {first_names(columns)}{told}"
+            raise MisconfiguredError(option, getattr(options, field), expected)
         found[role] = name
     if found["ground_truth"] is None:
-        raise MisconfiguredError("--ground-truth-attribute", None, f"the column of the label: {_shown(columns)}")
+        raise MisconfiguredError("--ground-truth-attribute", None, f"the column of the label: {first_names(columns)}")
     for role, field in (("inference", "inference_attribute"), ("probability", "probability_attribute")):
         if found[role] == found["ground_truth"]:
             option = f"--{field.replace('_', '-')}"
@@ -184,11 +185,6 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     lines += [told] if told else []
     lines += aligned([(path, f"{len(body):,} bytes") for path, body in zip(written, documents.values(), strict=True)])
     return "\n".join(lines), 0
-
-
-def _shown(columns: Columns) -> str:
-    names = list(columns)
-    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -31,7 +31,9 @@ class Requests(msgspec.Struct, frozen=True):
 
 def requests_of(file: File, body: bytes) -> Requests:
     """Read a file that is no manifest, by the kind that its first record shows."""
-    kind, body = kind_of(body), _on_one_line(body)
+    kind = kind_of(body)
+    if is_laid_out(body):  # then no line ends within a text
+        body = body.replace(b"\n", b" ")
     try:
         if kind == "merged":
             merged = read_merged(body, file.name, file.arrived)
@@ -48,14 +50,15 @@ def requests_of(file: File, body: bytes) -> Requests:
     return Requests(content.requests, [], _named(file, content.bad_lines), content.more_bad_lines)
 
 
-def _on_one_line(body: bytes) -> bytes:
-    """A single record that somebody has laid out over several lines, as notebooks show it, on one."""
-    if not body.lstrip().startswith(b"{\n"):
-        return body
+def is_laid_out(body: bytes) -> bool:
+    """Whether this is a single record, laid out over several lines as notebooks show it."""
+    if b"\n" not in body.strip():
+        return False
     try:
-        return msgspec.json.encode(msgspec.json.decode(body))
+        msgspec.json.decode(body)
     except UNDECODABLE:
-        return body
+        return False
+    return True
 
 
 def transforms_of(manifests: Sequence[tuple[File, bytes]]) -> Iterator[Requests]:

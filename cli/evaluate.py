@@ -30,8 +30,9 @@ from chalicelib.monitors.findings import Labelled, Read, Scope, own_findings
 from chalicelib.monitors.folding import CaptureFold, Folded
 from chalicelib.monitors.measurement import Measurement, Subject, with_attributions
 from chalicelib.monitors.report.page import html_report
-from chalicelib.records.attributes import Attributes
+from chalicelib.records.attributes import Attributes, check_names
 from chalicelib.records.capture import CapturedRequest
+from chalicelib.records.dataset import first_names
 from chalicelib.records.files import kind_of
 from chalicelib.records.ground_truth import Conflict
 from chalicelib.records.joins import Source, read_labels
@@ -40,7 +41,7 @@ from chalicelib.records.table import widths_of
 from chalicelib.states.scores import are_classes
 from cli.alignment import aligned
 from cli.attribute_options import add_options, attributes_of, definition_of
-from cli.captures import Requests, requests_of, transforms_of
+from cli.captures import Requests, is_laid_out, requests_of, transforms_of
 from cli.explaining import add_options as add_explaining
 from cli.explaining import explainer_of
 from cli.output import folder_of, write_files
@@ -70,8 +71,9 @@ def read_all(files: Sequence[File], fold: CaptureFold, progress: Progress) -> tu
     others: list[Requests] = []
     manifests: list[tuple[File, bytes]] = []
     for file in files:
-        kind = kind_of(file.beginning())
-        if kind in ("capture", "empty", "unknown"):
+        beginning = file.beginning()
+        kind = kind_of(beginning)
+        if kind in ("capture", "empty", "unknown") and not is_laid_out(beginning):
             fold.read(Source(file.name, file.arrived, file.pieces))
         else:
             try:
@@ -133,21 +135,31 @@ def named_columns(
     Model Monitor lays a record out as its outputs and then its inputs. A baseline of as many columns as an input has
     names the inputs; one of as many as output and input have together names both. A transform's output that was
     joined with its input has the input's columns first.
+
+    Raises MisconfiguredError for names that cannot be those of columns.
     """
-    names = [str(feature["name"]) for feature in (constraints or {}).get("features", [])]
+    columns = [str(feature["name"]) for feature in (constraints or {}).get("features", [])]
+    # A declared output is no feature, wherever the baseline has it.
+    names = [name for name in columns if name not in attributes.output_names]
     if attributes.features or not names:
         return attributes
-    if preprocessed:  # its records are objects: the baseline's names are their keys
-        return msgspec.structs.replace(attributes, features=tuple(names))
-    width, answered = widths_of(request, attributes)
-    joined = request.is_batch and request.input is None and request.output and request.output.encoding == "CSV"
-    if joined and answered:
-        width, answered = min(answered - 1, len(names)), 1
-    if width is None:
-        return attributes
-    outputs = len(names) - width
-    if answered is None or outputs != answered:
-        outputs = 0
+    outputs = 0
+    if not preprocessed:  # else its records are objects: the baseline's names are their keys
+        width, answered = widths_of(request, attributes)
+        joined = request.is_batch and request.input is None and request.output and request.output.encoding == "CSV"
+        if joined and answered:
+            width, answered = min(answered - 1, len(names)), 1
+        elif answered is not None:
+            answered = max(0, answered - (len(columns) - len(names)))
+        if width is None:
+            return attributes
+        if len(names) - width == answered:
+            outputs = len(names) - width
+    try:
+        check_names(Attributes(features=tuple(names)))
+    except MisconfiguredError as error:
+        expected = f"{baseline.DATA_CONSTRAINTS} with {error.expected}"
+        raise MisconfiguredError("--baseline", error.value, expected) from None
     return msgspec.structs.replace(
         attributes,
         features=tuple(names[outputs:]),
@@ -255,7 +267,7 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
         more_bad=captured.more_bad + more_bad_labels,
         elsewhere=captured.elsewhere,
     )
-    broken = [*_unreadable(captured), *broken_parts(captured.measured, baselines)]
+    broken = [*_unreadable(captured, len(captures)), *broken_parts(captured.measured, baselines)]
     notes = _notes(captured.measured, label_count, subject.attributes, examples[0])
     documents = _documents(reports, scope, read, captured.measured, broken, baseline_files, definition)
     written = write_files(folder, documents, _PATHS)
@@ -351,11 +363,17 @@ def _refuse_another_problem(folder: str, baselines: Baselines, attributes: Attri
         raise MisconfiguredError("--baseline", folder, expected)
 
 
-def _unreadable(captured: Folded) -> list[str]:
-    """Lines of captures that cannot be read, where they are so many that the others say little."""
-    count = len(captured.bad) + captured.more_bad
-    lines = captured.requests + captured.outside + count
-    return [f"{count / lines:.0%} of the lines of captures cannot be read"] if count > BROKEN_SHARE * lines else []
+def _unreadable(captured: Folded, files: int) -> list[str]:
+    """Capture files and lines that cannot be read, where they are so many that the others say little.
+
+    Nobody knows how many lines a file has that cannot be read at all: files are judged among files.
+    """
+    refused = sum(not each.line for each in captured.bad)
+    lines = len(captured.bad) - refused + captured.more_bad
+    requests = captured.requests + captured.outside + captured.elsewhere + captured.measured.repeated
+    parts = (("capture files", refused, files), ("lines of captures", lines, requests + lines))
+    many = [(what, bad / every) for what, bad, every in parts if bad > BROKEN_SHARE * every]
+    return [f"{share:.0%} of the {what} cannot be read" for what, share in many]
 
 
 def _notes(measured: Measurement, labels: int, attributes: Attributes, request: CapturedRequest) -> list[str]:
@@ -369,11 +387,9 @@ def _notes(measured: Measurement, labels: int, attributes: Attributes, request: 
     asked, answered = widths_of(request, Attributes(features_attribute=attributes.features_attribute))
     names = (*attributes.output_names, *attributes.features)
     if measured.rows and not measured.whole and asked and names:
-        shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
-        told = (
-            f"the baseline or definition has {len(names)} columns ({shown}); a request has {asked} values, its answer"
-        )
-        lines.append(f"{told} {answered or 'no list'}: they fit neither the first nor both, another baseline is needed")
+        told = f"the baseline or definition has {len(names)} columns ({first_names(names)})"
+        told += f"; a request has {asked} values, its answer {answered or 'no list'}"
+        lines.append(f"{told}: they fit neither the first nor both, another baseline is needed")
     return lines
 
 
@@ -385,7 +401,8 @@ def _status(reports: Reports, label_files: int, broken: Sequence[str]) -> int:
         return 1
     missing = {name for name, (state, _) in reports.states.items() if state == "NOT_EVALUATED"}
     unlabelled = {name for name in missing if name in ("ModelQuality", "ModelBias") and not label_files}
-    without_baseline = {name for name in missing if "baseline" in reports.states[name][1]}
+    # What has files was measured, and only the baseline to compare it with is missing.
+    without_baseline = {name for name in missing if reports.documents[name]}
     # Attributions are there or not: that the model returns none is known when it is built.
     left = missing - unlabelled - without_baseline - {"ModelExplainability"}
     return 1 if left or missing == set(reports.states) else 0
@@ -397,7 +414,7 @@ def _nothing(place: str, captured: Folded, since: datetime | None, until: dateti
         first, last = map(_iso, captured.outer)
         lines[0] += f" from {_iso(since) if since else 'the beginning'} to {_iso(until) if until else 'the end'}"
         lines.append(f"{captured.outside:,} requests are outside of that time: from {first} to {last}")
-    return "\n".join([*lines, *_bad(captured.bad, captured.more_bad)])
+    return "\n".join([*lines, *_elsewhere(captured), *_bad(captured.bad, captured.more_bad)])
 
 
 def _nothing_json(captured: Folded) -> str:
@@ -405,11 +422,18 @@ def _nothing_json(captured: Folded) -> str:
     document = {
         "requests": 0,
         "requests_outside": captured.outside,
+        "requests_elsewhere": captured.elsewhere,
         "unreadable": len(captured.bad) + captured.more_bad,
         "monitors": {},
         "files": [],
     }
     return json.dumps(document, indent=2)
+
+
+def _elsewhere(captured: Folded) -> list[str]:
+    if not captured.elsewhere:
+        return []
+    return [f"{captured.elsewhere:,} requests were answered by another model or inference component"]
 
 
 def _bad(bad: Sequence[BadInput], more: int) -> list[str]:
@@ -442,8 +466,7 @@ def _text(
     if read.labels_conflicting:
         counts = "none" if conflict == "reject" else f"the {conflict}"
         lines.append(f"{read.labels_conflicting:,} ids have different labels; {counts} counts")
-    if captured.elsewhere:
-        lines.append(f"{captured.elsewhere:,} requests were answered by another model or inference component")
+    lines += _elsewhere(captured)
     for records in (measured.bad_records, measured.noted_records):
         lines += [f"{found.count:,} rows: {reason}" for reason, found in records.items()]
     lines += [f"broken: {reason}" for reason in broken]
@@ -487,6 +510,7 @@ def _json(
         "window": {"start": scope.start, "end": scope.end},
         "requests": read.requests,
         "requests_outside": captured.outside,
+        "requests_elsewhere": captured.elsewhere,
         "rows": captured.measured.rows,
         "labelled_rows": captured.measured.labelled,
         "repeated_requests": captured.measured.repeated,

@@ -131,6 +131,8 @@ def _json_lines(body: bytes, where: str) -> Columns:
             raise UnreadableError(where, f"line {number} is not JSON") from None
         if not isinstance(record, dict):
             raise UnreadableError(where, f"line {number} is not an object of columns")
+        if "" in record:
+            raise UnreadableError(where, f"line {number} has a column without a name")
         for name in record:
             if name not in columns:
                 columns[name] = [None] * count
@@ -147,6 +149,8 @@ def _parquet(body: bytes, where: str) -> Columns:
         raise MisconfiguredError("TABLE", where, expected) from None
     try:
         stored = parquet.read_schema(io.BytesIO(body)).names
+        if "" in stored:
+            raise UnreadableError(where, f"column {stored.index('') + 1} has no name")
         # Two columns of one name are nothing that pyarrow reads: it would say so with a word for any fault.
         _check_different(stored, where)
         table = parquet.read_table(io.BytesIO(body))

@@ -53,18 +53,10 @@ def check(attributes: Attributes) -> None:
     _check_answer(attributes)
     if not 0.0 <= attributes.probability_threshold <= 1.0:
         raise MisconfiguredError("probability_threshold", attributes.probability_threshold, "a number from 0 to 1")
-    for field, names in (("features", attributes.features), ("output_names", attributes.output_names)):
-        if "" in names:
-            raise MisconfiguredError(field, names, "names that are not empty")
-        if len(set(names)) != len(names):
-            twice = sorted(name for name, count in Counter(names).items() if count > 1)
-            raise MisconfiguredError(field, twice, "each name once")
+    check_names(attributes)
     for field in ("target_model", "inference_component"):
         if getattr(attributes, field) == "":
             raise MisconfiguredError(field, "", "a name, or nothing for all")
-    shared = sorted(set(attributes.features) & set(attributes.output_names))
-    if shared:
-        raise MisconfiguredError("output_names", shared, "names that are not also features")
     for field in ("features_attribute", "inference_attribute", "probability_attribute", "ground_truth_attribute"):
         expression = getattr(attributes, field)
         # A column name such as "predicted label" is no JMESPath, and fine for CSV when it is a named output.
@@ -80,6 +72,19 @@ def check(attributes: Attributes) -> None:
         # Beside its own errors jmespath lets Python's through: for numbers of 5,000 digits, for 1,000 brackets.
         except (jmespath.exceptions.JMESPathError, ValueError, RecursionError):
             raise MisconfiguredError(field, expression, "a position (0, 1, ...) or a JMESPath expression") from None
+
+
+def check_names(attributes: Attributes) -> None:
+    """The part of `check` that is about names of columns, which others than a definition may give too."""
+    for field, names in (("features", attributes.features), ("output_names", attributes.output_names)):
+        if "" in names:
+            raise MisconfiguredError(field, names, "names that are not empty")
+        if len(set(names)) != len(names):
+            twice = sorted(name for name, count in Counter(names).items() if count > 1)
+            raise MisconfiguredError(field, twice, "each name once")
+    shared = sorted(set(attributes.features) & set(attributes.output_names))
+    if shared:
+        raise MisconfiguredError("output_names", shared, "names that are not also features")
 
 
 def _check_answer(attributes: Attributes) -> None:

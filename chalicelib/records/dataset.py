@@ -6,7 +6,7 @@ that the columns were read from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -64,7 +64,7 @@ def table_of(columns: Mapping[str, Sequence[Any]], roles: Roles) -> Table:
         *(("output_names", name) for name in roles.outputs),
     ):
         if name is not None and name not in columns:
-            raise MisconfiguredError(role, name, f"one of the table's columns: {_shown(list(columns))}")
+            raise MisconfiguredError(role, name, f"one of the table's columns: {first_names(columns)}")
     rows = len(next(iter(columns.values()), ()))
     taken = {roles.inference, roles.probability, roles.ground_truth, *roles.outputs}
     features = roles.features or tuple(name for name in columns if name not in taken)
@@ -140,5 +140,7 @@ def _count(found: dict[str, BadRecords], reason: str, which: npt.NDArray[np.bool
         found[reason] = BadRecords(len(rows), tuple(f"row {index + 1}" for index in rows[:3].tolist()))
 
 
-def _shown(names: Sequence[str]) -> str:
+def first_names(columns: Iterable[str]) -> str:
+    """The first of these names in words, and how many more there are."""
+    names = list(columns)
     return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")

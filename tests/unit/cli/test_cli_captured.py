@@ -49,6 +49,33 @@ def statistics(out: Path) -> Any:
     return read(out / "model_quality/statistics.json")["binary_classification_metrics"]["accuracy"]["value"]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("indent", [2, 0])
+def test_a_capture_may_be_laid_out_over_several_lines(
+    tmp_path: Path, baseline: Path, capsys: pytest.CaptureFixture[str], end: str, indent: int
+) -> None:
+    for number, row in enumerate(ROWS[:40]):
+        # Spaces and escaped line ends in a payload are its own.
+        capture = json.loads(line(number, f"{row[0]},{row[1]}\n{row[0]}, {row[1]}", f"{row[2]}\n{row[2]}"))
+        path = tmp_path / f"captures/{number:02}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(json.dumps(capture, indent=indent).replace("\n", end).encode())
+    given = ("--captures", tmp_path / "captures", "--baseline", baseline, *BINARY, "0", "--out", tmp_path / "out")
+    out, _ = call(capsys, 0, "evaluate", *given)
+    assert "40 files, 40 requests, 80 rows" in out and "cannot be read" not in out
+    assert read(tmp_path / "out/data_quality/evaluation.json")["bad_records"] == {}
+
+
+def test_a_document_of_several_lines_that_is_no_capture_is_told(
+    tmp_path: Path, baseline: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other.json").write_text(json.dumps({"secret": [1, 2]}, indent=2))
+    given = ("--captures", tmp_path / "other.json", "--baseline", baseline, "--out", tmp_path / "out")
+    out, _ = call(capsys, 1, "evaluate", *given)
+    assert "other.json: none of 1 lines is a capture record; line 1: Object missing required field" in out
+    assert "secret" not in out
+
+
 def test_merged_records_of_a_batch_transform(
     tmp_path: Path, baseline: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

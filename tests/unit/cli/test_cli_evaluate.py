@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,20 @@ def call(capsys: pytest.CaptureFixture[str], status: int, *arguments: object) ->
 
 def read(path: Path) -> Any:
     return json.loads(path.read_bytes())
+
+
+def definition_file(folder: Path, changed: Mapping[str, Any] | None = None, **attributes: object) -> Path:
+    """A monitor's definition with what the baselines here have, and other fields or attributes."""
+    definition = {
+        **{"name": "churn", "endpoint": "churn", "monitor_types": ["DataQuality", "ModelQuality"]},
+        **{"capture_s3_uri": "s3://data/captures", "ground_truth_s3_uri": "s3://data/labels"},
+        "output_s3_uri": "s3://data/out",
+        "attributes": {"problem_type": "BinaryClassification", "probability_attribute": "0", **attributes},
+        "baseline": {"model_quality_constraints": "s3://data/constraints.json"},
+        **(changed or {}),
+    }
+    (folder / "churn.json").write_text(json.dumps(definition))
+    return folder / "churn.json"
 
 
 # A table of two features, an answer and a label, of which one in four is wrong.
@@ -146,6 +160,7 @@ def test_other_problem_types_have_their_metrics(
         ("secret-value,\n1,2\n", (), "column 2 of the header has no name"),
         ("a,b\n", (), "expected a table with rows, got none"),
         ("\xff", (), "expected UTF-8 text; line 1 is not (byte 0 of the file)"),
+        ('{"a": 1}\n{"": 1, "a": 2}\n', (), "line 2 has a column without a name"),
         ("a,b\n1,2\n", (*BINARY, "p"), "--probability-attribute: got 'p'; expected one of the columns a, b"),
         ("a,b\n1,2\n", (*BINARY, "a"), "--ground-truth-attribute: got None; expected the column of the label: a, b"),
         ("a,b\n1,x\n", (*BINARY, "a", "--ground-truth-attribute", "b"), "a column with labels that can be read"),
@@ -330,7 +345,7 @@ def test_with_json_nothing_else_is_on_standard_output(
     given = ("evaluate", "--captures", captures, "--baseline", baseline, "--out", tmp_path / "out", "--json")
     out, err = call(capsys, 1, *given, "--start", "2023-01-01")
     assert json.loads(out) == {
-        **{"requests": 0, "requests_outside": 400, "unreadable": 0},
+        **{"requests": 0, "requests_outside": 400, "requests_elsewhere": 0, "unreadable": 0},
         **{"monitors": {}, "files": []},
     }
     assert "nothing to evaluate: no captured request" in err and "400 requests are outside" in err
@@ -356,16 +371,9 @@ def test_ids_with_different_labels_are_told(
     conflict: str,
     told: str,
 ) -> None:
-    definition = {
-        **{"name": "churn", "endpoint": "churn", "monitor_types": ["ModelQuality"], "labels": {"conflict": conflict}},
-        **{"capture_s3_uri": "s3://data/captures", "ground_truth_s3_uri": "s3://data/labels"},
-        "output_s3_uri": "s3://data/out",
-        "attributes": {"problem_type": "BinaryClassification", "probability_attribute": "0"},
-        "baseline": {"model_quality_constraints": "s3://data/constraints.json"},
-    }
-    (tmp_path / "churn.json").write_text(json.dumps(definition))
+    quality = {"monitor_types": ["ModelQuality"], "labels": {"conflict": conflict}}
     given = ("evaluate", "--captures", captures, "--ground-truth", labels, "--baseline", baseline)
-    given += ("--monitor", tmp_path / "churn.json", "--out", tmp_path / "out")
+    given += ("--monitor", definition_file(tmp_path, quality), "--out", tmp_path / "out")
     assert "different labels" not in call(capsys, 0, *given)[0]
     write(labels / "2022/04/01/13/b.jsonl", [label(n, 1 - ROWS[n][3]) for n in range(3)])
     assert main([str(each) for each in given]) in (0, 3)
@@ -611,6 +619,35 @@ def test_answers_that_cannot_be_read_are_a_failure_where_labels_are_at_hand(
     assert "--problem-type or --monitor FILE beside it" in err
 
 
+def test_what_the_data_lack_is_no_missing_baseline_whatever_it_is_called(
+    tmp_path: Path, baseline: Path, captures: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("evaluate", "--captures", captures, "--ground-truth", labels, "--baseline", baseline)
+    given += ("--out", tmp_path / "out", "--monitor")
+    for facet, status, told in (
+        ("baseline", 1, "bias.facets[0].name: got 'baseline'; expected one of the columns a, b"),
+        ("a", 0, "there is no model-bias baseline to compare with"),
+    ):
+        bias = {"facets": [{"name": facet, "values": [1]}]}
+        definition = definition_file(tmp_path, {"monitor_types": ["DataQuality", "ModelBias"], "bias": bias})
+        assert told in call(capsys, status, *given, definition)[0]
+
+
+@pytest.mark.parametrize("attribute", ["target_model", "inference_component"])
+def test_captures_that_all_are_of_another_model_are_told(
+    tmp_path: Path, baseline: Path, captures: Path, capsys: pytest.CaptureFixture[str], attribute: str
+) -> None:
+    given = ("evaluate", "--captures", captures, "--baseline", baseline, "--out", tmp_path / "out")
+    given += ("--monitor", definition_file(tmp_path, **{attribute: "mistyped"}))
+    out, _ = call(capsys, 1, *given)
+    assert out == (
+        f"nothing to evaluate: no captured request in {captures}\n"
+        "400 requests were answered by another model or inference component\n"
+    )
+    out, _ = call(capsys, 1, *given, "--json")
+    assert json.loads(out)["requests_elsewhere"] == 400
+
+
 def test_files_of_an_earlier_run_do_not_stay(
     tmp_path: Path, baseline: Path, captures: Path, labels: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -801,6 +838,100 @@ def test_a_baseline_of_something_else_is_told(
     )
 
 
+@pytest.fixture
+def whole(tmp_path: Path, captures: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A baseline that describes the answer and the inputs."""
+    table = write(tmp_path / "whole.csv", ["a,p,b", *(f"{row[0]},{row[2]},{row[1]}" for row in ROWS)])
+    call(capsys, 0, "baseline", table, "--out", tmp_path / "whole")
+    return tmp_path / "whole"
+
+
+@pytest.mark.parametrize("answer", ["{}", "1,{}"])
+def test_a_declared_output_is_none_of_the_features_that_the_baseline_names(
+    tmp_path: Path, whole: Path, capsys: pytest.CaptureFixture[str], answer: str
+) -> None:
+    outputs = ["p"] if answer == "{}" else ["class", "p"]
+    lines = [line(n, f"{row[0]},{row[1]}", answer.format(row[2]), n % 60) for n, row in enumerate(ROWS)]
+    given = ("evaluate", "--captures", write(tmp_path / "c.jsonl", lines), "--baseline", whole)
+    definition = definition_file(tmp_path, output_names=outputs, probability_attribute="p")
+    call(capsys, 3 if "class" in outputs else 0, *given, "--monitor", definition, "--out", tmp_path / "out")
+    found = read(tmp_path / "out/data_quality/statistics.json")["features"]
+    assert [each["name"] for each in found] == [*outputs, "a", "b"]
+
+
+def test_declared_outputs_may_name_the_first_values_of_an_answer(
+    tmp_path: Path, whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [line(n, f"{row[0]},{row[1]}", f"{row[2]},1", n % 60) for n, row in enumerate(ROWS)]
+    given = ("evaluate", "--captures", write(tmp_path / "c.jsonl", lines), "--baseline", whole)
+    call(capsys, 0, *given, "--monitor", definition_file(tmp_path, output_names=["p"]), "--out", tmp_path / "out")
+    found = read(tmp_path / "out/data_quality/statistics.json")["features"]
+    assert [each["name"] for each in found] == ["p", "a", "b"]
+
+
+@pytest.mark.parametrize(("outputs", "inputs"), [(["p"], ["a", "b"]), (["p", "a"], ["b"])])
+def test_declared_outputs_and_inputs_of_another_width_are_told(
+    tmp_path: Path, whole: Path, capsys: pytest.CaptureFixture[str], outputs: list[str], inputs: list[str]
+) -> None:
+    asked = ",".join("1" for _ in (*inputs, "more"))
+    captures = write(tmp_path / "c.jsonl", [line(n, asked, "0.5") for n in range(400)])
+    given = ("evaluate", "--captures", captures, "--baseline", whole, "--out", tmp_path / "out")
+    out, _ = call(capsys, 1, *given, "--monitor", definition_file(tmp_path, output_names=outputs))
+    names = ", ".join((*outputs, *inputs))
+    assert f"has 3 columns ({names}); a request has {len(inputs) + 1} values, its answer 1: they fit neither" in out
+
+
+def test_a_script_may_return_a_declared_output_under_the_baselines_name(
+    tmp_path: Path, whole: Path, captures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "def preprocess_handler(inference_record):\n"
+        "    a, b = inference_record.endpoint_input.data.split(',')\n"
+        "    return {'a': a, 'b': b, 'p': inference_record.endpoint_output.data}\n"
+    )
+    definition = definition_file(tmp_path, output_names=["p"], probability_attribute="p")
+    given = ("evaluate", "--captures", captures, "--baseline", whole, "--monitor", definition)
+    call(capsys, 0, *given, "--preprocess", script, "--out", tmp_path / "out")
+    found = read(tmp_path / "out/data_quality/statistics.json")["features"]
+    assert [each["name"] for each in found] == ["p", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["p", "a", "a"], "--baseline: got ['a']; expected {} with each name once"),
+        (["", "a"], "names that are not empty"),
+    ],
+)
+def test_columns_of_a_baseline_that_are_no_names_are_told(
+    tmp_path: Path, whole: Path, captures: Path, capsys: pytest.CaptureFixture[str], names: Sequence[str], told: str
+) -> None:
+    place = "data_quality/constraints.json"
+    constraints = read(whole / place)
+    constraints["features"] = [{**constraints["features"][0], "name": name} for name in names]
+    (whole / place).write_text(json.dumps(constraints))
+    given = ("evaluate", "--captures", captures, "--baseline", whole, "--out", tmp_path / "out")
+    out, err = call(capsys, 2, *given)
+    assert told.format(place) in err and not out and not (tmp_path / "out").exists()
+
+
+def test_of_many_columns_the_first_are_named_and_the_others_counted(
+    tmp_path: Path, captures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"c{number}" for number in range(14)]
+    table = write(tmp_path / "wide.csv", [",".join(names), *[",".join("1" * 14)] * 20])
+    told = f"{', '.join(names[:12])} and 2 more"
+    given = ("baseline", table, "--out", tmp_path / "wide")
+    assert f"expected one of the columns {told}" in call(capsys, 2, *given, *BINARY, "p")[1]
+    definition = definition_file(tmp_path, features=["d"])
+    options = ("--monitor", definition, "--probability-attribute", "c0", "--ground-truth-attribute", "c1")
+    assert f"expected one of the table's columns: {told}" in call(capsys, 2, *given, *options)[1]
+    call(capsys, 0, *given)
+    given = ("evaluate", "--captures", captures, "--baseline", tmp_path / "wide", "--out", tmp_path / "out")
+    assert f"has 14 columns ({told}); a request has 2 values, its answer 1: they fit" in call(capsys, 1, *given)[0]
+
+
 def test_captures_of_which_many_lines_cannot_be_read_are_not_clean(
     tmp_path: Path, baseline: Path, captures: Path, labels: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -814,6 +945,41 @@ def test_captures_of_which_many_lines_cannot_be_read_are_not_clean(
         stream.write(b"\xff\n")
     out, _ = call(capsys, 1, *given, "--out", tmp_path / "out")
     assert "broken: 5% of the lines of captures cannot be read" in out
+
+
+def test_captures_of_which_many_files_cannot_be_read_are_not_clean(
+    tmp_path: Path, baseline: Path, captures: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("evaluate", "--captures", captures, "--ground-truth", labels, "--baseline", baseline, *BINARY, "0")
+    folder = captures / "churn/AllTraffic/2022/04/01/12"
+    for number in range(18):
+        write(folder / f"00-{number:02}.jsonl", [line(1000 + number, "3,1.0", "0.9", 120)])
+    (folder / "packed.jsonl").write_bytes(gzip.compress(b""))
+    # One of 21.
+    out, _ = call(capsys, 0, *given, "--out", tmp_path / "out")
+    assert "1 lines or files cannot be read" in out and "broken" not in out
+    (folder / "00-00.jsonl").unlink()
+    (folder / "00-01.jsonl").unlink()
+    # One of 19: more than one in twenty.
+    out, _ = call(capsys, 1, *given, "--out", tmp_path / "out")
+    assert "broken: 5% of the capture files cannot be read" in out and "lines of captures" not in out
+
+
+def test_lines_that_cannot_be_read_are_few_beside_repeated_requests_and_those_of_another_model(
+    tmp_path: Path, baseline: Path, captures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [first, second] = sorted(captures.rglob("*.jsonl"))
+    second.write_bytes(first.read_bytes())
+    elsewhere = [line(n, "1,1", "0.9", targetModel="b.tar.gz") for n in range(1000, 1200)]
+    given = ("evaluate", "--captures", captures, "--baseline", baseline, "--out", tmp_path / "out")
+    given += ("--monitor", definition_file(tmp_path, target_model="a.tar.gz"))
+    ours = [each.replace('"eventId"', '"targetModel": "a.tar.gz", "eventId"') for each in first.read_text().split("\n")]
+    write(first, [*ours[:-1], *elsewhere, *["no json"] * 20])
+    write(second, ours[:-1])
+    out, _ = call(capsys, 0, *given)
+    assert "200 requests, 200 rows, 200 repeated" in out and "200 requests were answered by another model" in out
+    assert "20 lines or files cannot be read" in out and "broken" not in out
+    assert json.loads(call(capsys, 0, *given, "--json")[0])["requests_elsewhere"] == 200
 
 
 def test_compressed_captures_and_labels_are_told(

@@ -88,3 +88,10 @@ def test_two_columns_of_one_name_are_told(tmp_path: Path, capsys: pytest.Capture
     pq.write_table(pa.Table.from_arrays([pa.array([1]), pa.array([2]), pa.array([3])], names=["x", "y", "x"]), path)
     assert main(["baseline", str(path), "--out", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err == f"plumbline: {path}: columns 1 and 3 have the same name\n"
+
+
+def test_a_column_without_a_name_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"x": [1], "": [2]}), path)
+    assert main(["baseline", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == f"plumbline: {path}: column 2 has no name\n"
