@@ -105,15 +105,23 @@ def comparable(one: Categories, other: Categories) -> list[str]:
     return [value for value in values if hashes[value] <= limit]
 
 
+def counts_in(state: Categories, values: Iterable[str]) -> dict[str, int | None]:
+    """How many rows have each value; None where it is not listed and may be among the rest."""
+    counts = dict(state.counts)
+    found: dict[str, int | None] = {value: counts.get(value) for value in values}
+    # Nothing among the rest has a hash up to the limit.
+    limit = state.limit
+    for value, hashed in _hashes(value for value, count in found.items() if count is None).items():
+        if hashed <= limit:
+            found[value] = 0
+    return found
+
+
 def rows_with(state: Categories, values: Iterable[str]) -> tuple[int, int]:
     """How many rows have one of these values, at least and at most: the same number where that is known exactly."""
-    counts = dict(state.counts)
-    wanted = set(values)
-    least = sum(counts.get(value, 0) for value in wanted)
-    # Among the rest may be what is not listed, but nothing of a hash up to the limit.
-    limit = state.limit
-    unknown = any(each > limit for each in _hashes(wanted - counts.keys()).values())
-    return least, least + state.more if unknown else least
+    counts = counts_in(state, values).values()
+    least = sum(count or 0 for count in counts)
+    return least, least + state.more if None in counts else least
 
 
 def _bounded(counts: Mapping[str, int], total: int) -> Categories:

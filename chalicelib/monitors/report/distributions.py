@@ -17,7 +17,7 @@ from chalicelib.monitors.data_quality import categorical_distance, numeric_dista
 from chalicelib.monitors.report import charts
 from chalicelib.monitors.report.charts import Pair, Weighted
 from chalicelib.monitors.report.markup import Markup, clipped, element, figure, foreign, joined, plural, share
-from chalicelib.states.categories import Categories
+from chalicelib.states.categories import Categories, counts_in
 from chalicelib.states.quantiles import weighted
 from chalicelib.states.serialization import MOST_ROWS
 
@@ -256,21 +256,25 @@ def _few_values(baseline: Weighted | None, live: Weighted | None) -> list[Pair]:
 
 
 def _shares_of(baseline: Categories | None, live: Categories | None) -> list[Pair]:
-    """The categories of the greatest share on either side, and one bar for all others."""
-    sides = [dict(side.counts) if side and side.total else None for side in (baseline, live)]
-    totals = [side.total if side else 0 for side in (baseline, live)]
-    names = sorted({name for side in sides if side for name in side})
+    """The categories of the greatest share on either side, and one bar for all others.
+
+    A value that one side lists and the other may have, but does not list, has no bar there.
+    """
+    sides = [side if side and side.total else None for side in (baseline, live)]
+    names = sorted({name for side in sides if side for name, _ in side.counts})
+    counts = [counts_in(side, names) if side else dict.fromkeys(names) for side in sides]
+    totals = [side.total if side else 0 for side in sides]
 
     def part(side: int, name: str) -> float | None:
-        counts = sides[side]
-        return None if counts is None else counts.get(name, 0) / totals[side]
+        count = counts[side][name]
+        return None if count is None else count / totals[side]
 
     pairs = [Pair(name, part(0, name), part(1, name)) for name in names]
     pairs.sort(key=lambda pair: (-max(pair.baseline or 0.0, pair.live or 0.0), pair.name))
     shown, rest = pairs[:MOST_BARS], pairs[MOST_BARS:]
     others = [
-        None if counts is None else max(0.0, 1.0 - math.fsum((pair.baseline, pair.live)[side] or 0.0 for pair in shown))
-        for side, counts in enumerate(sides)
+        None if state is None else max(0.0, 1.0 - math.fsum((pair.baseline, pair.live)[side] or 0.0 for pair in shown))
+        for side, state in enumerate(sides)
     ]
     if rest or any((other or 0.0) > 1e-9 for other in others):
         shown.append(Pair("(all others)", others[0], others[1]))

@@ -20,6 +20,7 @@ from chalicelib.monitors.report import charts, distributions, markup
 from chalicelib.monitors.report.page import html_report
 from chalicelib.monitors.report.style import STYLE
 from chalicelib.monitors.window_parts import Span
+from chalicelib.states.categories import categories_of
 from chalicelib.states.quantiles import quantiles_of
 from chalicelib.states.scores import tally
 from tests.unit.monitors.churn_windows import BAD_LINES, decoded, decoded_baseline, hurt, window
@@ -280,6 +281,19 @@ def test_a_feature_without_a_sketch_is_drawn_from_its_buckets():
 
 
 # How much it is -------------------------------------------------------------------------------------------------------
+
+
+def test_a_category_that_is_not_counted_is_not_drawn_as_none():
+    usual = Counter({"a": 500, "b": 490})
+    before = categories_of(usual)
+    after = categories_of(usual + Counter(f"junk {number}" for number in range(5000)))
+    pairs = {pair.name: pair for pair in distributions._shares_of(before, after)}
+    listed = dict(after.counts)
+    assert not {"a", "b"} <= listed.keys()
+    for name, share in (("a", 500 / 5990), ("b", 490 / 5990)):
+        assert pairs[name].live == (share if name in listed else None)
+        assert pairs[name].baseline == usual[name] / 990
+    assert 0.9 < pairs["(all others)"].live <= 1.0
 
 
 def test_ten_thousand_columns_are_a_page_that_opens(violated):

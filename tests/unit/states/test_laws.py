@@ -14,7 +14,7 @@ from chalicelib.monitors.model_explainability import AttributionSettings
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.ground_truth import Label
 from chalicelib.records.table import to_table
-from chalicelib.states.categories import Categories, categories_of, comparable, rows_with
+from chalicelib.states.categories import Categories, categories_of, comparable, counts_in, rows_with
 from chalicelib.states.facets import BiasSettings, Facet
 from chalicelib.states.moments import Moments, moments_of
 from chalicelib.states.profile import Profile, profile_of, profile_of_columns
@@ -197,6 +197,10 @@ def test_categories_beyond_the_bound_are_the_same_for_every_split(parts):
         assert least <= sum(exact[text] for text in set(some)) <= most
     rows = sum(exact[text] for text in known)
     assert rows_with(half, known) == (rows, rows)
+    told = counts_in(half, [*truth, "nothing"])
+    assert all(count in (None, exact[text]) for text, count in told.items())
+    assert {text for text in known if told[text] is None} == set()
+    assert None in told.values()
     assert rows_with(categories_of(Counter("aab")), ["a", "z"]) == (2, 2)
     assert rows_with(Categories(), ["a"]) == (0, 0)
 
