@@ -71,13 +71,13 @@ def read_all(files: Sequence[File], fold: CaptureFold, progress: Progress) -> tu
     others: list[Requests] = []
     manifests: list[tuple[File, bytes]] = []
     for file in files:
-        beginning = file.beginning()
+        beginning, pieces = file.begun()
         kind = kind_of(beginning)
         if kind in ("capture", "empty", "unknown") and not is_laid_out(beginning):
-            fold.read(Source(file.name, file.arrived, file.pieces))
+            fold.read(Source(file.name, file.arrived, pieces))
         else:
             try:
-                body = file.read()
+                body = b"".join(pieces())
             except UnreadableError as error:
                 others.append(Requests(bad=[BadInput(file.name, 0, error.reason)]))
                 continue

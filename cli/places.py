@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -49,12 +50,15 @@ class File(msgspec.Struct, frozen=True):
         """The whole file."""
         return b"".join(self.pieces())
 
-    def beginning(self) -> bytes:
-        """Its first piece, where that can be read."""
+    def begun(self) -> tuple[bytes, Callable[[], Iterator[bytes]]]:
+        """Its first piece, and all of them: the first one is not read again. Nothing where it cannot be read: who asks
+        for all of it hears why."""
+        pieces = self.pieces()
         try:
-            return next(self.pieces(), b"")
+            first = next(pieces, b"")
         except UnreadableError:
-            return b""
+            return b"", self.pieces
+        return first, lambda: chain([first], pieces)
 
     @property
     def arrived(self) -> datetime:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -407,8 +408,16 @@ def bucket(captures: Path, labels: Path, baseline: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("bucket")
 def test_s3_prefixes_give_the_same_files_as_folders(
-    tmp_path: Path, baseline: Path, captures: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    baseline: Path,
+    captures: Path,
+    labels: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    store, read = wiring.object_store(), Counter[str]()
+    get = store.get
+    monkeypatch.setattr(store, "get", lambda bucket, key: read.update([key]) or get(bucket, key))
     for name, places in {
         "here": (captures, labels, baseline),
         "s3": ("s3://data/captures", "s3://data/labels", "s3://data/baseline"),
@@ -420,6 +429,7 @@ def test_s3_prefixes_give_the_same_files_as_folders(
     for name in names:
         if name.name != "evaluation.json":  # it says where the baseline lies
             assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "s3" / name).read_bytes()
+    assert {count for key, count in read.items() if key.startswith("captures/")} == {1}
 
 
 # Other kinds of files -------------------------------------------------------------------------------------------------
