@@ -19,7 +19,7 @@ BROKEN_SHARE = 0.05
 # A share says something about the columns of a single file from here on; of fewer rows the window will tell.
 FILE_ROWS = 20
 
-# Characters of input that are looked at when a file lands: as rows they take a hundred times as much memory.
+# Characters of payloads that are looked at when a file lands: as rows they take a hundred times as much memory.
 LOOKED_AT = 1_000_000
 
 
@@ -41,7 +41,7 @@ def broken_rows(
 
 
 def _first(requests: Sequence[CapturedRequest], attributes: Attributes) -> list[CapturedRequest]:
-    """The monitor's own requests with the first LOOKED_AT characters of input."""
+    """The monitor's own requests with the first LOOKED_AT characters of payloads."""
     found: list[CapturedRequest] = []
     size = 0
     for request in requests:
@@ -49,7 +49,7 @@ def _first(requests: Sequence[CapturedRequest], attributes: Attributes) -> list[
             break
         if is_about(request, attributes):
             found.append(request)
-            size += len(request.input.data) if request.input else 0
+            size += sum(len(payload.data) for payload in (request.input, request.output) if payload)
     return found
 
 

@@ -29,10 +29,13 @@ def p_value(baseline: Categories, current: Categories) -> float | None:
     shares = sum(before[value] for value in known)
     cells = [(before[value] / shares * total, value, now.get(value, 0)) for value in known]
     heapq.heapify(cells)
-    while len(cells) > 1 and _too_small(cells):
+    small = sum(expected < _SMALL for expected, _, _ in cells)
+    while len(cells) > 1 and _too_small(cells, small):
         smallest = heapq.heappop(cells)
         second = heapq.heappop(cells)
-        heapq.heappush(cells, (smallest[0] + second[0], second[1], smallest[2] + second[2]))
+        both = (smallest[0] + second[0], second[1], smallest[2] + second[2])
+        heapq.heappush(cells, both)
+        small += (both[0] < _SMALL) - (smallest[0] < _SMALL) - (second[0] < _SMALL)
     if len(cells) < 2:
         return None
     statistic = math.fsum((observed - expected) ** 2 / expected for expected, _, observed in cells)
@@ -55,7 +58,8 @@ def survival(statistic: float, degrees: int) -> float:
     return min(1.0, math.fsum([math.erfc(math.sqrt(half)) if degrees % 2 else 0.0, *terms]))
 
 
-def _too_small(cells: list[tuple[float, str, int]]) -> bool:
+def _too_small(cells: list[tuple[float, str, int]], small: int) -> bool:
+    """`small`: of how many cells less than `_SMALL` rows are expected."""
     if len(cells) == 2:
-        return min(cells)[0] < _SMALL_OF_TWO
-    return sum(expected < _SMALL for expected, _, _ in cells) > int(_SMALL_SHARE * len(cells))
+        return cells[0][0] < _SMALL_OF_TWO
+    return small > int(_SMALL_SHARE * len(cells))

@@ -90,7 +90,9 @@ class PlainRows:
         self.fits = _fits(subject) and NONE not in (self._score, self._class)
         self._profile = ProfileFold((*self._outputs, *self._features), len(self._features))
         self._tally = TallyFold()
-        self._selection = BinarySelectionFold()
+        # Without a probability the served class stands for it.
+        margins = self._score is not None and not attributes.probability_threshold
+        self._selection = BinarySelectionFold(margins)
         self._labelled = self._count = 0
         self._hints = [1] * len(self._features)
         self._answer_hints: list[int] = []

@@ -109,17 +109,12 @@ class Moments(msgspec.Struct, frozen=True, array_like=True):
         return _ratio(int(self.squares), self.count << (2 * _SCALE))
 
     @property
-    def m2(self) -> float:
-        """The sum of squared differences from the mean; 0.0 when there are no values."""
-        return _ratio(self._spread(), max(self.count, 1) << (2 * _SCALE))
-
-    @property
     def std_dev(self) -> float:
         """The population standard deviation, as Model Monitor prints it (model-monitor formats, section 5.1)."""
         return math.sqrt(_ratio(self._spread(), max(self.count, 1) ** 2 << (2 * _SCALE)))
 
     def _spread(self) -> int:
-        # count * m2, still exact.
+        # The number of values times the sum of their squared differences from the mean, still exact.
         return self.count * int(self.squares) - int(self.total) ** 2
 
     def to_bytes(self) -> bytes:

@@ -23,7 +23,7 @@ from chalicelib.states.serialization import MOST_ROWS, pack, unpack
 
 VERSION = 1
 
-# Bins of a probability, and bins of any other number between two powers of two (about 9 % each).
+# Bins of a probability, and bins of any other number, a margin too, between two powers of two (about 9 % each).
 PROBABILITY_BINS = 1000
 OCTAVE_BINS = 8
 
@@ -123,23 +123,23 @@ class Selection(msgspec.Struct, frozen=True, array_like=True):
         return unpack(body, "selection", VERSION, cls)
 
 
-def selection_of(table: Table) -> Selection:
-    """The selection of a table's answered rows."""
+def selection_of(table: Table, margins: bool = False) -> Selection:
+    """The selection of a table's answered rows; `margins`: a binary classifier's scores are no probabilities."""
     whole = table.whole & np.isfinite(table.predictions)
     predictions, labels = table.predictions[whole], table.labels[whole]
     if table.problem_type == "BinaryClassification":
         scores = table.scores[whole] if table.probabilities else None
-        return binary_selection(scores, predictions, labels)
+        return binary_selection(scores, predictions, labels, margins)
     if table.problem_type == "MulticlassClassification":
         return class_selection(table.classes, predictions, labels)
     return regression_selection(predictions, labels)
 
 
-def binary_selection(scores: Floats | None, predictions: Floats, labels: Floats) -> Selection:
+def binary_selection(scores: Floats | None, predictions: Floats, labels: Floats, margins: bool = False) -> Selection:
     """Of columns of shape (n,): scores (None: there are none, the served class stands for them), served classes and
-    labels 0, 1 or nan. Scores are probabilities: what lies outside 0 to 1 counts as 0 or 1; rows without one are left
-    out."""
-    fold = BinarySelectionFold()
+    labels 0, 1 or nan. Scores are probabilities, and what lies outside 0 to 1 counts as 0 or 1; or margins, which may
+    be any number. Rows without one are left out."""
+    fold = BinarySelectionFold(margins and scores is not None)
     fold.add(predictions if scores is None else scores, predictions, labels)
     return fold.state
 
@@ -147,7 +147,8 @@ def binary_selection(scores: Floats | None, predictions: Floats, labels: Floats)
 class BinarySelectionFold:
     """Counts rows of a binary classifier, block by block, into one selection."""
 
-    def __init__(self) -> None:
+    def __init__(self, margins: bool = False) -> None:
+        self._margins = Selection() if margins else None
         self._counts = np.zeros(_CELLS * (PROBABILITY_BINS + 1), dtype=np.int64)
 
     def add(self, scores: Floats, predictions: Floats, labels: Floats) -> None:
@@ -155,12 +156,18 @@ class BinarySelectionFold:
         known = ~np.isnan(scores)
         if not known.all():
             scores, predictions, labels = scores[known], predictions[known], labels[known]
+        outcomes = np.where(np.isnan(labels), UNLABELLED, LABELLED + 2 * predictions + labels).astype(np.int64)
+        if self._margins is not None:
+            self._margins += _selection("BinaryClassification", (), bin_of(scores), outcomes)
+            return
         cells = np.floor(np.clip(scores, 0.0, 1.0) * PROBABILITY_BINS).astype(np.int64) * _CELLS
-        cells += np.where(np.isnan(labels), UNLABELLED, LABELLED + 2 * predictions + labels).astype(np.int64)
+        cells += outcomes
         self._counts += np.bincount(cells, minlength=len(self._counts))
 
     @property
     def state(self) -> Selection:
+        if self._margins is not None:
+            return self._margins
         cells = np.flatnonzero(self._counts)
         return _selection("BinaryClassification", (), cells // _CELLS, cells % _CELLS, self._counts[cells])
 

@@ -50,6 +50,23 @@ def test_labels_that_come_for_sure_answers_warn_and_the_weights_mend_it():
     assert found["labelled"] + found["unlabelled"] == 8000
 
 
+def test_margins_are_numbers_like_others():
+    draw = np.random.Generator(np.random.PCG64(5))
+    labelled, others = draw.uniform(-6, -4, 1000), draw.uniform(-2, -0.1, 1000)
+    scores = np.concatenate([labelled, others])
+    labels = np.concatenate([np.zeros(1000), np.full(1000, NAN)])
+    served = (scores > 0).astype(float)
+    found = selection_findings(binary_selection(scores, served, labels, margins=True))
+    assert found["distance"] == 1.0
+    assert found["warning"].startswith("labels come selectively")
+    # Any split has the same counts.
+    parts = [
+        binary_selection(scores[some], served[some], labels[some], margins=True)
+        for some in (slice(0, 900), slice(900, None))
+    ]
+    assert parts[0] + parts[1] == binary_selection(scores, served, labels, margins=True)
+
+
 def test_the_distance_is_scipys():
     rows, _ = drawn(900, lambda score: score)
     found = selection_findings(binary(rows))
