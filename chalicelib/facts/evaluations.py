@@ -1,7 +1,8 @@
 """What was found in each window, and how each candidate did on its rows.
 
 Keys: MONITOR#{monitor} / EVALUATION#{window} -> Evaluation; MONITOR#{monitor} / REVISION#{window}#{digest} -> Revision;
-MONITOR#{monitor} / LOSS#{window}#{candidate} -> Loss; MONITOR#{monitor} / EXECUTION#{job} -> Execution.
+MONITOR#{monitor} / DECIDED#{window} -> Decided; MONITOR#{monitor} / LOSS#{window}#{candidate} -> Loss;
+MONITOR#{monitor} / EXECUTION#{job} -> Execution.
 "3 of the last 5 windows" is a query over these, never a counter.
 """
 
@@ -50,6 +51,13 @@ class Revision(msgspec.Struct, frozen=True):
     labelled: int
     coverage: float
     loss: float | None
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """The revision of a window's report that everything was done for: copies, decision, act and incidents."""
+
+    window: str
+    digest: str
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -106,6 +114,24 @@ def revisions(ledger: Ledger, monitor: str, window: str) -> list[Revision]:
     """The revisions of a window's report, oldest first."""
     found = load_all(ledger, monitor_partition(monitor), Revision, begins_with=f"REVISION#{window}#")
     return sorted(found, key=lambda each: (each.stored_at, each.digest))
+
+
+def note_decided(ledger: Ledger, monitor: str, window: str, digest: str) -> None:
+    """Remember that nothing is left to do for a revision."""
+    done = Decided(window, digest)
+    change(
+        ledger,
+        monitor_partition(monitor),
+        f"DECIDED#{window}",
+        Decided,
+        lambda stored: None if stored == done else done,
+    )
+
+
+def is_decided(ledger: Ledger, monitor: str, window: str, digest: str) -> bool:
+    """Whether nothing is left to do for a revision."""
+    stored = load(ledger, monitor_partition(monitor), f"DECIDED#{window}", Decided)
+    return stored is not None and stored.value.digest == digest
 
 
 def newest(ledger: Ledger, monitor: str) -> Evaluation | None:

@@ -12,7 +12,7 @@ from chalicelib.facts.rebuilds import Rebuild
 from chalicelib.handlers.window_anew import standing
 from chalicelib.handlers.window_decision import decide_and_act
 from chalicelib.handlers.window_inputs import Anew, gather, sweep_labels
-from chalicelib.handlers.window_reports import store
+from chalicelib.handlers.window_reports import put_copies, store
 from chalicelib.handlers.window_settledness import tell_settledness
 from chalicelib.monitors.evaluation import evaluate
 from chalicelib.records.window import Window
@@ -57,10 +57,16 @@ def _evaluate(services: Services, definition: Definition, window: Window, anew: 
     if previous is None and definition.ground_truth_s3_uri:
         sweep_labels(services, definition, window)
     gathered = gather(services, definition, window, previous.value.segment if previous else "", order, sealed)
-    if previous and sealed and gathered.segment.digest == previous.value.segment:
-        tell_settledness(services, definition, window, previous.value, gathered.kms_key_id)
+    as_sealed = previous if previous and sealed and gathered.segment.digest == previous.value.segment else None
+    if as_sealed and not _asks(services, definition, as_sealed.value):
+        tell_settledness(services, definition, window, as_sealed.value, gathered.kms_key_id)
         return
     findings = evaluate(gathered.task)
+    if as_sealed and findings.digest != as_sealed.value.digest:
+        # By another definition than it was sealed with: its report stays as it is.
+        put_copies(services, definition, window, gathered.kms_key_id, clean=True)
+        tell_settledness(services, definition, window, as_sealed.value, gathered.kms_key_id)
+        return
     model = gathered.champion.reign_at(window.name).candidate if gathered.champion else ""
     evaluation = store(
         services,
@@ -76,10 +82,19 @@ def _evaluate(services: Services, definition: Definition, window: Window, anew: 
     tell_settledness(services, definition, window, evaluation, gathered.kms_key_id)
     restored = order is not None and previous is None
     decide_and_act(services, definition, window, evaluation, findings, gathered, restored)
+    evaluations.note_decided(services.ledger, definition.name, window.name, evaluation.digest)
     if order is not None:
         before = previous.value.digest if previous else ""
         done = Rebuild(window=window.name, outcome="REBUILT", at=services.now(), before=before, after=evaluation.digest)
         rebuilds.note(services.ledger, definition.name, done)
+
+
+def _asks(services: Services, definition: Definition, evaluation: Evaluation) -> bool:
+    """Whether there is something to do for a sealed window that nothing was added to: its worker died before all was
+    done, or it is the newest settled one, which decides again when an alarm asks or a veto or pause ends."""
+    if not evaluations.is_decided(services.ledger, definition.name, evaluation.window, evaluation.digest):
+        return True
+    return evaluations.newest_settled(services.ledger, definition.name) == evaluation.window
 
 
 def _order(

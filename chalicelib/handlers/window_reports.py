@@ -89,12 +89,17 @@ def store(
                 services.settings.bucket, keys.segment_key(definition.name, window, previous.value.segment)
             )
     # Also when nothing is new: a crash may have come between the fact and its copies.
+    # Only what was stored before can have left files that this revision does not have.
+    put_copies(services, definition, window, kms_key_id, clean=previous is not None)
+    return evaluation
+
+
+def put_copies(services: Services, definition: Definition, window: Window, kms_key_id: str | None, clean: bool) -> None:
+    """Put the files of the revision that the fact names on SageMaker's paths; `clean`: others of it go."""
     copied = ""
     while copied != (current := _current_digest(services, definition, window)):
-        # Only what was stored before can have left files that this revision does not have.
-        _copy(services, definition, window, current, kms_key_id, clean=previous is not None or copied != "")
+        _copy(services, definition, window, current, kms_key_id, clean=clean or copied != "")
         copied = current
-    return evaluation
 
 
 def _write_revision(
