@@ -94,11 +94,12 @@ def _rows(
                 except UNREADABLE as error:
                     bad_lines.add(number, error, number - 1)
     elif text.strip():
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=mapping.delimiter)
-        missing = [name for name in (mapping.id, mapping.label) if name not in (reader.fieldnames or ())]
-        if missing:
-            raise UnreadableError(where, f"its header has no column {' and no column '.join(missing)}")
         try:
+            reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=mapping.delimiter)
+            # Asking for the names reads the header, which may be as broken as any row.
+            missing = [name for name in (mapping.id, mapping.label) if name not in (reader.fieldnames or ())]
+            if missing:
+                raise UnreadableError(where, f"its header has no column {' and no column '.join(missing)}")
             for row in reader:
                 yield reader.line_num, row
         except csv.Error as error:

@@ -69,6 +69,12 @@ def test_files_without_a_label_are_refused(text, why):
         read(text)
 
 
+@pytest.mark.parametrize("text", ["a" * 200_000, "order;outcome\na;1\n" + "b" * 200_000], ids=["header", "row"])
+def test_a_header_or_row_that_is_no_csv_makes_the_file_unreadable(text):
+    with pytest.raises(UnreadableError, match="expected CSV: field larger"):
+        read(text)
+
+
 def test_bytes_that_are_no_text_are_refused():
     with pytest.raises(UnreadableError, match="UTF-8"):
         read_label_file(b"\xff\xfe\x00", "x", ARRIVED, MAPPING)
