@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from hashlib import blake2b
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -64,8 +65,8 @@ class Resolved(msgspec.Struct, frozen=True):
     """One label per id, and how the others went.
 
     `repeated`: labels beyond the first of the same id and value. `conflicting`: ids with different values.
-    `rejected`: ids left without a label because of that. `first_times`: when the first label came for ids that have
-    several.
+    `rejected`: ids left without a label because of that. `first_times`: when the first label of an id came, where that
+    is not the label time of the one here.
     """
 
     by_id: dict[str, Label]
@@ -188,8 +189,8 @@ def resolve(labels: Iterable[Label], conflict: Conflict = "latest") -> Resolved:
             several.setdefault(label.id, [by_id[label.id]]).append(label)
         else:
             by_id[label.id] = label
+    first_times = _first_times(by_id, by_record, several)
     repeated = conflicting = rejected = 0
-    first_times: dict[str, datetime] = {}
     for key, candidates in several.items():
         chosen: dict[Any, Label] = by_record if isinstance(key, tuple) else by_id
         values = {value_of(label.data) for label in candidates}
@@ -201,13 +202,25 @@ def resolve(labels: Iterable[Label], conflict: Conflict = "latest") -> Resolved:
                 del chosen[key]
                 continue
         chosen[key] = (min if conflict == "first" else max)(candidates, key=_precedence)
-        if times := [label.label_time for label in candidates if label.label_time]:
-            id = key[0] if isinstance(key, tuple) else key
-            first_times[id] = min([*times, *([first_times[id]] if id in first_times else [])])
     if by_record:
         both = _joined(by_id, by_record, conflict)
         conflicting, rejected = conflicting + both, rejected + both
+    first_times = {id: at for id, at in first_times.items() if id in by_id and at != by_id[id].label_time}
     return Resolved(by_id, repeated, conflicting, rejected, first_times)
+
+
+def _first_times(
+    by_id: dict[str, Label],
+    by_record: dict[tuple[str, int], Label],
+    several: dict[str | tuple[str, int], list[Label]],
+) -> dict[str, datetime]:
+    """When the first label came, whether of the request or of a record, for ids that may have more than one."""
+    first: dict[str, datetime] = {}
+    beside_records = (by_id[id] for id, _ in by_record if id in by_id)
+    for label in chain(by_record.values(), beside_records, chain.from_iterable(several.values())):
+        if label.label_time:
+            first[label.id] = min(first.get(label.id, label.label_time), label.label_time)
+    return first
 
 
 def _joined(by_id: dict[str, Label], by_record: dict[tuple[str, int], Label], conflict: Conflict) -> int:

@@ -104,6 +104,28 @@ def test_any_order_gives_the_same_document() -> None:
     assert len(documents) == 1
 
 
+@pytest.mark.parametrize("conflict", ["latest", "first"])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [record(0, "1", 1), record(1, "1", 5)],
+        [record(0, "1", 1), whole("[1,1,1]", 5)],
+        [whole("[1,1,1]", 1), record(0, "1", 5)],
+        [record(0, "1", 5), record(0, "0", 1), record(1, "1", 3), whole("[1,1,1]", 7)],
+        [record(0, "1", 1), whole("[1,1,1]", 5), whole("[0,0,0]", 6)],
+        [record(0, "1", 5), whole("[1,1,1]", 1), whole("[0,0,0]", 6)],
+    ],
+)
+def test_a_request_is_known_from_its_first_label_on(labels: list[Label], conflict: Conflict) -> None:
+    for order in itertools.permutations(labels):
+        assert resolve(order, conflict).known_at("r") == NOON + timedelta(minutes=1)
+
+
+def test_a_request_whose_labels_say_no_time_is_known_at_none() -> None:
+    labels = [Label("r", "1", record_index=0), Label("r", "0", record_index=1)]
+    assert resolve(labels).known_at("r") is None
+
+
 def test_they_are_written_and_read_back() -> None:
     labels = [record(0, "1"), record(2, "0"), whole("[1,1,1]")]
     read = read_ground_truth(write_ground_truth(labels), "", NOON).labels
