@@ -90,6 +90,23 @@ def test_records_are_chosen_like_requests() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "labels, rejected",
+    [
+        ([record(0, "1"), record(0, "0"), whole("[1,1,1]")], 2),  # the record and the request
+        ([record(0, "1"), record(0, "0"), record(1, "1"), whole("[1,1,1]")], 2),
+        ([record(0, "1"), whole("[1,1,1]"), whole("[0,0,0]")], 1),
+        ([record(0, "1"), record(0, "0"), whole("[1,1,1]"), whole("[0,0,0]")], 2),
+    ],
+)
+def test_reject_takes_no_label_of_a_request_with_both_where_one_kind_differs(
+    labels: list[Label], rejected: int
+) -> None:
+    for order in itertools.permutations(labels):
+        found = resolve(order, "reject")
+        assert (found.by_id, found.conflicting, found.rejected) == ({}, rejected, rejected)
+
+
 def test_a_record_that_the_request_does_not_have() -> None:
     found = table([record(0, "1"), record(7, "1")])
     assert truths(found) == [1.0, None, None]
