@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from hashlib import blake2b
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -63,9 +64,9 @@ class GroundTruthFile(msgspec.Struct, frozen=True):
 class Resolved(msgspec.Struct, frozen=True):
     """One label per id, and how the others went.
 
-    `repeated`: labels beyond the first of the same id and value. `conflicting`: ids with different values.
-    `rejected`: ids left without a label because of that. `first_times`: when the first label came for ids that have
-    several.
+    `repeated`: labels beyond the first of the same id and value. `conflicting`: ids, or single records of them, with
+    different values. `rejected`: those left without a label because of that. `first_times`: when the first label of an
+    id came, where that is not the label time of the one here.
     """
 
     by_id: dict[str, Label]
@@ -172,7 +173,8 @@ def resolve(labels: Iterable[Label], conflict: Conflict = "latest") -> Resolved:
     The same value repeated is one label. Between different values: `latest` or `first` by label time (ties by
     digest), or `reject`, which leaves the id without a label. "1" and "1.0" are the same value.
 
-    Labels of single records are chosen per record and joined (`_joined` says how they meet a whole request's label).
+    Labels of single records are chosen per record and joined (`_join` says how they meet a whole request's label;
+    `reject`: a request that has both has no label).
     """
     by_id: dict[str, Label] = {}
     several: dict[str | tuple[str, int], list[Label]] = {}
@@ -188,8 +190,10 @@ def resolve(labels: Iterable[Label], conflict: Conflict = "latest") -> Resolved:
             several.setdefault(label.id, [by_id[label.id]]).append(label)
         else:
             by_id[label.id] = label
+    first_times = _first_times(by_id, by_record, several)
+    # Told before labels that differ are taken out below: a request has both whatever becomes of either.
+    both = {id for id, _ in by_record if id in by_id} if conflict == "reject" else set()
     repeated = conflicting = rejected = 0
-    first_times: dict[str, datetime] = {}
     for key, candidates in several.items():
         chosen: dict[Any, Label] = by_record if isinstance(key, tuple) else by_id
         values = {value_of(label.data) for label in candidates}
@@ -201,32 +205,40 @@ def resolve(labels: Iterable[Label], conflict: Conflict = "latest") -> Resolved:
                 del chosen[key]
                 continue
         chosen[key] = (min if conflict == "first" else max)(candidates, key=_precedence)
-        if times := [label.label_time for label in candidates if label.label_time]:
-            id = key[0] if isinstance(key, tuple) else key
-            first_times[id] = min([*times, *([first_times[id]] if id in first_times else [])])
-    if by_record:
-        both = _joined(by_id, by_record, conflict)
-        conflicting, rejected = conflicting + both, rejected + both
+    for id in both & by_id.keys():  # the others were counted above
+        del by_id[id]
+        conflicting, rejected = conflicting + 1, rejected + 1
+    _join(by_id, (each for each in by_record.items() if each[0][0] not in both), conflict)
+    first_times = {id: at for id, at in first_times.items() if id in by_id and at != by_id[id].label_time}
     return Resolved(by_id, repeated, conflicting, rejected, first_times)
 
 
-def _joined(by_id: dict[str, Label], by_record: dict[tuple[str, int], Label], conflict: Conflict) -> int:
+def _first_times(
+    by_id: dict[str, Label],
+    by_record: dict[tuple[str, int], Label],
+    several: dict[str | tuple[str, int], list[Label]],
+) -> dict[str, datetime]:
+    """When the first label came, whether of the request or of a record, for ids that may have more than one."""
+    first: dict[str, datetime] = {}
+    beside_records = (by_id[id] for id, _ in by_record if id in by_id)
+    for label in chain(by_record.values(), beside_records, chain.from_iterable(several.values())):
+        if label.label_time:
+            first[label.id] = min(first.get(label.id, label.label_time), label.label_time)
+    return first
+
+
+def _join(by_id: dict[str, Label], by_record: Iterable[tuple[tuple[str, int], Label]], conflict: Conflict) -> None:
     """Put one label per request in `by_id`, made of its records' labels and of the whole request's label.
 
     `latest`: a record's label counts where it is later than the whole request's, which counts for the other records;
-    `first`: where it is earlier. `reject`: a request that has both has no label; returns how many these are.
+    `first`: where it is earlier.
     """
     records: dict[str, dict[int, Label]] = {}
-    for (id, index), label in by_record.items():
+    for (id, index), label in by_record:
         records.setdefault(id, {})[index] = label
-    rejected = 0
     for id, labels in records.items():
         whole = by_id.get(id)
         if whole is not None:
-            if conflict == "reject":
-                del by_id[id]
-                rejected += 1
-                continue
             later = conflict == "latest"
             at = _precedence(whole)
             labels = {index: label for index, label in labels.items() if (_precedence(label) > at) == later}
@@ -238,7 +250,6 @@ def _joined(by_id: dict[str, Label], by_record: dict[tuple[str, int], Label], co
         newest = max([*labels.values(), *([whole] if whole else [])], key=_precedence)
         data = msgspec.json.encode(document).decode()
         by_id[id] = msgspec.structs.replace(newest, data=data, encoding="JSON", record_index=None)
-    return rejected
 
 
 def _precedence(label: Label) -> tuple[datetime, str, str, datetime]:

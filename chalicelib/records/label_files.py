@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.errors import MisconfiguredError, UnreadableError
-from chalicelib.records.capture import UNREADABLE, BadLines, plausible
+from chalicelib.records.capture import UNREADABLE, BadLines, lines_of, plausible
 from chalicelib.records.ground_truth import MOST_RECORDS, GroundTruthFile, Label, read_ground_truth
 
 _OWN = b'"groundTruthData"'
@@ -64,8 +64,9 @@ def read_label_file(body: bytes, where: str, arrived: datetime, mapping: LabelMa
         return read_ground_truth(body, where, arrived)
     labels: list[Label] = []
     bad_lines = BadLines(where, "a row with an id and a label")
-    for number, row in _rows(body, where, mapping, bad_lines):
+    for number, found in _rows(body, where, mapping):
         try:
+            row = msgspec.json.decode(found, type=dict[str, Any]) if isinstance(found, bytes) else found
             labels.append(_label(row, mapping, where, arrived))
         except UNREADABLE as error:
             bad_lines.add(number, error, len(labels))
@@ -73,9 +74,8 @@ def read_label_file(body: bytes, where: str, arrived: datetime, mapping: LabelMa
     return GroundTruthFile(labels, bad_lines.named, bad_lines.more)
 
 
-def _rows(
-    body: bytes, where: str, mapping: LabelMapping, bad_lines: BadLines
-) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _rows(body: bytes, where: str, mapping: LabelMapping) -> Iterator[tuple[int, Mapping[str, Any] | bytes]]:
+    """Rows by their numbers; of JSON Lines the lines as they are, each of which may be no JSON."""
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -87,18 +87,14 @@ def _rows(
         except (msgspec.DecodeError, RecursionError):
             raise UnreadableError(where, "expected a JSON list of objects") from None
     elif start == "{":
-        for number, line in enumerate(text.splitlines(), 1):
-            if line.strip():
-                try:
-                    yield number, msgspec.json.decode(line, type=dict[str, Any])
-                except UNREADABLE as error:
-                    bad_lines.add(number, error, number - 1)
+        yield from lines_of(body)
     elif text.strip():
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=mapping.delimiter)
-        missing = [name for name in (mapping.id, mapping.label) if name not in (reader.fieldnames or ())]
-        if missing:
-            raise UnreadableError(where, f"its header has no column {' and no column '.join(missing)}")
         try:
+            reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=mapping.delimiter)
+            # Asking for the names reads the header, which may be as broken as any row.
+            missing = [name for name in (mapping.id, mapping.label) if name not in (reader.fieldnames or ())]
+            if missing:
+                raise UnreadableError(where, f"its header has no column {' and no column '.join(missing)}")
             for row in reader:
                 yield reader.line_num, row
         except csv.Error as error:

@@ -55,6 +55,7 @@ labels = st.builds(
     data=st.sampled_from(["0", "1", "1.0", "x"]),
     label_time=times,
     source=st.sampled_from(["s", "t"]),
+    record_index=st.sampled_from([None, 0, 1]),
 )
 
 

@@ -40,6 +40,19 @@ def test_csv_and_json_say_the_same(text):
     assert read(text).labels == EXPECTED
 
 
+def test_a_json_line_ends_at_a_line_feed_alone():
+    separators = "\u2028\u2029\u0085"
+    lines = [f'{{"order":"a{each}b","outcome":"x{each}y"}}' for each in separators]
+    found = read("\ufeff" + "\r\n\n".join(lines) + "\n{")
+    assert [(label.id, label.data) for label in found.labels] == [(f"a{each}b", f"x{each}y") for each in separators]
+    assert [line.line for line in found.bad_lines] == [6]
+
+
+def test_a_file_of_garbage_lines_is_given_up():
+    with pytest.raises(UnreadableError, match="1 of the first 10102 lines"):
+        read('{"order":"a","outcome":"1"}\n' + "{\n" * 20_000)
+
+
 def test_sagemakers_own_files_are_read_as_such():
     body = write_ground_truth(EXPECTED)
     assert {label.id for label in read_label_file(body, "x", ARRIVED, MAPPING).labels} == {"a", "b"}
@@ -66,6 +79,12 @@ def test_bad_rows_are_named_by_their_line_and_the_others_count():
 )
 def test_files_without_a_label_are_refused(text, why):
     with pytest.raises(UnreadableError, match=why):
+        read(text)
+
+
+@pytest.mark.parametrize("text", ["a" * 200_000, "order;outcome\na;1\n" + "b" * 200_000], ids=["header", "row"])
+def test_a_header_or_row_that_is_no_csv_makes_the_file_unreadable(text):
+    with pytest.raises(UnreadableError, match="expected CSV: field larger"):
         read(text)
 
 

@@ -90,6 +90,23 @@ def test_records_are_chosen_like_requests() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "labels, rejected",
+    [
+        ([record(0, "1"), record(0, "0"), whole("[1,1,1]")], 2),  # the record and the request
+        ([record(0, "1"), record(0, "0"), record(1, "1"), whole("[1,1,1]")], 2),
+        ([record(0, "1"), whole("[1,1,1]"), whole("[0,0,0]")], 1),
+        ([record(0, "1"), record(0, "0"), whole("[1,1,1]"), whole("[0,0,0]")], 2),
+    ],
+)
+def test_reject_takes_no_label_of_a_request_with_both_where_one_kind_differs(
+    labels: list[Label], rejected: int
+) -> None:
+    for order in itertools.permutations(labels):
+        found = resolve(order, "reject")
+        assert (found.by_id, found.conflicting, found.rejected) == ({}, rejected, rejected)
+
+
 def test_a_record_that_the_request_does_not_have() -> None:
     found = table([record(0, "1"), record(7, "1")])
     assert truths(found) == [1.0, None, None]
@@ -102,6 +119,28 @@ def test_any_order_gives_the_same_document() -> None:
     labels = [whole("[1,1,1]"), record(0, "0", 1), record(2, "0", 2), record(2, "1", 3)]
     documents = {resolve(order).by_id["r"].data for order in itertools.permutations(labels)}
     assert len(documents) == 1
+
+
+@pytest.mark.parametrize("conflict", ["latest", "first"])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [record(0, "1", 1), record(1, "1", 5)],
+        [record(0, "1", 1), whole("[1,1,1]", 5)],
+        [whole("[1,1,1]", 1), record(0, "1", 5)],
+        [record(0, "1", 5), record(0, "0", 1), record(1, "1", 3), whole("[1,1,1]", 7)],
+        [record(0, "1", 1), whole("[1,1,1]", 5), whole("[0,0,0]", 6)],
+        [record(0, "1", 5), whole("[1,1,1]", 1), whole("[0,0,0]", 6)],
+    ],
+)
+def test_a_request_is_known_from_its_first_label_on(labels: list[Label], conflict: Conflict) -> None:
+    for order in itertools.permutations(labels):
+        assert resolve(order, conflict).known_at("r") == NOON + timedelta(minutes=1)
+
+
+def test_a_request_whose_labels_say_no_time_is_known_at_none() -> None:
+    labels = [Label("r", "1", record_index=0), Label("r", "0", record_index=1)]
+    assert resolve(labels).known_at("r") is None
 
 
 def test_they_are_written_and_read_back() -> None:
