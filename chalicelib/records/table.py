@@ -21,7 +21,7 @@ import numpy.typing as npt
 from chalicelib.records.attributes import Attributes, ProblemType
 from chalicelib.records.capture import CapturedRequest
 from chalicelib.records.ground_truth import RECORD_LABELS, Label
-from chalicelib.records.payload import ANSWER, Content, PayloadError, Row, columns_of, content_of, rows_in
+from chalicelib.records.payload import ANSWER, Content, PayloadError, Row, are_columns, content_of, rows_in
 from chalicelib.records.preprocess import PreprocessError, Preprocessor, records_of
 from chalicelib.records.values import (
     EXPECTED,
@@ -332,20 +332,18 @@ def _input_rows(
         return None
     try:
         content = content_of(payload, attributes.features)
+        asked = _asked_of(content, attributes) if is_joined else content
     except PayloadError as error:
         problems.add(f"input: {error}", request.event_id)
         return None
-    if is_joined:
-        asked = _asked_of(content, attributes)
-        if asked is None:
-            return None
-        content = asked
-    elif content.noted:
-        notes.add(f"input: {content.noted}", request.event_id)
-    if attributes.features_attribute is None or content.documents is None:
-        return content.rows
+    if asked is None:
+        return None
+    if asked.noted:
+        notes.add(f"input: {asked.noted}", request.event_id)
+    if attributes.features_attribute is None or asked.documents is None:
+        return asked.rows
     rows: list[Row] = []
-    for document in content.documents:
+    for document in asked.documents:
         found = _search(attributes.features_attribute, document)
         if not isinstance(found, list | dict):
             problems.add("input: nothing at features_attribute", request.event_id)
@@ -365,7 +363,7 @@ def _asked_of(content: Content, attributes: Attributes) -> Content | None:
     """The input side of a batch transform's record, where the output was joined with it; None where it was not.
 
     Of a joined CSV row the declared features are the first columns (all columns where none are declared), of a
-    document everything but what the model answered.
+    document everything but what the model answered. Raises PayloadError.
     """
     if content.documents is None:
         width = len(attributes.features)
@@ -378,7 +376,21 @@ def _asked_of(content: Content, attributes: Attributes) -> Content | None:
     ]
     if not all(documents):
         return None
-    return Content([row for document in documents for row in rows_in(document)], documents, content.is_lines)
+    rows: list[Row] = []
+    for asked, document in zip(documents, content.documents, strict=True):
+        is_answered = isinstance(document, dict) and ANSWER in document
+        rows += _answered_rows(asked, document[ANSWER]) if is_answered else rows_in(asked)
+    return Content(rows, documents, content.is_lines)
+
+
+def _answered_rows(asked: dict[str, Any], answer: Any) -> list[Row]:
+    """The records that a document asked, which was joined with its answer. Raises PayloadError."""
+    answers = rows_in(answer)
+    only = answers[0] if len(answers) == 1 else None
+    count = len(only) if isinstance(only, list) else len(answers)
+    # {"a": [1, 2]} is two records or one with a list: the answer tells.
+    lengths = {len(value) for value in asked.values() if isinstance(value, list)}
+    return rows_in(asked, is_columnar=not lengths.isdisjoint({1, count}))
 
 
 def _output_content(
@@ -470,7 +482,7 @@ class _OutputReader:
     def _aligned(self, content: Content, ids: list[str]) -> Content | None:
         # {"probabilities": [0.1, 0.9]} is two records or one with two values: the input tells.
         documents = content.documents or []
-        if len(documents) == len(ids) and all(isinstance(each, dict) and columns_of(each) for each in documents):
+        if len(documents) == len(ids) and all(_is_filled(each) for each in documents):
             return Content([*documents], documents, content.is_lines)
         # One line "0.1,0.9,0.4" is how some containers answer three records.
         only = content.rows[0] if len(content.rows) == 1 else None
@@ -615,6 +627,11 @@ def _search(expression: str, document: Any) -> Any:
     # Beside its own errors jmespath lets Python's through: [::0], a text compared with a number, floor of infinity.
     except (jmespath.exceptions.JMESPathError, ValueError, TypeError, OverflowError, RecursionError):
         return None
+
+
+def _is_filled(document: Any) -> bool:
+    """Whether a document is columnar JSON with something in its columns."""
+    return isinstance(document, dict) and any(document.values()) and are_columns(document)
 
 
 def _item(row: Row, name: str, position: int) -> Any:

@@ -210,6 +210,14 @@ def test_texts_that_need_quotes_survive_the_way_to_csv():
     assert [column[0] for column in again.features.values()] == values
 
 
+def test_lists_too_long_for_columns_are_no_error_where_the_input_tells_how_many_records_there_are():
+    answers = [{"features": [1] * 100_001}, {"a": [1, 2]}]
+    request = captured("e1", "1,2\n3,4", "\n".join(map(json.dumps, answers)))
+    table = to_table([request], {}, Attributes(features=("a", "b"), probability_attribute="a[0]"))
+    assert table.features == {"a": ["1", "3"], "b": ["2", "4"]}
+    assert table.scores.tolist()[1] == 1.0 and reasons(table) == {"output: probability is not a number": 1}
+
+
 def test_nothing_gives_an_empty_table():
     table = to_table([], {}, CSV)
     assert len(table) == 0
