@@ -205,7 +205,7 @@ def to_table(
     answers = _Answers(attributes.problem_type)
     reader = _OutputReader(attributes, answers, problems, notes)
     label_values = _LabelReader(attributes.ground_truth_attribute, answers)
-    previous = ""
+    previous: str | None = None
     for request in sorted(requests, key=_order):
         event_id = request.event_id
         if event_id == previous:

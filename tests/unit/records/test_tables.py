@@ -186,6 +186,12 @@ def test_a_copied_event_counts_once_whichever_copy_comes_first():
     assert reasons(tables[0]) == {"event id came before": 1}
 
 
+def test_an_empty_event_id_is_one_like_others():
+    table = to_table([captured("", "1,2", "0.9"), captured("", "1,2", "0.9"), captured("e1", "3,4", "0.1")], {}, CSV)
+    assert table.record_ids == ["#0", "e1#0"] and table.scores.tolist() == [0.9, 0.1]
+    assert reasons(table) == {"event id came before": 1}
+
+
 def test_a_ground_truth_attribute_is_followed():
     attributes = Attributes(probability_attribute="0", ground_truth_attribute="truth[*].y")
     label = Label("e1", json.dumps({"truth": [{"y": 1}, {"y": "0"}]}), "JSON")
