@@ -241,7 +241,7 @@ def _tensors(found: list[Any]) -> list[Row] | None:
     for anything else.
     """
     columns: dict[str, list[Any]] = {}
-    width = 1
+    counts: set[int] = set()
     for each in found:
         if not isinstance(each, dict):
             return None
@@ -252,11 +252,15 @@ def _tensors(found: list[Any]) -> list[Row] | None:
             return None
         if any(isinstance(value, list | dict) for value in data):
             return None
-        width = len(data) // shape[0]
+        counts.add(shape[0])
         columns[name] = data
-    if len(columns) == 1 and width > 1:
-        (data,) = columns.values()
-        return _listed([data[start : start + width] for start in range(0, len(data), width)])
+    if len(columns) == 1:
+        ((data,), (count,)) = columns.values(), counts
+        width = len(data) // count
+        if width > 1:
+            return _listed([data[start : start + width] for start in range(0, len(data), width)])
+    elif any({len(data)} != counts for data in columns.values()):
+        return None
     return columns_of(dict(columns))
 
 
