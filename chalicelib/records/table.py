@@ -45,6 +45,8 @@ EMPTY_CELLS = 2_000_000
 SPARSEST = 20
 
 _SAMPLES = 3
+# A larger difference of counts is not told exactly: each reason is a key of every report.
+_MOST_TOLD = 10
 
 
 class BadRecords(msgspec.Struct, frozen=True):
@@ -170,6 +172,13 @@ class _Problems:
         return {
             reason: BadRecords(self._counts[reason], tuple(self._samples[reason])) for reason in sorted(self._counts)
         }
+
+
+def _got(count: int, expected: int) -> str:
+    """How another count differs from the one expected, in few enough words to be part of a reason."""
+    difference = abs(count - expected)
+    told = str(difference) if difference <= _MOST_TOLD else f"over {_MOST_TOLD}"
+    return f"got {told} {'more' if count > expected else 'fewer'}"
 
 
 def is_about(request: CapturedRequest, attributes: Attributes) -> bool:
@@ -488,7 +497,7 @@ class _OutputReader:
         only = content.rows[0] if len(content.rows) == 1 else None
         if isinstance(only, list) and len(only) == len(ids):
             return Content([value if isinstance(value, list | dict) else [value] for value in only], content.documents)
-        reason = f"output: expected {len(ids)} records, got {len(content.rows)}"
+        reason = f"output: expected an answer for each record, {_got(len(content.rows), len(ids))}"
         self._problems.add(reason, ids[0], len(ids))
         return None
 
@@ -563,7 +572,7 @@ class _LabelReader:
             problems.add("label is not readable", ids[0], len(ids))
             return [NAN] * len(ids)
         if len(values) != len(ids):
-            problems.add(f"expected {len(ids)} labels, got {len(values)}", ids[0], len(ids))
+            problems.add(f"expected a label for each record, {_got(len(values), len(ids))}", ids[0], len(ids))
             return [NAN] * len(ids)
         for id, value in zip(ids, values, strict=True):
             if value != value:
@@ -580,7 +589,7 @@ class _LabelReader:
         values = [NAN] * len(ids) if document.others is None else [*self.read(document.others, ids, problems)]
         for index, text in document.record_labels.items():
             if index >= len(ids):
-                problems.add(f"expected {len(ids)} records, got the label of another one", ids[0])
+                problems.add("expected labels of the request's records, got one of another", ids[0])
                 continue
             values[index] = self.read(text, ids[index : index + 1], problems)[0]
         return values
@@ -668,7 +677,7 @@ def _feature_columns(
             laid.append([row.get(name) for name in names])
             unknown = len(row.keys() - known)
             if unknown:
-                problems.add(f"expected {width} features, got {unknown} more", record_ids[index])
+                problems.add(f"expected {width} features, {_got(width + unknown, width)}", record_ids[index])
                 irregular[len(row)] += 1
         elif row is not None and len(row) == width:
             regular[index] = True
@@ -676,7 +685,7 @@ def _feature_columns(
         else:
             laid.append(nothing)
             if row is not None:
-                problems.add(f"expected {width} features, got {len(row)}", record_ids[index])
+                problems.add(f"expected {width} features, {_got(len(row), width)}", record_ids[index])
                 irregular[len(row)] += 1
     columns = [list(column) for column in zip(*laid, strict=True)] if laid else [[] for _ in names]
     return names, columns, regular, dict(sorted(irregular.items()))
