@@ -98,6 +98,8 @@ answer = st.sampled_from(
         "1.0000000001",
         "[0.5]",
         "0.5\n",
+        "-nan",
+        "1e400",
     ]
 )
 request = st.tuples(
