@@ -189,16 +189,19 @@ def _named(lists: list[list[str]], header: Sequence[str]) -> list[Row]:
     return [*lists]
 
 
-def rows_in(document: Any) -> list[Row]:
-    """The records of a JSON value, as `rows_of` finds them. Raises PayloadError when there are too many."""
+def rows_in(document: Any, is_columnar: bool = True) -> list[Row]:
+    """The records of a JSON value, as `rows_of` finds them. Raises PayloadError when there are too many.
+
+    `is_columnar`: False where something else tells that an object of lists is one record.
+    """
     if isinstance(document, dict):
-        return _rows_of_object(document)
+        return _rows_of_object(document, is_columnar)
     if isinstance(document, list) and document and isinstance(document[0], list | dict):
         return _listed(document)
     return [_json_row(document)]
 
 
-def _rows_of_object(document: dict[str, Any]) -> list[Row]:
+def _rows_of_object(document: dict[str, Any], is_columnar: bool) -> list[Row]:
     for key in _LISTS:
         found = document.get(key)
         if isinstance(found, list):
@@ -216,7 +219,7 @@ def _rows_of_object(document: dict[str, Any]) -> list[Row]:
         if features and all(isinstance(row, list) for row in features):
             return _listed(features)
         return [_json_row(document)]
-    columns = columns_of(document)
+    columns = columns_of(document) if is_columnar else None
     return [_json_row(document)] if columns is None else columns
 
 
@@ -238,7 +241,7 @@ def _tensors(found: list[Any]) -> list[Row] | None:
     for anything else.
     """
     columns: dict[str, list[Any]] = {}
-    width = 1
+    counts: set[int] = set()
     for each in found:
         if not isinstance(each, dict):
             return None
@@ -249,25 +252,34 @@ def _tensors(found: list[Any]) -> list[Row] | None:
             return None
         if any(isinstance(value, list | dict) for value in data):
             return None
-        width = len(data) // shape[0]
+        counts.add(shape[0])
         columns[name] = data
-    if len(columns) == 1 and width > 1:
-        (data,) = columns.values()
-        return _listed([data[start : start + width] for start in range(0, len(data), width)])
+    if len(columns) == 1:
+        ((data,), (count,)) = columns.values(), counts
+        width = len(data) // count
+        if width > 1:
+            return _listed([data[start : start + width] for start in range(0, len(data), width)])
+    elif any({len(data)} != counts for data in columns.values()):
+        return None
     return columns_of(dict(columns))
 
 
-def columns_of(document: dict[str, Any]) -> list[Row] | None:
-    """The records of columnar JSON, by position; None for an object that is none: lists of one length, not nested."""
+def are_columns(document: dict[str, Any]) -> bool:
+    """Whether an object is columnar JSON: lists of one length with nothing nested in them."""
     columns = list(document.values())
     if not columns or not all(isinstance(column, list) for column in columns):
+        return False
+    if any(len(column) != len(columns[0]) for column in columns):
+        return False
+    return not any(isinstance(value, list | dict) for column in columns for value in column)
+
+
+def columns_of(document: dict[str, Any]) -> list[Row] | None:
+    """The records of columnar JSON, by position; None for another object. Raises PayloadError for too many."""
+    if not are_columns(document):
         return None
-    count = len(columns[0])
-    if any(len(column) != count for column in columns):
-        return None
-    if any(isinstance(value, list | dict) for column in columns for value in column):
-        return None
-    if count > MOST_RECORDS:
+    columns = list(document.values())
+    if len(columns[0]) > MOST_RECORDS:
         raise _too_many()
     return [dict(zip(document, values, strict=True)) for values in zip(*columns, strict=True)]
 

@@ -13,6 +13,7 @@ from datetime import UTC
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from chalicelib.records.capture import CapturedRequest, Payload
 from chalicelib.records.ground_truth import Label
@@ -88,7 +89,8 @@ def inference_record(request: CapturedRequest, label: Label | None) -> Inference
 def records_of(preprocess: Preprocessor, request: CapturedRequest, label: Label | None) -> list[dict[str, Any]]:
     """What the function makes of a request; [] when it leaves it out. Raises PreprocessError.
 
-    Values are texts, numbers, booleans or None; anything nested is refused, as Model Monitor's records are flat.
+    Values are texts, numbers, booleans or None, those of numpy as Python's own; anything nested is refused, as Model
+    Monitor's records are flat.
     """
     try:
         made = preprocess(inference_record(request, label))
@@ -100,12 +102,18 @@ def records_of(preprocess: Preprocessor, request: CapturedRequest, label: Label 
     records = made if isinstance(made, list) else [made]
     if not all(isinstance(record, dict) for record in records):
         raise PreprocessError("preprocess_handler returned no object, list of objects or nothing")
+    records = [{key: _plain(value) for key, value in record.items()} for record in records]
     for record in records:
         if not all(isinstance(key, str) for key in record):
             raise PreprocessError("preprocess_handler returned a key that is no text")
         if not all(value is None or isinstance(value, str | int | float | bool) for value in record.values()):
             raise PreprocessError("preprocess_handler returned a value that is no text, number or boolean")
     return [record for record in records if record]
+
+
+def _plain(value: Any) -> Any:
+    # numpy's float is one of Python's, and is written as np.float64(1.5).
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _data(payload: Payload | None) -> Data | None:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from chalicelib.records.attributes import Attributes, ProblemType
 from chalicelib.records.capture import CapturedRequest
 from chalicelib.records.ground_truth import RECORD_LABELS, Label
-from chalicelib.records.payload import ANSWER, Content, PayloadError, Row, columns_of, content_of, rows_in
+from chalicelib.records.payload import ANSWER, Content, PayloadError, Row, are_columns, content_of, rows_in
 from chalicelib.records.preprocess import PreprocessError, Preprocessor, records_of
 from chalicelib.records.values import (
     EXPECTED,
@@ -45,6 +45,8 @@ EMPTY_CELLS = 2_000_000
 SPARSEST = 20
 
 _SAMPLES = 3
+# A larger difference of counts is not told exactly: each reason is a key of every report.
+_MOST_TOLD = 10
 
 
 class BadRecords(msgspec.Struct, frozen=True):
@@ -172,6 +174,13 @@ class _Problems:
         }
 
 
+def _got(count: int, expected: int) -> str:
+    """How another count differs from the one expected, in few enough words to be part of a reason."""
+    difference = abs(count - expected)
+    told = str(difference) if difference <= _MOST_TOLD else f"over {_MOST_TOLD}"
+    return f"got {told} {'more' if count > expected else 'fewer'}"
+
+
 def is_about(request: CapturedRequest, attributes: Attributes) -> bool:
     """Whether the model and the inference component answered that the attributes name (none named: any)."""
     model, component = attributes.target_model, attributes.inference_component
@@ -205,7 +214,7 @@ def to_table(
     answers = _Answers(attributes.problem_type)
     reader = _OutputReader(attributes, answers, problems, notes)
     label_values = _LabelReader(attributes.ground_truth_attribute, answers)
-    previous = ""
+    previous: str | None = None
     for request in sorted(requests, key=_order):
         event_id = request.event_id
         if event_id == previous:
@@ -332,20 +341,18 @@ def _input_rows(
         return None
     try:
         content = content_of(payload, attributes.features)
+        asked = _asked_of(content, attributes) if is_joined else content
     except PayloadError as error:
         problems.add(f"input: {error}", request.event_id)
         return None
-    if is_joined:
-        asked = _asked_of(content, attributes)
-        if asked is None:
-            return None
-        content = asked
-    elif content.noted:
-        notes.add(f"input: {content.noted}", request.event_id)
-    if attributes.features_attribute is None or content.documents is None:
-        return content.rows
+    if asked is None:
+        return None
+    if asked.noted:
+        notes.add(f"input: {asked.noted}", request.event_id)
+    if attributes.features_attribute is None or asked.documents is None:
+        return asked.rows
     rows: list[Row] = []
-    for document in content.documents:
+    for document in asked.documents:
         found = _search(attributes.features_attribute, document)
         if not isinstance(found, list | dict):
             problems.add("input: nothing at features_attribute", request.event_id)
@@ -365,7 +372,7 @@ def _asked_of(content: Content, attributes: Attributes) -> Content | None:
     """The input side of a batch transform's record, where the output was joined with it; None where it was not.
 
     Of a joined CSV row the declared features are the first columns (all columns where none are declared), of a
-    document everything but what the model answered.
+    document everything but what the model answered. Raises PayloadError.
     """
     if content.documents is None:
         width = len(attributes.features)
@@ -378,7 +385,21 @@ def _asked_of(content: Content, attributes: Attributes) -> Content | None:
     ]
     if not all(documents):
         return None
-    return Content([row for document in documents for row in rows_in(document)], documents, content.is_lines)
+    rows: list[Row] = []
+    for asked, document in zip(documents, content.documents, strict=True):
+        is_answered = isinstance(document, dict) and ANSWER in document
+        rows += _answered_rows(asked, document[ANSWER]) if is_answered else rows_in(asked)
+    return Content(rows, documents, content.is_lines)
+
+
+def _answered_rows(asked: dict[str, Any], answer: Any) -> list[Row]:
+    """The records that a document asked, which was joined with its answer. Raises PayloadError."""
+    answers = rows_in(answer)
+    only = answers[0] if len(answers) == 1 else None
+    count = len(only) if isinstance(only, list) else len(answers)
+    # {"a": [1, 2]} is two records or one with a list: the answer tells.
+    lengths = {len(value) for value in asked.values() if isinstance(value, list)}
+    return rows_in(asked, is_columnar=not lengths.isdisjoint({1, count}))
 
 
 def _output_content(
@@ -470,13 +491,13 @@ class _OutputReader:
     def _aligned(self, content: Content, ids: list[str]) -> Content | None:
         # {"probabilities": [0.1, 0.9]} is two records or one with two values: the input tells.
         documents = content.documents or []
-        if len(documents) == len(ids) and all(isinstance(each, dict) and columns_of(each) for each in documents):
+        if len(documents) == len(ids) and all(_is_filled(each) for each in documents):
             return Content([*documents], documents, content.is_lines)
         # One line "0.1,0.9,0.4" is how some containers answer three records.
         only = content.rows[0] if len(content.rows) == 1 else None
         if isinstance(only, list) and len(only) == len(ids):
             return Content([value if isinstance(value, list | dict) else [value] for value in only], content.documents)
-        reason = f"output: expected {len(ids)} records, got {len(content.rows)}"
+        reason = f"output: expected an answer for each record, {_got(len(content.rows), len(ids))}"
         self._problems.add(reason, ids[0], len(ids))
         return None
 
@@ -551,7 +572,7 @@ class _LabelReader:
             problems.add("label is not readable", ids[0], len(ids))
             return [NAN] * len(ids)
         if len(values) != len(ids):
-            problems.add(f"expected {len(ids)} labels, got {len(values)}", ids[0], len(ids))
+            problems.add(f"expected a label for each record, {_got(len(values), len(ids))}", ids[0], len(ids))
             return [NAN] * len(ids)
         for id, value in zip(ids, values, strict=True):
             if value != value:
@@ -568,7 +589,7 @@ class _LabelReader:
         values = [NAN] * len(ids) if document.others is None else [*self.read(document.others, ids, problems)]
         for index, text in document.record_labels.items():
             if index >= len(ids):
-                problems.add(f"expected {len(ids)} records, got the label of another one", ids[0])
+                problems.add("expected labels of the request's records, got one of another", ids[0])
                 continue
             values[index] = self.read(text, ids[index : index + 1], problems)[0]
         return values
@@ -617,6 +638,11 @@ def _search(expression: str, document: Any) -> Any:
         return None
 
 
+def _is_filled(document: Any) -> bool:
+    """Whether a document is columnar JSON with something in its columns."""
+    return isinstance(document, dict) and any(document.values()) and are_columns(document)
+
+
 def _item(row: Row, name: str, position: int) -> Any:
     if isinstance(row, dict):
         return row.get(name)
@@ -651,7 +677,7 @@ def _feature_columns(
             laid.append([row.get(name) for name in names])
             unknown = len(row.keys() - known)
             if unknown:
-                problems.add(f"expected {width} features, got {unknown} more", record_ids[index])
+                problems.add(f"expected {width} features, {_got(width + unknown, width)}", record_ids[index])
                 irregular[len(row)] += 1
         elif row is not None and len(row) == width:
             regular[index] = True
@@ -659,7 +685,7 @@ def _feature_columns(
         else:
             laid.append(nothing)
             if row is not None:
-                problems.add(f"expected {width} features, got {len(row)}", record_ids[index])
+                problems.add(f"expected {width} features, {_got(len(row), width)}", record_ids[index])
                 irregular[len(row)] += 1
     columns = [list(column) for column in zip(*laid, strict=True)] if laid else [[] for _ in names]
     return names, columns, regular, dict(sorted(irregular.items()))

@@ -5,6 +5,7 @@ Knows the spellings in which CSV and JSON hold the same thing; refuses to know w
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -35,6 +36,12 @@ def number_of(value: Any) -> float:
 
     A text counts when it spells a decimal number in ASCII; a list of one value is that value.
     """
+    number = _float_of(value)
+    return NAN if math.isinf(number) else number
+
+
+def _float_of(value: Any) -> float:
+    """The same, and infinities."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, str):
@@ -44,10 +51,19 @@ def number_of(value: Any) -> float:
     elif value is None or isinstance(value, bool | list | dict):
         return NAN
     try:
-        number = float(value)
+        return float(value)
     except (ValueError, OverflowError):
         return NAN
-    return number if abs(number) != float("inf") else NAN
+
+
+def is_missing(text: str) -> bool:
+    """Whether a text is blank, or NaN with or without a sign."""
+    return text.strip().lower() in ("", "nan", "-nan", "+nan")
+
+
+def is_infinite(text: str) -> bool:
+    """Whether a text spells an infinity, or a number that is too large for a float64."""
+    return math.isinf(_float_of(text))
 
 
 def binary_class(value: Any) -> float:
@@ -75,7 +91,7 @@ def word_of(value: Any) -> str | None:
     Missing are null, blank text and NaN. Whole numbers too large for a float64 stay as they are written.
     """
     text = ("true" if value else "false") if isinstance(value, bool) else text_of(value).strip()
-    if text.lower() in ("", "nan"):
+    if is_missing(text):
         return None
     if text.lower() in ("true", "false"):
         return text.lower()

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.records.table import Table
-from chalicelib.records.values import text_of
+from chalicelib.records.values import is_infinite, is_missing, number_of, text_of
 from chalicelib.states.categories import Categories, categories_of
 from chalicelib.states.moments import Moments, moments_of_counts
 from chalicelib.states.quantiles import Quantiles, QuantilesFold
@@ -33,7 +33,8 @@ class Column(msgspec.Struct, frozen=True, array_like=True):
     """One column's present values: how many of each type, and what they are.
 
     `position` orders the columns of a profile. Numbers are in `moments` and `quantiles`; every present value, as
-    text, in `categories`. `unknown` counts infinities and nested JSON values (the latter are in no other field).
+    text, in `categories`. `unknown` counts infinities, numbers too large for a float64 and nested JSON values (the
+    latter are in no other field).
     """
 
     name: str
@@ -161,7 +162,7 @@ def column_of(name: str, position: int, values: Sequence[Any]) -> Column:
     """The profile of one column of raw values.
 
     Text is classified as its characters say: 1 is integral, 1.0 and 1e3 are fractional, true and false (any case)
-    boolean. Empty or blank text, null and NaN are missing.
+    boolean. Empty or blank text, null and NaN are missing. What is a number `values.number_of` says.
     """
     # Text is counted first: whatever follows works on distinct values only.
     texts: Counter[str]
@@ -180,12 +181,11 @@ def column_of_counts(name: str, position: int, texts: Mapping[str, int], unknown
     boolean = string = 0
     present = dict(texts)
     for text in others:
-        word = text.strip().lower()
-        if word in ("", "nan"):
+        if is_missing(text):
             del present[text]
-        elif word in ("true", "false"):
+        elif text.strip().lower() in ("true", "false"):
             boolean += texts[text]
-        elif word in ("inf", "-inf", "+inf", "infinity", "-infinity", "+infinity"):
+        elif is_infinite(text):
             unknown += texts[text]
         else:
             string += texts[text]
@@ -220,25 +220,11 @@ def _numbers(
     """Distinct finite numbers, their counts, how many rows are fractional, and the texts that are no finite number."""
     others: list[str] = []
     numeric: Mapping[str, int] = texts
-    try:
-        numbers = np.fromiter(map(float, texts), dtype=np.float64, count=len(texts))
-        simple = bool(np.isfinite(numbers).all()) and not any("_" in text for text in texts)
-    except ValueError:
-        simple = False
-    if not simple:
-        numeric = {}
-        found: list[float] = []
-        for text, count in texts.items():
-            try:
-                number = float(text)
-            except ValueError:
-                number = float("nan")
-            # Python reads 1_000 as a number; no data format does.
-            if abs(number) < float("inf") and "_" not in text:
-                numeric[text] = count
-                found.append(number)
-            else:
-                others.append(text)
-        numbers = np.array(found, dtype=np.float64)
+    numbers = np.fromiter(map(number_of, texts), dtype=np.float64, count=len(texts))
+    finite = np.isfinite(numbers)
+    if not finite.all():
+        others = [text for text, known in zip(texts, finite.tolist(), strict=True) if not known]
+        numeric = {text: count for (text, count), known in zip(texts.items(), finite.tolist(), strict=True) if known}
+        numbers = numbers[finite]
     fractional = sum(count for text, count in numeric.items() if "." in text or "e" in text or "E" in text)
     return numbers, np.fromiter(numeric.values(), dtype=np.int64, count=len(numeric)), fractional, others

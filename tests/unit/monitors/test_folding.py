@@ -56,8 +56,23 @@ SUBJECTS = {
 
 cell = st.one_of(
     st.sampled_from(["", "1", "-1", "0.5", "-0.25", ".5", "5.", "-", ".", "+3", "1e3", "-1E-5", "nan", "NaN", "inf"]),
+    st.sampled_from(["-nan", "+NaN", "1e400", "-1E400", "Infinity", "9" * 310]),
     st.sampled_from(["basic", "premium plan", " 1", "1 ", " ", "true", "False", "1_0", "1.2.3", "007", "-0", "age"]),
-    st.sampled_from(["x" * 8, "y" * 9, "z" * 70, "é", "٣", "12345678", "123456789", "0.1234567890123456789", "1:2"]),
+    st.sampled_from(
+        [
+            "x" * 8,
+            "y" * 9,
+            "z" * 70,
+            "é",
+            "٣",
+            "\uff11\uff12",
+            "\xa05",
+            "12345678",
+            "123456789",
+            "0.1234567890123456789",
+            "1:2",
+        ]
+    ),
     st.floats(allow_nan=False, allow_infinity=False).map(repr),
     st.integers(-(10**20), 10**20).map(str),
     st.decimals(-1000, 1000, places=4).map(str),
@@ -83,6 +98,8 @@ answer = st.sampled_from(
         "1.0000000001",
         "[0.5]",
         "0.5\n",
+        "-nan",
+        "1e400",
     ]
 )
 request = st.tuples(

@@ -6,6 +6,7 @@ import pytest
 from chalicelib.errors import UnreadableError
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.batch import read_manifest, read_transform
+from chalicelib.records.capture import CapturedRequest, Payload
 from chalicelib.records.files import kind_of
 from chalicelib.records.ground_truth import Label, resolve
 from chalicelib.records.merge import merge, read_merged, write_merged
@@ -116,6 +117,45 @@ def test_json_lines_with_joined_input():
     (request,) = read_transform(json.dumps(line).encode(), "output").requests
     table = to_table([request], {}, Attributes(features=("age", "plan"), probability_attribute="score"))
     assert table.scores.tolist() == [0.9] and not table.regular.any() and table.bad == {}
+
+
+def joined(document, **attributes):
+    request = CapturedRequest("e", None, STARTED, None, Payload(json.dumps(document), "JSON"), is_batch=True)
+    return to_table([request], {}, Attributes(**attributes))
+
+
+@pytest.mark.parametrize("count", [0, 2, 3, 100_001])
+def test_a_joined_document_with_one_answer_is_one_record_whatever_lists_it_holds(count):
+    table = joined({"a": [1] * count, "SageMakerOutput": 0.5}, probability_attribute="SageMakerOutput")
+    assert table.features == {"a": [[1] * count]} and table.scores.tolist() == [0.5] and table.bad == {}
+
+
+@pytest.mark.parametrize(
+    ("answer", "attribute"),
+    [
+        ([0.9, 0.2, 0.6], "SageMakerOutput"),
+        ({"score": [0.9, 0.2, 0.6]}, "SageMakerOutput.score"),
+        ({"predictions": [{"score": 0.9}, {"score": 0.2}, {"score": 0.6}]}, "SageMakerOutput.predictions[*].score"),
+    ],
+)
+def test_a_joined_document_with_an_answer_for_each_place_is_as_many_records(answer, attribute):
+    table = joined({"a": [1, 2, 3], "SageMakerOutput": answer}, probability_attribute=attribute)
+    assert table.features == {"a": [1, 2, 3]} and table.scores.tolist() == [0.9, 0.2, 0.6] and table.bad == {}
+
+
+def test_a_list_of_one_in_a_joined_document_is_its_value():
+    table = joined({"a": [7], "SageMakerOutput": {"score": 0.5}}, probability_attribute="SageMakerOutput.score")
+    assert table.features == {"a": [7]} and table.scores.tolist() == [0.5] and table.bad == {}
+
+
+def test_a_joined_document_of_too_many_records_is_counted():
+    many = [1] * 100_001
+    table = joined({"a": many, "SageMakerOutput": {"score": many}}, probability_attribute="SageMakerOutput.score")
+    assert len(table) == 0 and set(table.bad) == {
+        "input: more than 100000 records in one request",
+        "output: more than 100000 records in one request",
+        "no record in the request",
+    }
 
 
 def test_numbers_stay_as_they_were_written():

@@ -1,5 +1,6 @@
 import base64
 import json
+import math
 
 import pytest
 from hypothesis import given
@@ -67,6 +68,15 @@ def test_json_shapes(document, rows):
     assert rows_of(Payload(text, "JSON", "application/json")) == rows
     encoded = base64.b64encode(text.encode()).decode()
     assert rows_of(Payload(encoded, "BASE64", "application/json; charset=utf-8")) == rows
+
+
+@pytest.mark.parametrize("shapes", [([2, 2], [2, 2]), ([2, 1], [2, 2]), ([2, 2], [1, 4]), ([2, 2], [4]), ([1], [2])])
+def test_several_tensors_of_more_values_than_records_are_not_taken_for_columns(shapes):
+    tensors = [
+        {"name": name, "shape": shape, "data": [*range(math.prod(shape))]}
+        for name, shape in zip("ab", shapes, strict=True)
+    ]
+    assert rows_of(Payload(json.dumps({"inputs": tensors}), "JSON")) == tensors
 
 
 def test_the_published_answer_that_was_declared_as_html():

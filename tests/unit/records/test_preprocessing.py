@@ -8,7 +8,9 @@ from chalicelib.records.batch import read_transform
 from chalicelib.records.capture import CapturedRequest, Payload, read_captures
 from chalicelib.records.ground_truth import Label
 from chalicelib.records.preprocess import inference_record
-from chalicelib.records.table import to_table
+from chalicelib.records.table import feature_rows, to_table
+from chalicelib.records.values import text_of
+from chalicelib.states.profile import profile_of
 from tests.unit.records.building import DATA, NOON, captured, minutes
 
 ATTRIBUTES = Attributes(probability_attribute="score")
@@ -59,6 +61,24 @@ def test_several_records_or_none():
 
 
 @pytest.mark.parametrize(
+    ("value", "plain", "kind"),
+    [
+        (np.float64(1.5), 1.5, "Fractional"),
+        (np.float32(0.5), 0.5, "Fractional"),
+        (np.int64(3), 3, "Integral"),
+        (np.bool_(True), True, "String"),
+        (np.str_("x"), "x", "String"),
+    ],
+)
+def test_values_of_numpy_are_those_of_python(value, plain, kind):
+    table = to_table([captured("e", "x", "y")], {}, ATTRIBUTES, lambda record: {"a": value, "score": np.float64(0.7)})
+    (found,) = table.features["a"]
+    assert found == plain and type(found) is type(plain)
+    assert table.scores.tolist() == [0.7] and table.bad == {} and feature_rows(table) == [text_of(plain)]
+    assert profile_of(table).column("a").inferred_type == kind
+
+
+@pytest.mark.parametrize(
     ("handler", "reason"),
     [
         (lambda record: record.secret, "preprocess_handler raised AttributeError"),
@@ -66,6 +86,7 @@ def test_several_records_or_none():
         (lambda record: [{"a": 1}, 2], "preprocess_handler returned no object, list of objects or nothing"),
         (lambda record: {1: 1}, "preprocess_handler returned a key that is no text"),
         (lambda record: {"a": [1]}, "preprocess_handler returned a value that is no text, number or boolean"),
+        (lambda record: {"a": np.array([1])}, "preprocess_handler returned a value that is no text, number or boolean"),
     ],
 )
 def test_a_handler_that_fails_is_counted(handler, reason):

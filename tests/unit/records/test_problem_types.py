@@ -58,7 +58,7 @@ def test_a_class_that_no_row_has_is_no_class():
     assert table.classes == ("a",)
     assert table.answers_of(table.labels) == [None, "a"]
     assert {reason: bad.count for reason, bad in table.bad.items()} == {
-        "expected 1 labels, got 2": 1,
+        "expected a label for each record, got 1 more": 1,
         "output: payload is empty": 1,
     }
 

@@ -111,7 +111,7 @@ def test_a_record_that_the_request_does_not_have() -> None:
     found = table([record(0, "1"), record(7, "1")])
     assert truths(found) == [1.0, None, None]
     assert {reason: bad.count for reason, bad in found.bad.items()} == {
-        "expected 3 records, got the label of another one": 1
+        "expected labels of the request's records, got one of another": 1
     }
 
 

@@ -103,8 +103,8 @@ def test_a_schema_break_is_counted_and_kept_out_of_the_features():
     assert table.regular.tolist() == [True, False, False]
     assert table.features == {"a": ["1", None, None], "b": ["2", None, None]}
     assert table.irregular == {1: 1, 3: 1}
-    assert reasons(table) == {"expected 2 features, got 1": 1, "expected 2 features, got 3": 1}
-    assert table.bad["expected 2 features, got 1"].sample == ("e2#0",)
+    assert reasons(table) == {"expected 2 features, got 1 fewer": 1, "expected 2 features, got 1 more": 1}
+    assert table.bad["expected 2 features, got 1 fewer"].sample == ("e2#0",)
     assert table.scores.tolist() == [0.1, 0.2, 0.3]
     assert feature_rows(table) == ["1,2", "", ""]
 
@@ -117,10 +117,27 @@ def test_bad_labels_leave_rows_unlabelled_and_are_counted():
     assert reasons(table) == {
         "label is not 0 or 1": 6,
         "label is not readable": 1,
-        "expected 1 labels, got 2": 1,
-        "expected 1 labels, got 0": 1,
+        "expected a label for each record, got 1 more": 1,
+        "expected a label for each record, got 1 fewer": 1,
     }
     assert not any("maybe" in reason for reason in table.bad)
+
+
+def test_reasons_are_few_however_many_counts_there_are():
+    counts = range(2, 400)
+    requests, labels = [], {}
+    for count in counts:
+        asked = "\n".join(["1,2"] * (count % 20 or 1)) if count % 2 else ",".join(["1"] * count)
+        requests.append(captured(f"e{count}", asked, "\n".join(["0.9"] * count)))
+        labels[f"e{count}"] = Label(f"e{count}", ",".join(["1"] * count))
+    found = reasons(to_table(requests, labels, CSV))
+    for about in ("output: expected an answer for each record", "expected a label for each record"):
+        assert found[f"{about}, got over 10 more"] > 100
+        assert {reason for reason in found if reason.startswith(about)} <= {
+            f"{about}, got {difference} more" for difference in (*range(1, 11), "over 10")
+        }
+    assert found["expected 2 features, got 10 more"] == 1 and found["expected 2 features, got over 10 more"] > 100
+    assert len(found) <= 33
 
 
 def test_bad_outputs_leave_rows_unscored_and_are_counted():
@@ -135,7 +152,7 @@ def test_bad_outputs_leave_rows_unscored_and_are_counted():
         "output was not captured": 1,
         "output: payload is empty": 1,
         "output: probability is not a number": 3,
-        "output: expected 1 records, got 2": 1,
+        "output: expected an answer for each record, got 1 more": 1,
     }
 
 
@@ -186,6 +203,12 @@ def test_a_copied_event_counts_once_whichever_copy_comes_first():
     assert reasons(tables[0]) == {"event id came before": 1}
 
 
+def test_an_empty_event_id_is_one_like_others():
+    table = to_table([captured("", "1,2", "0.9"), captured("", "1,2", "0.9"), captured("e1", "3,4", "0.1")], {}, CSV)
+    assert table.record_ids == ["#0", "e1#0"] and table.scores.tolist() == [0.9, 0.1]
+    assert reasons(table) == {"event id came before": 1}
+
+
 def test_a_ground_truth_attribute_is_followed():
     attributes = Attributes(probability_attribute="0", ground_truth_attribute="truth[*].y")
     label = Label("e1", json.dumps({"truth": [{"y": 1}, {"y": "0"}]}), "JSON")
@@ -208,6 +231,14 @@ def test_texts_that_need_quotes_survive_the_way_to_csv():
     (line,) = feature_rows(table)
     again = to_table([captured("e2", line, "0.5")], {}, Attributes(probability_attribute="0"))
     assert [column[0] for column in again.features.values()] == values
+
+
+def test_lists_too_long_for_columns_are_no_error_where_the_input_tells_how_many_records_there_are():
+    answers = [{"features": [1] * 100_001}, {"a": [1, 2]}]
+    request = captured("e1", "1,2\n3,4", "\n".join(map(json.dumps, answers)))
+    table = to_table([request], {}, Attributes(features=("a", "b"), probability_attribute="a[0]"))
+    assert table.features == {"a": ["1", "3"], "b": ["2", "4"]}
+    assert table.scores.tolist()[1] == 1.0 and reasons(table) == {"output: probability is not a number": 1}
 
 
 def test_nothing_gives_an_empty_table():

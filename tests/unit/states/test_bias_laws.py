@@ -212,7 +212,7 @@ def test_one_value_has_one_spelling():
     assert words_of(["1", 1, 1.0, " 1.00 ", True, "True", "1_0", "x", 0.5, "5e-1", 0, -0.0]) == [
         *("1", "1", "1", "1", "true", "true", "1_0", "x", "0.5", "0.5", "0", "0"),
     ]
-    assert words_of([None, "", " ", "nan", "NaN", float("nan")]) == [None] * 6
+    assert words_of([None, "", " ", "nan", "NaN", "-nan", "+NaN", float("nan")]) == [None] * 8
     assert words_of([9007199254740993, "9007199254740993"]) == ["9007199254740993"] * 2
     assert words_of([[1], {"a": 1}]) == ["[1]", '{"a":1}']
 

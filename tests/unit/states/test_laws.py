@@ -14,6 +14,7 @@ from chalicelib.monitors.model_explainability import AttributionSettings
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.ground_truth import Label
 from chalicelib.records.table import to_table
+from chalicelib.records.values import number_of, word_of
 from chalicelib.states.categories import Categories, categories_of, comparable, counts_in, rows_with
 from chalicelib.states.facets import BiasSettings, Facet
 from chalicelib.states.moments import Moments, moments_of
@@ -26,7 +27,7 @@ from tests.unit.records.building import captured, minutes
 ATTRIBUTES = Attributes(features=("a", "b"), probability_attribute="0", output_names=("score", "phi"))
 
 value = st.one_of(
-    st.sampled_from(["", "0", "1", "-0", "1.0", "true", "FALSE", "nan", "inf", "x", "1e3", "1_0"]),
+    st.sampled_from(["", "0", "1", "-0", "1.0", "true", "FALSE", "nan", "inf", "x", "1e3", "1_0", "-nan", "1e400"]),
     st.floats(allow_nan=False, allow_infinity=False).map(repr),
     st.integers().map(str),
 )
@@ -213,6 +214,33 @@ def test_raw_values_are_classified_by_their_text():
     assert column.inferred_type == "String"
     assert column.moments.count == 6
     assert column.categories.total == column.present
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("\uff11\uff12", "string"),
+        ("٣", "string"),
+        ("\xa05", "string"),
+        ("-nan", None),
+        (" +NaN ", None),
+        ("1e400", "unknown"),
+        ("-1e400", "unknown"),
+        ("1" * 400, "unknown"),
+        (10**400, "unknown"),
+        ("+Infinity", "unknown"),
+        ("1_0e400", "string"),
+        (" 5 ", "integral"),
+    ],
+)
+@pytest.mark.parametrize("beside", [[], ["1"], ["x", "2.5"]])
+def test_a_column_has_the_numbers_that_values_have(text, kind, beside):
+    alone, column = (profile_of_values(values).columns[0] for values in (beside, [*beside, text]))
+    told = {name: getattr(column, name) - getattr(alone, name) for name in ("integral", "string", "unknown", "present")}
+    expected = {"integral": 0, "string": 0, "unknown": 0, "present": int(kind is not None)}
+    assert told == expected | ({kind: 1} if kind else {})
+    assert (number_of(text) == number_of(text)) == (kind == "integral")
+    assert (word_of(text) is None) == (kind is None)
 
 
 def test_json_values_are_classified_like_text():
