@@ -195,6 +195,20 @@ def test_a_trigger_is_not_lost_in_a_crash() -> None:
     assert tried > 10
 
 
+def test_a_trigger_is_answered_by_the_newest_settled_window_though_it_is_sealed() -> None:
+    world = World(definition(policy=DEAR, labels={"horizon": "PT3H"}))
+    for number in range(3):
+        world.live(number)
+    world.clock.time = hour(9)
+    before = world.derived()
+    world.alarm("accuracy-low", "ALARM")
+    world.minutes(4)
+    assert len(world.running()) == 1
+    assert world.decisions(2)[-1].action == "RETRAIN"
+    reports = {name: body for name, body in before.items() if "/reports/" in name or "evaluation.json" in name}
+    assert {name: world.derived()[name] for name in reports} == reports
+
+
 def test_a_trigger_before_anything_can_be_learned_from_is_answered_by_the_first_window_that_can() -> None:
     world = World(definition(policy=DEAR))
     world.live(0, labelled=False)
