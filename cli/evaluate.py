@@ -267,7 +267,7 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
         more_bad=captured.more_bad + more_bad_labels,
         elsewhere=captured.elsewhere,
     )
-    broken = [*_unreadable(captured, len(captures)), *broken_parts(captured.measured, baselines)]
+    broken = [*_unreadable(captured, len(captures)), *broken_parts(_used(captured.measured, declared), baselines)]
     notes = _notes(captured.measured, label_count, subject.attributes, examples[0])
     documents = _documents(reports, scope, read, captured.measured, broken, baseline_files, definition)
     written = write_files(folder, documents, _PATHS)
@@ -374,6 +374,15 @@ def _unreadable(captured: Folded, files: int) -> list[str]:
     parts = (("capture files", refused, files), ("lines of captures", lines, requests + lines))
     many = [(what, bad / every) for what, bad, every in parts if bad > BROKEN_SHARE * every]
     return [f"{share:.0%} of the {what} cannot be read" for what, share in many]
+
+
+def _used(measured: Measurement, attributes: Attributes) -> Measurement:
+    """Without what is wrong with answers, where nobody said what an answer is: then none is used."""
+    if attributes.inference_attribute or attributes.probability_attribute:
+        return measured
+    return msgspec.structs.replace(
+        measured, bad=tuple(each for each in measured.bad if not each[0].startswith("output: "))
+    )
 
 
 def _notes(measured: Measurement, labels: int, attributes: Attributes, request: CapturedRequest) -> list[str]:

@@ -730,6 +730,21 @@ def test_many_of_them_are_broken_data_and_no_verdict(
     call(capsys, 1, "evaluate", "--captures", captures, "--baseline", baseline, *BINARY, "0", "--out", tmp_path / "out")
 
 
+def test_answers_that_cannot_be_read_are_broken_data_where_answers_are_used(
+    tmp_path: Path, baseline: Path, captures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in captures.rglob("*.jsonl"):
+        lines = [json.loads(each) for each in path.read_text().splitlines()]
+        for each in lines[:60]:
+            each["captureData"]["endpointOutput"] |= {"data": "no Base64!", "encoding": "BASE64"}
+        write(path, [json.dumps(each) for each in lines])
+    given = ("evaluate", "--captures", captures, "--baseline", baseline, "--out", tmp_path / "out")
+    out, _ = call(capsys, 1, *given, *BINARY, "0")
+    assert "broken: 30% of the answers cannot be used (output: payload is not Base64)\n" in out
+    out, _ = call(capsys, 0, *given)
+    assert "120 rows: output: payload is not Base64" in out and "broken" not in out
+
+
 def test_margins_are_refused_as_probabilities_and_taken_as_margins(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
