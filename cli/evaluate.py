@@ -178,7 +178,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
 
 def _run(options: argparse.Namespace) -> tuple[str, int]:
     inputs = {"--captures": options.captures, "--ground-truth": options.ground_truth}
-    folder = folder_of(options.out, inputs, _PATHS)
+    folder = folder_of(options.out, inputs, _PATHS, options.baseline)
     definition, given = definition_of(options), None
     if definition is None:
         given = attributes_of(options)
@@ -188,7 +188,6 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
         raise MisconfiguredError("--end", options.end, f"a time after --start {options.start}")
     preprocess = load_preprocessor(options.preprocess) if options.preprocess else None
     explainer = explainer_of(options, definition)
-    _refuse_the_baseline(folder, options.baseline)
     if options.ground_truth and not (definition or given):
         raise MisconfiguredError("--ground-truth", options.ground_truth, "--problem-type or --monitor FILE beside it")
     baselines, baseline_files = read_baselines(options.baseline)
@@ -343,12 +342,6 @@ def _source(files: Sequence[File], definition: Definition | None) -> tuple[str, 
     if definition:
         return definition.endpoint, definition.variant
     return found.pop() if found else ("", "")
-
-
-def _refuse_the_baseline(out: Path, folder: str) -> None:
-    """The files have the same names: written there, they would be what the next run is compared with."""
-    if not folder.startswith("s3://") and out.resolve() == Path(folder).resolve():
-        raise MisconfiguredError("--out", str(out), "another folder than --baseline")
 
 
 def _refuse_another_problem(folder: str, baselines: Baselines, attributes: Attributes | None) -> None:

@@ -520,6 +520,7 @@ def test_the_baseline_is_never_written_over(baseline: Path, captures: Path, caps
 
 
 OWN = "expected a folder outside of {}, which the next run reads again"
+AROUND = "expected a folder that does not hold {}, which is read"
 ELSEWHERE = "got 's3://data/out'; expected a folder of this machine"
 
 
@@ -531,7 +532,10 @@ ELSEWHERE = "got 's3://data/out'; expected a folder of this machine"
         ("captures/../captures/churn/out", OWN.format("--captures")),
         ("link", OWN.format("--captures")),
         ("labels/out", OWN.format("--ground-truth")),
-        (".", ""),
+        (".", AROUND.format("--captures")),
+        ("c/hg", AROUND.format("--baseline")),
+        ("c", AROUND.format("--baseline")),
+        ("c/hg/report", ""),
         ("captures-of-another", ""),
     ],
 )
@@ -547,11 +551,23 @@ def test_what_evaluate_writes_is_never_what_it_reads(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to(captures)
+    (tmp_path / "c").mkdir()
+    baseline.rename(tmp_path / "c/hg")
     before = sorted(tmp_path.rglob("*"))
-    given = ("evaluate", "--captures", captures, "--ground-truth", labels, "--baseline", "baseline/.", *BINARY, "0")
+    given = ("evaluate", "--captures", captures, "--ground-truth", labels, "--baseline", "c/hg/.", *BINARY, "0")
     _, err = call(capsys, 2 if told else 0, *given, "--out", out)
     assert (f"--out: got '{out}'; expected" in err and told in err) if told else not err
     assert (sorted(tmp_path.rglob("*")) == before) == bool(told)
+
+
+def test_an_out_that_holds_the_one_file_of_captures_or_of_labels_is_refused(
+    tmp_path: Path, baseline: Path, captures: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [first, *_], [labelled] = sorted(captures.rglob("*.jsonl")), labels.rglob("*.jsonl")
+    given = ("evaluate", "--captures", first, "--ground-truth", labelled, "--baseline", baseline, *BINARY, "0")
+    for option, place in (("--captures", first), ("--ground-truth", labelled)):
+        _, err = call(capsys, 2, *given, "--out", place.parent)
+        assert AROUND.format(option) in err and [*place.parent.iterdir()] == [place]
 
 
 @pytest.mark.parametrize(
@@ -562,7 +578,9 @@ def test_what_evaluate_writes_is_never_what_it_reads(
         (".", "t", OWN.format("TABLE")),
         # Around the table's folder, and yet in it: the files would lie where the table does.
         ("t/data_quality", "t", OWN.format("TABLE")),
-        ("t/a.csv", "t", ""),
+        ("t/a.csv", "t", AROUND.format("TABLE")),
+        ("t/a.csv", ".", AROUND.format("TABLE")),
+        ("t/a.csv", "t/baseline", ""),
     ],
 )
 def test_what_baseline_writes_is_never_what_it_reads(
