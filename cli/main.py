@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import signal
 import sys
 from collections.abc import Sequence
@@ -17,7 +19,7 @@ from cli.account import DeniedError, UnansweredError, failure
 from cli.add import add_monitor, read_definition
 from cli.explain import explanation, find_in_folder, find_in_table
 from cli.push import PushError
-from cli.usage import add_command, new_parser
+from cli.usage import UNWRITTEN, add_command, new_parser
 
 
 class Answer(NamedTuple):
@@ -30,12 +32,11 @@ class Answer(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 done, 1 done in part or not answered by AWS, 2 bad usage or a refused input, 130 interrupted.
 
-    3: doctor found something missing, diff a difference, evaluate violations.
+    3: doctor found something missing, diff a difference, evaluate violations; 74: standard output is not writable.
     """
     options = _parser().parse_args(arguments)
     try:
         answer = Answer(*options.run(options))
-        print(answer.text)
     except KeyboardInterrupt:
         print("plumbline: interrupted", file=sys.stderr)
         return 130
@@ -47,7 +48,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"plumbline: {failure(error)}", file=sys.stderr)
         return 1
+    try:
+        print(answer.text, flush=True)
+    except OSError as error:
+        return _unwritten(error)
     return answer.status
+
+
+def _unwritten(error: OSError) -> int:
+    """The answer could not be written: nobody may take the status for a verdict."""
+    with contextlib.suppress(OSError):  # standard error may go to the same full disk
+        print(f"plumbline: standard output cannot be written to: {error.strerror}", file=sys.stderr, flush=True)
+    # Python writes what is left in its buffer once more at the end, and would fail with a status of its own.
+    sys.stdout = io.StringIO()
+    return UNWRITTEN
 
 
 def _add(options: argparse.Namespace) -> Answer:
@@ -189,9 +203,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def program() -> int:
-    """`plumbline` as a process of its own: it ends without words when the reader of its output goes away (`| head`)."""
+    """`plumbline` as a process of its own: it ends without words when the reader of its output goes away (`| head`).
+
+    What the output cannot spell (ASCII, names of files that are no UTF-8) is replaced.
+    """
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None where it was closed
+            stream.reconfigure(errors="replace")
     return main()
 
 

@@ -6,11 +6,15 @@ import argparse
 import shutil
 from typing import Any
 
+# EX_IOERR of sysexits.h.
+UNWRITTEN = 74
+
 EXIT_STATUSES = {
     0: "done, or nothing to say",
     1: "done in part; AWS did not answer (credentials, permission, network)",
     2: "bad usage or a refused input; nothing was written",
     3: "found what it looks for: doctor something missing, diff a difference, evaluate violations",
+    UNWRITTEN: "standard output cannot be written to (a full disk); all else was done",
     130: "interrupted",
 }
 
