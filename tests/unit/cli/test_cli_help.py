@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import _parser
+from cli.commands import _parser
 from cli.usage import EXIT_STATUSES
 
 ROOT = Path(__file__).parents[3]

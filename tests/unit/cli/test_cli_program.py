@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 import pytest
 
+from cli.main import main
 from tests.unit.cli.test_cli_evaluate import line
 
 ROOT = Path(__file__).parents[3]
@@ -61,3 +63,19 @@ def test_an_output_that_cannot_be_written_to_is_no_verdict(folder: Path) -> None
         given = ("baseline", "wide.csv", "--no-header", "--out", "b", "--json")
         status, _, err = program(folder, *given, stdout="/dev/full")
         assert (status, err) == (74, "plumbline: standard output cannot be written to: No space left on device\n")
+
+
+class Interrupted(MetaPathFinder):
+    """Ctrl-C while a module is looked for."""
+
+    def find_spec(self, *_: object) -> None:
+        raise KeyboardInterrupt
+
+
+def test_an_interruption_while_the_commands_are_imported_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "cli.commands", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupted()])
+    assert main(["status"]) == 130
+    assert capsys.readouterr() == ("", "plumbline: interrupted\n")
