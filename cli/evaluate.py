@@ -467,7 +467,7 @@ def _text(
     ]
     if read.labels_conflicting:
         counts = "none" if conflict == "reject" else f"the {conflict}"
-        lines.append(f"{read.labels_conflicting:,} ids have different labels; {counts} counts")
+        lines.append(f"{read.labels_conflicting:,} ids have different labels in the label files; {counts} counts")
     lines += _elsewhere(captured)
     for records in (measured.bad_records, measured.noted_records):
         lines += [f"{found.count:,} rows: {reason}" for reason, found in records.items()]

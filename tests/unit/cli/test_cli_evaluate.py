@@ -376,9 +376,11 @@ def test_ids_with_different_labels_are_told(
     given = ("evaluate", "--captures", captures, "--ground-truth", labels, "--baseline", baseline)
     given += ("--monitor", definition_file(tmp_path, quality), "--out", tmp_path / "out")
     assert "different labels" not in call(capsys, 0, *given)[0]
-    write(labels / "2022/04/01/13/b.jsonl", [label(n, 1 - ROWS[n][3]) for n in range(3)])
+    # The last one's label is of a request that is not evaluated.
+    write(labels / "2022/04/01/13/b.jsonl", [label(n, 1 - ROWS[n % 400][3]) for n in (0, 1, 1000)])
+    write(labels / "2022/04/01/12/b.jsonl", [label(1000, ROWS[200][3])])
     assert main([str(each) for each in given]) in (0, 3)
-    assert f"\n3 ids have different labels; {told} counts\n" in capsys.readouterr().out
+    assert f"\n3 ids have different labels in the label files; {told} counts\n" in capsys.readouterr().out
 
 
 def test_garbage_is_named_and_no_payload_is_shown(
@@ -1050,7 +1052,7 @@ def test_labels_of_one_hour_count_by_their_texts_alone(
         given = ("--captures", captures, "--ground-truth", folder, "--baseline", baseline, *BINARY, "0")
         assert main([str(each) for each in ("evaluate", *given, "--out", tmp_path / "out")]) in (0, 3)
         out = capsys.readouterr().out
-        assert "400 ids have different labels; the latest counts" in out and "cannot be read" not in out
+        assert "400 ids have different labels in the label files; the latest counts" in out and "cannot be read" not in out
         losses.add(read(tmp_path / "out/model_quality/evaluation.json")["served_loss"])
     assert len(losses) == 1
 
