@@ -226,11 +226,14 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
         del labels
         captured, subject = read_all(captures, fold, progress)
     if subject is None or captured.times is None:
+        earlier = [file.name for path in _PATHS if (file := file_of(str(folder / path), "--out"))]
         text = _nothing(options.captures, captured, since, until)
+        if earlier:
+            text += f"\nwhat is in {folder} is of an earlier evaluation: {', '.join(earlier)}"
         if not options.json:
             return text, 1
         print(text, file=sys.stderr)
-        return _nothing_json(captured), 1
+        return _nothing_json(captured, earlier), 1
     told = ""
     if explainer and baselines.data_quality_statistics:
         explained, told = explainer.explain(baselines.data_quality_statistics)
@@ -419,8 +422,8 @@ def _nothing(place: str, captured: Folded, since: datetime | None, until: dateti
     return "\n".join([*lines, *_elsewhere(captured), *_bad(captured.bad, captured.more_bad)])
 
 
-def _nothing_json(captured: Folded) -> str:
-    """As far as there is something to say, in the fields of the verdict."""
+def _nothing_json(captured: Folded, earlier: Sequence[str]) -> str:
+    """As far as there is something to say, in the fields of the verdict; `earlier`: files of an earlier evaluation."""
     document = {
         "requests": 0,
         "requests_outside": captured.outside,
@@ -428,6 +431,7 @@ def _nothing_json(captured: Folded) -> str:
         "unreadable": len(captured.bad) + captured.more_bad,
         "monitors": {},
         "files": [],
+        "earlier_files": list(earlier),
     }
     return json.dumps(document, indent=2)
 

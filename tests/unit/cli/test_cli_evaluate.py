@@ -340,6 +340,22 @@ def test_bad_usage_is_told_and_nothing_to_evaluate_is_a_failure(
     assert told in out + err and not (tmp_path / "out").exists()
 
 
+def test_files_of_an_earlier_evaluation_are_told_where_there_is_nothing_to_evaluate(
+    tmp_path: Path, baseline: Path, captures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    given = ("evaluate", "--captures", captures, "--baseline", baseline, "--out", out)
+    late = (*given, "--start", "2023-01-01")
+    assert "of an earlier evaluation" not in call(capsys, 1, *late)[0]
+    call(capsys, 0, *given)
+    files = sorted(path for path in out.rglob("*") if path.is_file())
+    told, _ = call(capsys, 1, *late)
+    assert f"\nwhat is in {out} is of an earlier evaluation: {out}/report.html, {out}/data_quality/" in told
+    told, _ = call(capsys, 1, *late, "--json")
+    assert sorted(json.loads(told)["earlier_files"]) == [str(path) for path in files]
+    assert sorted(path for path in out.rglob("*") if path.is_file()) == files
+
+
 def test_with_json_nothing_else_is_on_standard_output(
     tmp_path: Path, baseline: Path, captures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -347,7 +363,7 @@ def test_with_json_nothing_else_is_on_standard_output(
     out, err = call(capsys, 1, *given, "--start", "2023-01-01")
     assert json.loads(out) == {
         **{"requests": 0, "requests_outside": 400, "requests_elsewhere": 0, "unreadable": 0},
-        **{"monitors": {}, "files": []},
+        **{"monitors": {}, "files": [], "earlier_files": []},
     }
     assert "nothing to evaluate: no captured request" in err and "400 requests are outside" in err
     script = tmp_path / "script.py"
@@ -1052,7 +1068,9 @@ def test_labels_of_one_hour_count_by_their_texts_alone(
         given = ("--captures", captures, "--ground-truth", folder, "--baseline", baseline, *BINARY, "0")
         assert main([str(each) for each in ("evaluate", *given, "--out", tmp_path / "out")]) in (0, 3)
         out = capsys.readouterr().out
-        assert "400 ids have different labels in the label files; the latest counts" in out and "cannot be read" not in out
+        assert (
+            "400 ids have different labels in the label files; the latest counts" in out and "cannot be read" not in out
+        )
         losses.add(read(tmp_path / "out/model_quality/evaluation.json")["served_loss"])
     assert len(losses) == 1
 
