@@ -378,6 +378,32 @@ def test_with_json_nothing_else_is_on_standard_output(
     assert json.loads(out)["requests"] == 400 and "loaded\n" in err and "called\n" in err
 
 
+@pytest.mark.parametrize("data", ["0,1,0", "0\n1\n0", "[0,1,0]"])
+def test_the_document_shows_labels_as_they_are_read(
+    tmp_path: Path, baseline: Path, capsys: pytest.CaptureFixture[str], data: str
+) -> None:
+    """The line of the document, and each of its ways to label a request of three records."""
+    document = (Path(__file__).parents[3] / "docs/evaluating-files.md").read_text()
+    assert f"`{json.dumps(data)}`" in document
+    [shown] = [json.loads(each) for each in document.splitlines() if each.startswith('{"groundTruthData"')]
+    one = line(0, "1,2", "0.9", eventId=shown["eventMetadata"]["eventId"])
+    write(tmp_path / "c.jsonl", [one, line(1, "1,2\n3,4\n5,6", "0.1\n0.9\n0.2")])
+    write(tmp_path / "l.jsonl", [json.dumps(shown), label(1, data)])
+    given = ("evaluate", "--captures", tmp_path / "c.jsonl", "--baseline", baseline, *BINARY, "0")
+    labelled = ("--ground-truth", tmp_path / "l.jsonl", "--out", tmp_path / "out", "--json")
+    assert main([str(each) for each in (*given, *labelled)]) in (0, 3)
+    assert json.loads(capsys.readouterr().out)["labelled_rows"] == 4
+
+
+def test_a_place_without_label_files_is_refused(
+    tmp_path: Path, baseline: Path, captures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "none").mkdir()
+    given = ("evaluate", "--captures", captures, "--ground-truth", tmp_path / "none", "--baseline", baseline)
+    _, err = call(capsys, 2, *given, *BINARY, "0", "--out", tmp_path / "out")
+    assert f"--ground-truth: got '{tmp_path / 'none'}'; expected a file, a folder with files" in err
+
+
 @pytest.mark.parametrize(("conflict", "told"), [("latest", "the latest"), ("first", "the first"), ("reject", "none")])
 def test_ids_with_different_labels_are_told(
     tmp_path: Path,
