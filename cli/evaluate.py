@@ -178,7 +178,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
 
 def _run(options: argparse.Namespace) -> tuple[str, int]:
     inputs = {"--captures": options.captures, "--ground-truth": options.ground_truth}
-    folder = folder_of(options.out, inputs, _PATHS)
+    folder = folder_of(options.out, inputs, _PATHS, options.baseline)
     definition, given = definition_of(options), None
     if definition is None:
         given = attributes_of(options)
@@ -188,7 +188,6 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
         raise MisconfiguredError("--end", options.end, f"a time after --start {options.start}")
     preprocess = load_preprocessor(options.preprocess) if options.preprocess else None
     explainer = explainer_of(options, definition)
-    _refuse_the_baseline(folder, options.baseline)
     if options.ground_truth and not (definition or given):
         raise MisconfiguredError("--ground-truth", options.ground_truth, "--problem-type or --monitor FILE beside it")
     baselines, baseline_files = read_baselines(options.baseline)
@@ -227,11 +226,14 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
         del labels
         captured, subject = read_all(captures, fold, progress)
     if subject is None or captured.times is None:
+        earlier = [file.name for path in _PATHS if (file := file_of(str(folder / path), "--out"))]
         text = _nothing(options.captures, captured, since, until)
+        if earlier:
+            text += f"\nwhat is in {folder} is of an earlier evaluation: {', '.join(earlier)}"
         if not options.json:
             return text, 1
         print(text, file=sys.stderr)
-        return _nothing_json(captured), 1
+        return _nothing_json(captured, earlier), 1
     told = ""
     if explainer and baselines.data_quality_statistics:
         explained, told = explainer.explain(baselines.data_quality_statistics)
@@ -267,7 +269,7 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
         more_bad=captured.more_bad + more_bad_labels,
         elsewhere=captured.elsewhere,
     )
-    broken = [*_unreadable(captured, len(captures)), *broken_parts(captured.measured, baselines)]
+    broken = [*_unreadable(captured, len(captures)), *broken_parts(_used(captured.measured, declared), baselines)]
     notes = _notes(captured.measured, label_count, subject.attributes, examples[0])
     documents = _documents(reports, scope, read, captured.measured, broken, baseline_files, definition)
     written = write_files(folder, documents, _PATHS)
@@ -345,12 +347,6 @@ def _source(files: Sequence[File], definition: Definition | None) -> tuple[str, 
     return found.pop() if found else ("", "")
 
 
-def _refuse_the_baseline(out: Path, folder: str) -> None:
-    """The files have the same names: written there, they would be what the next run is compared with."""
-    if not folder.startswith("s3://") and out.resolve() == Path(folder).resolve():
-        raise MisconfiguredError("--out", str(out), "another folder than --baseline")
-
-
 def _refuse_another_problem(folder: str, baselines: Baselines, attributes: Attributes | None) -> None:
     """Thresholds of another problem type say nothing; which file has them is known here."""
     constraints = baselines.model_quality_constraints
@@ -374,6 +370,15 @@ def _unreadable(captured: Folded, files: int) -> list[str]:
     parts = (("capture files", refused, files), ("lines of captures", lines, requests + lines))
     many = [(what, bad / every) for what, bad, every in parts if bad > BROKEN_SHARE * every]
     return [f"{share:.0%} of the {what} cannot be read" for what, share in many]
+
+
+def _used(measured: Measurement, attributes: Attributes) -> Measurement:
+    """Without what is wrong with answers, where nobody said what an answer is: then none is used."""
+    if attributes.inference_attribute or attributes.probability_attribute:
+        return measured
+    return msgspec.structs.replace(
+        measured, bad=tuple(each for each in measured.bad if not each[0].startswith("output: "))
+    )
 
 
 def _notes(measured: Measurement, labels: int, attributes: Attributes, request: CapturedRequest) -> list[str]:
@@ -417,8 +422,8 @@ def _nothing(place: str, captured: Folded, since: datetime | None, until: dateti
     return "\n".join([*lines, *_elsewhere(captured), *_bad(captured.bad, captured.more_bad)])
 
 
-def _nothing_json(captured: Folded) -> str:
-    """As far as there is something to say, in the fields of the verdict."""
+def _nothing_json(captured: Folded, earlier: Sequence[str]) -> str:
+    """As far as there is something to say, in the fields of the verdict; `earlier`: files of an earlier evaluation."""
     document = {
         "requests": 0,
         "requests_outside": captured.outside,
@@ -426,6 +431,7 @@ def _nothing_json(captured: Folded) -> str:
         "unreadable": len(captured.bad) + captured.more_bad,
         "monitors": {},
         "files": [],
+        "earlier_files": list(earlier),
     }
     return json.dumps(document, indent=2)
 
@@ -465,7 +471,7 @@ def _text(
     ]
     if read.labels_conflicting:
         counts = "none" if conflict == "reject" else f"the {conflict}"
-        lines.append(f"{read.labels_conflicting:,} ids have different labels; {counts} counts")
+        lines.append(f"{read.labels_conflicting:,} ids have different labels in the label files; {counts} counts")
     lines += _elsewhere(captured)
     for records in (measured.bad_records, measured.noted_records):
         lines += [f"{found.count:,} rows: {reason}" for reason, found in records.items()]

@@ -11,22 +11,27 @@ from chalicelib.errors import MisconfiguredError
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
-def folder_of(out: str, inputs: Mapping[str, str | None], all_paths: Iterable[str]) -> Path:
+def folder_of(
+    out: str, inputs: Mapping[str, str | None], all_paths: Iterable[str], baseline: str | None = None
+) -> Path:
     """The folder that --out names. `inputs`: the places that are read, by option; `all_paths` as for `write_files`.
 
-    Raises MisconfiguredError for a URI, and for a folder whose files would lie in one that is read: the next run would
-    read what this one writes.
+    Raises MisconfiguredError for a URI, for a folder that holds what is read, and for one whose files would lie in a
+    place that is read: the next run would read what this one writes. Of a `baseline` only files of known names are
+    read, so that a report may lie in a folder of its own below it.
     """
     if _URI.match(out):
         raise MisconfiguredError("--out", out, "a folder of this machine")
     folder = Path(out)
     written = [(folder / path).resolve() for path in all_paths]
-    for option, place in inputs.items():
+    for option, place in {**inputs, "--baseline": baseline}.items():
         if place is None or _URI.match(place):
             continue
         root = Path(place).resolve()
-        if any(path == root or root in path.parents for path in written):
+        if option != "--baseline" and any(path == root or root in path.parents for path in written):
             raise MisconfiguredError("--out", out, f"a folder outside of {option}, which the next run reads again")
+        if folder.resolve() in (root, *root.parents):
+            raise MisconfiguredError("--out", out, f"a folder that does not hold {option}, which is read")
     return folder
 
 

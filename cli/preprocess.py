@@ -32,7 +32,7 @@ def load_preprocessor(path: Path) -> Preprocessor:
         specification.loader.exec_module(module)
     except OSError as error:
         raise MisconfiguredError("preprocess", str(path), f"a file that can be read ({error.strerror})") from None
-    except Exception as error:  # whatever a script may raise
+    except (Exception, SystemExit) as error:  # whatever a script may raise, and its end of the whole command
         raise MisconfiguredError("preprocess", str(path), f"a script that runs; got {_place(error)}") from None
     handler = getattr(module, _HANDLER, None)
     if not callable(handler):

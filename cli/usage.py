@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from typing import Any
+
+# EX_IOERR of sysexits.h.
+UNWRITTEN = 74
 
 EXIT_STATUSES = {
     0: "done, or nothing to say",
     1: "done in part; AWS did not answer (credentials, permission, network)",
     2: "bad usage or a refused input; nothing was written",
     3: "found what it looks for: doctor something missing, diff a difference, evaluate violations",
+    UNWRITTEN: "standard output cannot be written to (a full disk); all else was done",
     130: "interrupted",
 }
 
@@ -18,6 +23,32 @@ def _page(prog: str) -> argparse.HelpFormatter:
     """Paragraphs as they are written, arguments on 98 columns at most."""
     width = min(98, shutil.get_terminal_size().columns - 2)
     return argparse.RawDescriptionHelpFormatter(prog, max_help_position=min(30, width // 3), width=width)
+
+
+class _Once(argparse._StoreAction):
+    """An option with one value: of two the last would win, and nobody would hear of the other."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        given = vars(namespace).setdefault("given", [])
+        if self in given:
+            raise argparse.ArgumentError(self, "given twice; expected once")
+        given.append(self)
+        super().__call__(parser, namespace, values, option_string)
+
+
+class _Parser(argparse.ArgumentParser):
+    """The program's parser makes those of the commands, of its own kind."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        for name in (None, "store"):
+            self.register("action", name, _Once)
 
 
 def add_command(
@@ -46,9 +77,7 @@ def add_command(
 
 def new_parser(does: str, example: str) -> argparse.ArgumentParser:
     """The parser of the program itself."""
-    return argparse.ArgumentParser(
-        prog="plumbline", description=does, epilog=_end(example, EXIT_STATUSES), formatter_class=_page
-    )
+    return _Parser(prog="plumbline", description=does, epilog=_end(example, EXIT_STATUSES), formatter_class=_page)
 
 
 def _end(example: str, statuses: dict[int, str]) -> str:

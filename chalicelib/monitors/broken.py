@@ -19,6 +19,10 @@ BROKEN_SHARE = 0.05
 # A share says something about the columns of a single file from here on; of fewer rows the window will tell.
 FILE_ROWS = 20
 
+# How reasons begin that are about one value of an answer that was read (`records.table`).
+_READ_FROM_ANSWERS = ("output: probability", "output: prediction")
+_NO_RECORD = "no record in the request"
+
 # Characters of payloads that are looked at when a file lands: as rows they take a hundred times as much memory.
 LOOKED_AT = 1_000_000
 
@@ -68,12 +72,20 @@ def shape_reasons(rows: int, whole: int, bad: Mapping[str, object]) -> list[str]
 
 
 def answer_reasons(rows: int, bad: Mapping[str, BadRecords]) -> list[str]:
-    """Answers that are not what the definition says, such as a probability of 1.7: a loss of the others says little."""
-    return [
-        f"{found.count / rows:.0%} of the answers cannot be used ({reason})"
-        for reason, found in bad.items()
-        if reason.startswith(("output: probability", "output: prediction")) and found.count > BROKEN_SHARE * rows
-    ]
+    """Answers that were captured and cannot be used: unreadable payloads, a probability of 1.7, no class.
+
+    A loss of the others says little. What was not captured is no broken answer: an endpoint may capture one side.
+    """
+    found = {reason: each.count for reason, each in bad.items() if reason.startswith("output: ")}
+    unlike = {kind: sum(found[reason] for reason in found if reason.startswith(kind)) for kind in _READ_FROM_ANSWERS}
+    # One answer may have neither a probability nor a class: it is counted once.
+    count = sum(found.values()) - min(unlike.values())
+    # Of a request without input that has an unreadable answer there is no row.
+    answers = rows + (bad[_NO_RECORD].count if _NO_RECORD in bad else 0)
+    if count <= BROKEN_SHARE * answers:
+        return []
+    most = sorted(found, key=lambda reason: (-found[reason], reason))
+    return [f"{count / answers:.0%} of the answers cannot be used ({'; '.join(most[:3])})"]
 
 
 def broken_columns(profile: Profile, constraints: Mapping[str, Any] | None) -> list[str]:

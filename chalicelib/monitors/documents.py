@@ -6,17 +6,21 @@ Knows encoding; refuses to know what a document says.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+# What UTF-8 cannot say: Python has it in place of each byte of a file's name that is no UTF-8.
+_HALF_PAIRS = re.compile("[\ud800-\udfff]")
+
 
 def encode_json(document: Mapping[str, Any]) -> bytes:
-    """UTF-8 JSON, keys in the document's own order, one line end at the end.
+    """UTF-8 JSON, keys in the document's own order, one line end at the end; half surrogate pairs become U+FFFD.
 
     Raises ValueError for NaN and infinities, which strict JSON cannot say (Model Monitor writes the string "NaN").
     """
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.encode() + b"\n"
+    return _HALF_PAIRS.sub("\ufffd", text).encode() + b"\n"
 
 
 def violations_document(violations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ from chalicelib.records.attributes import Attributes
 from chalicelib.records.label_files import LabelMapping
 from chalicelib.records.window import Window
 from chalicelib.states.facets import BiasSettings, Facet
-from cli.main import _parser
+from cli.commands import _parser
 from infra.topology import SOURCES
 
 ROOT = Path(__file__).parents[2]

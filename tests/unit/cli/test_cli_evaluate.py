@@ -340,6 +340,22 @@ def test_bad_usage_is_told_and_nothing_to_evaluate_is_a_failure(
     assert told in out + err and not (tmp_path / "out").exists()
 
 
+def test_files_of_an_earlier_evaluation_are_told_where_there_is_nothing_to_evaluate(
+    tmp_path: Path, baseline: Path, captures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    given = ("evaluate", "--captures", captures, "--baseline", baseline, "--out", out)
+    late = (*given, "--start", "2023-01-01")
+    assert "of an earlier evaluation" not in call(capsys, 1, *late)[0]
+    call(capsys, 0, *given)
+    files = sorted(path for path in out.rglob("*") if path.is_file())
+    told, _ = call(capsys, 1, *late)
+    assert f"\nwhat is in {out} is of an earlier evaluation: {out}/report.html, {out}/data_quality/" in told
+    told, _ = call(capsys, 1, *late, "--json")
+    assert sorted(json.loads(told)["earlier_files"]) == [str(path) for path in files]
+    assert sorted(path for path in out.rglob("*") if path.is_file()) == files
+
+
 def test_with_json_nothing_else_is_on_standard_output(
     tmp_path: Path, baseline: Path, captures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -347,7 +363,7 @@ def test_with_json_nothing_else_is_on_standard_output(
     out, err = call(capsys, 1, *given, "--start", "2023-01-01")
     assert json.loads(out) == {
         **{"requests": 0, "requests_outside": 400, "requests_elsewhere": 0, "unreadable": 0},
-        **{"monitors": {}, "files": []},
+        **{"monitors": {}, "files": [], "earlier_files": []},
     }
     assert "nothing to evaluate: no captured request" in err and "400 requests are outside" in err
     script = tmp_path / "script.py"
@@ -360,6 +376,32 @@ def test_with_json_nothing_else_is_on_standard_output(
     )
     out, err = call(capsys, 0, *given, "--preprocess", script)
     assert json.loads(out)["requests"] == 400 and "loaded\n" in err and "called\n" in err
+
+
+@pytest.mark.parametrize("data", ["0,1,0", "0\n1\n0", "[0,1,0]"])
+def test_the_document_shows_labels_as_they_are_read(
+    tmp_path: Path, baseline: Path, capsys: pytest.CaptureFixture[str], data: str
+) -> None:
+    """The line of the document, and each of its ways to label a request of three records."""
+    document = (Path(__file__).parents[3] / "docs/evaluating-files.md").read_text()
+    assert f"`{json.dumps(data)}`" in document
+    [shown] = [json.loads(each) for each in document.splitlines() if each.startswith('{"groundTruthData"')]
+    one = line(0, "1,2", "0.9", eventId=shown["eventMetadata"]["eventId"])
+    write(tmp_path / "c.jsonl", [one, line(1, "1,2\n3,4\n5,6", "0.1\n0.9\n0.2")])
+    write(tmp_path / "l.jsonl", [json.dumps(shown), label(1, data)])
+    given = ("evaluate", "--captures", tmp_path / "c.jsonl", "--baseline", baseline, *BINARY, "0")
+    labelled = ("--ground-truth", tmp_path / "l.jsonl", "--out", tmp_path / "out", "--json")
+    assert main([str(each) for each in (*given, *labelled)]) in (0, 3)
+    assert json.loads(capsys.readouterr().out)["labelled_rows"] == 4
+
+
+def test_a_place_without_label_files_is_refused(
+    tmp_path: Path, baseline: Path, captures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "none").mkdir()
+    given = ("evaluate", "--captures", captures, "--ground-truth", tmp_path / "none", "--baseline", baseline)
+    _, err = call(capsys, 2, *given, *BINARY, "0", "--out", tmp_path / "out")
+    assert f"--ground-truth: got '{tmp_path / 'none'}'; expected a file, a folder with files" in err
 
 
 @pytest.mark.parametrize(("conflict", "told"), [("latest", "the latest"), ("first", "the first"), ("reject", "none")])
@@ -376,9 +418,11 @@ def test_ids_with_different_labels_are_told(
     given = ("evaluate", "--captures", captures, "--ground-truth", labels, "--baseline", baseline)
     given += ("--monitor", definition_file(tmp_path, quality), "--out", tmp_path / "out")
     assert "different labels" not in call(capsys, 0, *given)[0]
-    write(labels / "2022/04/01/13/b.jsonl", [label(n, 1 - ROWS[n][3]) for n in range(3)])
+    # The last one's label is of a request that is not evaluated.
+    write(labels / "2022/04/01/13/b.jsonl", [label(n, 1 - ROWS[n % 400][3]) for n in (0, 1, 1000)])
+    write(labels / "2022/04/01/12/b.jsonl", [label(1000, ROWS[200][3])])
     assert main([str(each) for each in given]) in (0, 3)
-    assert f"\n3 ids have different labels; {told} counts\n" in capsys.readouterr().out
+    assert f"\n3 ids have different labels in the label files; {told} counts\n" in capsys.readouterr().out
 
 
 def test_garbage_is_named_and_no_payload_is_shown(
@@ -520,6 +564,7 @@ def test_the_baseline_is_never_written_over(baseline: Path, captures: Path, caps
 
 
 OWN = "expected a folder outside of {}, which the next run reads again"
+AROUND = "expected a folder that does not hold {}, which is read"
 ELSEWHERE = "got 's3://data/out'; expected a folder of this machine"
 
 
@@ -531,7 +576,10 @@ ELSEWHERE = "got 's3://data/out'; expected a folder of this machine"
         ("captures/../captures/churn/out", OWN.format("--captures")),
         ("link", OWN.format("--captures")),
         ("labels/out", OWN.format("--ground-truth")),
-        (".", ""),
+        (".", AROUND.format("--captures")),
+        ("c/hg", AROUND.format("--baseline")),
+        ("c", AROUND.format("--baseline")),
+        ("c/hg/report", ""),
         ("captures-of-another", ""),
     ],
 )
@@ -547,11 +595,23 @@ def test_what_evaluate_writes_is_never_what_it_reads(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to(captures)
+    (tmp_path / "c").mkdir()
+    baseline.rename(tmp_path / "c/hg")
     before = sorted(tmp_path.rglob("*"))
-    given = ("evaluate", "--captures", captures, "--ground-truth", labels, "--baseline", "baseline/.", *BINARY, "0")
+    given = ("evaluate", "--captures", captures, "--ground-truth", labels, "--baseline", "c/hg/.", *BINARY, "0")
     _, err = call(capsys, 2 if told else 0, *given, "--out", out)
     assert (f"--out: got '{out}'; expected" in err and told in err) if told else not err
     assert (sorted(tmp_path.rglob("*")) == before) == bool(told)
+
+
+def test_an_out_that_holds_the_one_file_of_captures_or_of_labels_is_refused(
+    tmp_path: Path, baseline: Path, captures: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [first, *_], [labelled] = sorted(captures.rglob("*.jsonl")), labels.rglob("*.jsonl")
+    given = ("evaluate", "--captures", first, "--ground-truth", labelled, "--baseline", baseline, *BINARY, "0")
+    for option, place in (("--captures", first), ("--ground-truth", labelled)):
+        _, err = call(capsys, 2, *given, "--out", place.parent)
+        assert AROUND.format(option) in err and [*place.parent.iterdir()] == [place]
 
 
 @pytest.mark.parametrize(
@@ -562,7 +622,9 @@ def test_what_evaluate_writes_is_never_what_it_reads(
         (".", "t", OWN.format("TABLE")),
         # Around the table's folder, and yet in it: the files would lie where the table does.
         ("t/data_quality", "t", OWN.format("TABLE")),
-        ("t/a.csv", "t", ""),
+        ("t/a.csv", "t", AROUND.format("TABLE")),
+        ("t/a.csv", ".", AROUND.format("TABLE")),
+        ("t/a.csv", "t/baseline", ""),
     ],
 )
 def test_what_baseline_writes_is_never_what_it_reads(
@@ -728,6 +790,21 @@ def test_many_of_them_are_broken_data_and_no_verdict(
     assert json.loads(out)["broken"] == read(tmp_path / "out/data_quality/evaluation.json")["broken"]
     # Also where no labels were given: data that is broken is not clean.
     call(capsys, 1, "evaluate", "--captures", captures, "--baseline", baseline, *BINARY, "0", "--out", tmp_path / "out")
+
+
+def test_answers_that_cannot_be_read_are_broken_data_where_answers_are_used(
+    tmp_path: Path, baseline: Path, captures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in captures.rglob("*.jsonl"):
+        lines = [json.loads(each) for each in path.read_text().splitlines()]
+        for each in lines[:60]:
+            each["captureData"]["endpointOutput"] |= {"data": "no Base64!", "encoding": "BASE64"}
+        write(path, [json.dumps(each) for each in lines])
+    given = ("evaluate", "--captures", captures, "--baseline", baseline, "--out", tmp_path / "out")
+    out, _ = call(capsys, 1, *given, *BINARY, "0")
+    assert "broken: 30% of the answers cannot be used (output: payload is not Base64)\n" in out
+    out, _ = call(capsys, 0, *given)
+    assert "120 rows: output: payload is not Base64" in out and "broken" not in out
 
 
 def test_margins_are_refused_as_probabilities_and_taken_as_margins(
@@ -1017,7 +1094,9 @@ def test_labels_of_one_hour_count_by_their_texts_alone(
         given = ("--captures", captures, "--ground-truth", folder, "--baseline", baseline, *BINARY, "0")
         assert main([str(each) for each in ("evaluate", *given, "--out", tmp_path / "out")]) in (0, 3)
         out = capsys.readouterr().out
-        assert "400 ids have different labels; the latest counts" in out and "cannot be read" not in out
+        assert (
+            "400 ids have different labels in the label files; the latest counts" in out and "cannot be read" not in out
+        )
         losses.add(read(tmp_path / "out/model_quality/evaluation.json")["served_loss"])
     assert len(losses) == 1
 

@@ -113,8 +113,11 @@ def test_the_budget_is_kept(capsys: Any, endpoints: dict[str, Any], monitor: Pat
     # One call of 500 rows: the background, and 71 rows with 6 coalitions each.
     assert "71 rows explained by 1 calls" in out
     assert (endpoints["quiet"].calls, endpoints["quiet"].rows) == (1, 1 + 71 * 7)
-    arguments = ("--monitor", monitor, "--inference-attribute", "p", "--ground-truth-attribute", "y", "--out", tmp_path)
-    _, err = call(capsys, 2, "baseline", table, *arguments, "--explain-with", "quiet", "--explain-calls", 0)
+    arguments = ("--monitor", monitor, "--inference-attribute", "p", "--ground-truth-attribute", "y")
+    out = tmp_path / "b"
+    _, err = call(
+        capsys, 2, "baseline", table, *arguments, "--out", out, "--explain-with", "quiet", "--explain-calls", 0
+    )
     assert "max_calls" in err and "at least 1" in err
 
 

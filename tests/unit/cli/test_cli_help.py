@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import _parser
+from cli.commands import _parser
 from cli.usage import EXIT_STATUSES
 
 ROOT = Path(__file__).parents[3]
@@ -59,3 +59,23 @@ def test_every_option_is_in_the_document_about_files(name: str) -> None:
     assert options - {"-h", "--help"} <= told
     every = {option for page in PAGES.values() for each in page._actions for option in each.option_strings}
     assert told <= every
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_option_that_takes_one_value_is_refused_when_it_is_given_twice(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option in PAGES[name]._actions:
+        if not option.option_strings or option.nargs == 0 or isinstance(option, argparse._AppendAction):
+            continue
+        value = next(iter(option.choices)) if option.choices else "1"
+        long = option.option_strings[-1]
+        with pytest.raises(SystemExit) as caught:
+            _parser().parse_args([*name.split()[1:], long, value, long, value])
+        assert caught.value.code == 2
+        assert f"{name}: error: argument {long}: given twice; expected once\n" in capsys.readouterr().err
+
+
+def test_an_option_that_is_to_be_repeated_may_be() -> None:
+    options = _parser().parse_args(["redrive", "--message", "a", "--message", "b"])
+    assert options.messages == ["a", "b"]

@@ -53,6 +53,7 @@ def test_a_script_with_a_logger(tmp_path: Path, caplog: pytest.LogCaptureFixture
         ("def preprocess_handler(a, b, c): pass", "preprocess_handler(inference_record[, logger])"),
         ("\nraise ValueError('a secret')", "ValueError in line 2"),
         ("def f(:", "SyntaxError in line 1"),
+        ("import sys\nsys.exit(0)", "a script that runs; got SystemExit in line 2"),
     ],
 )
 def test_a_script_that_cannot_be_used_is_refused(tmp_path: Path, text: str, expected: str):

@@ -194,7 +194,8 @@ def test_json(capsys: pytest.CaptureFixture[str], world: World) -> None:
 def test_a_wrong_question(
     capsys: pytest.CaptureFixture[str], world: World, arguments: tuple[str, ...], line: str
 ) -> None:
-    out, err = told(capsys, 2, "--monitor", MONITOR, *arguments)
+    named = () if "--monitor" in arguments else ("--monitor", MONITOR)
+    out, err = told(capsys, 2, *named, *arguments)
     assert out == "" and err.count("\n") == 1 and line in err
 
 
