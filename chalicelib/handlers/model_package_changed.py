@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chalicelib.errors import NotFoundError
 from chalicelib.events import package_changed
 from chalicelib.facts import claims
 from chalicelib.handlers.challenges import refuse, request_promotion
@@ -21,7 +22,11 @@ def handle(body: str, services: Services) -> None:
         return
     definition = services.definitions.get(approval.monitor)
     # The event may be an old one delivered late: the registry says what holds now.
-    status = services.sagemaker.describe_model_package(event.arn).approval_status
+    try:
+        status = services.sagemaker.describe_model_package(event.arn).approval_status
+    except NotFoundError:
+        refuse(services, definition, claim, f"{event.arn} does not exist any more")
+        return
     if status == "Approved":
         request_promotion(services, definition, claim, event.arn)
     elif status == "Rejected":

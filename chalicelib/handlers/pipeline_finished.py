@@ -72,7 +72,11 @@ def _registered_package(steps: list[ExecutionStep]) -> str:
 
 
 def _challenge(services: Services, definition: Definition, claim: claims.RetrainClaim, package_arn: str) -> None:
-    package = services.sagemaker.describe_model_package(package_arn)
+    try:
+        package = services.sagemaker.describe_model_package(package_arn)
+    except NotFoundError:
+        refuse(services, definition, claim, f"{package_arn} does not exist any more")
+        return
     if package.approval_status == "Rejected":
         refuse(services, definition, claim, f"{package_arn} was rejected")
     elif monitors.is_removed(services.ledger, definition.name):

@@ -156,7 +156,12 @@ def _apply(services: Services, definition: Definition, claim: PromotionClaim, ch
             return
     else:
         reason = f"{candidate.name} serves again"
-    config = _serving_config(services, definition, champion, candidate)
+    try:
+        config = _serving_config(services, definition, champion, candidate)
+    except NotFoundError:
+        reason = f"the endpoint {definition.endpoint} or its configuration does not exist any more"
+        _end(services, definition, claim, "FAILED", reason)
+        return
     services.sagemaker.ensure_endpoint_config(config)
     name = config["EndpointConfigName"]
     # Before the update: of two workers that disagree about the gate, one goes on and the other thinks again.
@@ -168,12 +173,22 @@ def _objection(services: Services, definition: Definition, claim: PromotionClaim
     """How the registry ends the claim, and why: until a challenger reigns, a person may say that it shall not."""
     if claim.kind != "promote":
         return None
-    status = services.sagemaker.describe_model_package(claim.package_arn).approval_status
+    status = _approval(services, claim)
+    if status is None:
+        return "FAILED", f"{claim.package_arn} does not exist any more"
     if status == "Rejected":
         return "REFUSED", f"{claim.package_arn} was rejected"
     if status != "Approved" and definition.policy.promotion == "manual":
         return "REFUSED", f"{claim.package_arn} is not approved any more"
     return None
+
+
+def _approval(services: Services, claim: PromotionClaim) -> str | None:
+    """What the registry says of the challenger now; None when its package was deleted."""
+    try:
+        return services.sagemaker.describe_model_package(claim.package_arn).approval_status
+    except NotFoundError:
+        return None
 
 
 def _move(services: Services, definition: Definition, claim: PromotionClaim, **fields: object) -> None:
@@ -276,8 +291,7 @@ def _close(services: Services, definition: Definition, claim: PromotionClaim) ->
     """Clean up, tell, mark: a challenger that will not serve needs no endpoint and no approval."""
     state, reason = claim.ending, claim.outcome
     if claim.kind == "promote":
-        package = services.sagemaker.describe_model_package(claim.package_arn)
-        if state == "REFUSED" and package.approval_status != "Rejected":  # a person's own reason stays
+        if state == "REFUSED" and _approval(services, claim) not in ("Rejected", None):  # a person's own reason stays
             services.sagemaker.set_approval(claim.package_arn, "Rejected", reason)
         services.sagemaker.delete_endpoint(_name(services, definition, "pool", claim.candidate))
         ended = "FAILED" if state == "FAILED" else "REFUSED"

@@ -485,6 +485,44 @@ def test_a_model_that_reigns_already_is_not_refused_by_a_rejection() -> None:
     assert sorted(world.outcomes()) == ["promoted", "started"]
 
 
+@pytest.mark.parametrize("state", ["APPLYING", "DEPLOYING"])
+def test_a_challenger_whose_package_was_deleted_has_failed(state: str) -> None:
+    world, package = on_its_way(state)
+    del world.services.sagemaker.packages[package]
+    world.minutes(30)
+    assert (world.promotion().state, world.promotion().outcome) == ("FAILED", f"{package} does not exist any more")
+    assert world.retraining().state == "FAILED"
+    assert served_config(world)["EndpointConfigName"] == world.champion().config_name == "churn-1"
+    assert len(world.pool_endpoints()) == 1, "the champion's own"
+    assert world.failures == []
+
+
+def test_a_refusal_whose_package_was_deleted_meanwhile_ends() -> None:
+    world, package = on_its_way("APPLYING")
+    world.clock.time += 6 * MINUTE
+    world.deployed.broken = set(world.pool_endpoints())
+
+    class DeletesMeanwhile(Faults):
+        def call(self, port: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+            if name == "put" and "ENDING" in str(args):
+                del world.services.sagemaker.packages[package]
+            return super().call(port, name, *args, **kwargs)
+
+    ledger = DeletesMeanwhile(0, after=False).wrap(world.services.ledger)
+    world.deliver("promotion-claims", claim_message(world), Faults.replaced(world.services, ledger=ledger))
+    assert (world.promotion().state, world.retraining().state) == ("REFUSED", "REFUSED")
+
+
+def test_an_endpoint_whose_configuration_was_deleted_fails_the_promotion() -> None:
+    world, _ = on_its_way("APPLYING")
+    del world.services.sagemaker.endpoint_configs["churn-1"]
+    world.minutes(30)
+    assert (world.promotion().state, world.retraining().state) == ("FAILED", "FAILED")
+    assert world.promotion().outcome == "the endpoint churn or its configuration does not exist any more"
+    assert len(world.pool_endpoints()) == 1, "the champion's own"
+    assert world.failures == []
+
+
 def _first(world: World, queue: str) -> tuple[str, bytes]:
     waiting = world.take()
     found = next(each for each in waiting if each[0] == queue)
@@ -629,7 +667,7 @@ class DiesAt(Faults):
 
     def call(self, port: Any, name: str, *args: Any, **kwargs: Any) -> Any:
         answer = super().call(port, name, *args, **kwargs)
-        if name == self._name and (not self._about or self._about in args) and not self.fired:
+        if name == self._name and self._about in str(args) and not self.fired:
             self.fired = True
             raise Crash
         return answer
