@@ -129,10 +129,11 @@ def _give_back(services: Services, definition: Definition, claim: PromotionClaim
             return
     except NotFoundError:
         return
-    if pauses.in_force(services.ledger, definition.name, services.now()):
+    now = services.now()  # of before the update, as in _update
+    if pauses.in_force(services.ledger, definition.name, now):
         raise ConflictError(f"{definition.endpoint} runs {name}, which reigns no more, within a pause")
     services.sagemaker.update_endpoint(definition.endpoint, champion.config_name)
-    deployments.mark_updating(services.ledger, definition.endpoint, services.now())
+    deployments.mark_updating(services.ledger, definition.endpoint, now)
 
 
 def _apply(services: Services, definition: Definition, claim: PromotionClaim, champion: Champion) -> None:

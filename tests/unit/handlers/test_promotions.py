@@ -485,6 +485,24 @@ def test_a_model_that_reigns_already_is_not_refused_by_a_rejection() -> None:
     assert sorted(world.outcomes()) == ["promoted", "started"]
 
 
+def test_an_endpoint_that_is_given_back_while_the_worker_stands_still_has_no_transition_without_end() -> None:
+    world, package = on_its_way("DEPLOYING")
+    world.clock.time += 6 * MINUTE
+    world.services.sagemaker.set_approval(package, "Rejected", "by hand")
+
+    class StandsStill(Faults):
+        def call(self, port: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+            answer = super().call(port, name, *args, **kwargs)
+            if name == "update_endpoint":
+                world.clock.time += 6 * MINUTE
+            return answer
+
+    still = StandsStill(0, after=False).wrap(world.services.sagemaker)
+    world.deliver("promotion-claims", claim_message(world), Faults.replaced(world.services, sagemaker=still))
+    world.minutes(5)
+    refused(world, package, f"{package} was rejected")
+
+
 @pytest.mark.parametrize("state", ["APPLYING", "DEPLOYING"])
 def test_a_challenger_whose_package_was_deleted_has_failed(state: str) -> None:
     world, package = on_its_way(state)
