@@ -202,6 +202,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 class ProcessingJob(msgspec.Struct, frozen=True):
     name: str
     status: str  # InProgress | Completed | Failed | Stopping | Stopped
+    created_at: datetime
     exit_message: str
     monitoring_schedule_arn: str | None
     outputs: Mapping[str, str]  # output name -> S3 URI

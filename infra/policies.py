@@ -121,6 +121,10 @@ _EVERY_ENDPOINT = (
 _EVERY_EXECUTION = (
     "SageMaker tells of every execution in the account; describing one is the only way to see whose it is."
 )
+_FORMER_CONFIGURATION = (
+    "Given back to its first champion, an endpoint gets the configuration that its owner named; which endpoints may be "
+    "updated is what the statement Promote says."
+)
 _EVERY_PACKAGE = "The pipelines that are retrained choose the group that they register in; reading changes nothing."
 
 
@@ -245,7 +249,12 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
         *_own_sagemaker("Pool", ("CreateEndpoint",), *_OWN_ENDPOINTS),
         *_own_sagemaker("PoolEnds", ("DeleteEndpoint", "InvokeEndpoint"), _OWN_ENDPOINTS[0]),
         Statement("Promote", ("sagemaker:UpdateEndpoint",), ref("EndpointArns"), only_if="HasEndpointArns"),
-        *_own_sagemaker("PromoteTo", ("UpdateEndpoint",), _OWN_ENDPOINTS[1]),
+        Statement(
+            "PromoteTo",
+            ("sagemaker:UpdateEndpoint",),
+            _sagemaker("endpoint-config/*"),
+            reason=_FORMER_CONFIGURATION,
+        ),
         *_alerts(),
     ),
     "pipeline_finished": (

@@ -747,6 +747,7 @@ class World:
             ProcessingJob(
                 name=job.name,
                 status=job.status,
+                created_at=self._time,
                 exit_message="CompletedWithViolations" if job.violations else "Completed",
                 monitoring_schedule_arn=f"arn:aws:sagemaker:us-east-1:1:monitoring-schedule/{SCHEDULE}",
                 outputs={"monitoring_output": f"s3://{DATA}/{folder}"},

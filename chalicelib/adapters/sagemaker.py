@@ -171,6 +171,7 @@ class SageMakerApi:
         return ProcessingJob(
             name=answer["ProcessingJobName"],
             status=answer["ProcessingJobStatus"],
+            created_at=answer["CreationTime"].astimezone(UTC),
             exit_message=answer.get("ExitMessage", ""),
             monitoring_schedule_arn=answer.get("MonitoringScheduleArn"),
             outputs={

@@ -1,8 +1,9 @@
 """The life of alerts: an incident of one kind in one monitor is opened once and resolved once.
 
-Key: MONITOR#{monitor} / INCIDENT#{kind} -> Incident. Monotone in window: a verdict about an older window never undoes
-what a newer one decided, so the newest verdict holds in whatever order verdicts come. Resolving takes a window that is
-strictly newer than every bad one, opening again one that is strictly newer than the resolution.
+Keys: MONITOR#{monitor} / INCIDENT#{kind} and INCIDENT#{kind}#{source} -> Incident. Monotone in window: a verdict about
+an older window never undoes what a newer one decided, so the newest verdict holds in whatever order verdicts come.
+Resolving takes a window that is strictly newer than every bad one, opening again one that is strictly newer than the
+resolution.
 
 Claim, act, mark: opening or resolving writes down an alert that is owed; who publishes it marks it published; what a
 crash left between is still `pending` for whoever comes next. The id of an alert is a function of the incident and its
@@ -39,11 +40,13 @@ class OwedAlert(msgspec.Struct, frozen=True):
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
     """`number` counts openings (0: never opened). `decided_window`: the newest window whose verdict is the state's.
 
+    `source`: which of several that find the same kind (a monitoring schedule), "" where there is only one.
     `owed` are the alerts not yet published, oldest first: a resolution stays owed when the next incident opens.
     """
 
     monitor: str
     kind: str
+    source: str = ""
     number: int = 0
     state: Literal["OPEN", "RESOLVED"] = "RESOLVED"
     severity: Severity = "error"
@@ -52,9 +55,21 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     resolved_window: str = ""
     owed: tuple[OwedAlert, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """What tells a monitor's incidents apart."""
+        return _name(self.kind, self.source)
+
 
 def open_incident(
-    ledger: Ledger, monitor: str, kind: str, window_start: str, now: datetime, severity: Severity = "error"
+    ledger: Ledger,
+    monitor: str,
+    kind: str,
+    window_start: str,
+    now: datetime,
+    severity: Severity = "error",
+    *,
+    source: str = "",
 ) -> Incident:
     """Note that a window is bad; opens the incident unless it is open or a newer window was good.
 
@@ -62,7 +77,7 @@ def open_incident(
     """
 
     def think(stored: Incident | None) -> Incident:
-        incident = stored or Incident(monitor=monitor, kind=kind)
+        incident = stored or Incident(monitor=monitor, kind=kind, source=source)
         if incident.state == "OPEN":
             return _decided_by(incident, window_start)
         # Restated as bad, a window may open an incident that it said nothing about; one that it resolved it may not.
@@ -73,17 +88,19 @@ def open_incident(
         )
         return _owing(_decided_by(opened, window_start), "opened", window_start, now)
 
-    return _change(ledger, monitor, kind, think)
+    return _change(ledger, monitor, _name(kind, source), think)
 
 
-def resolve_incident(ledger: Ledger, monitor: str, kind: str, window_start: str, now: datetime) -> Incident:
+def resolve_incident(
+    ledger: Ledger, monitor: str, kind: str, window_start: str, now: datetime, *, source: str = ""
+) -> Incident:
     """Note that a window is good; resolves the incident if the window is newer than every bad one.
 
     Also a good window without an incident is noted: a late verdict about an older one must not open it.
     """
 
     def think(stored: Incident | None) -> Incident:
-        incident = stored or Incident(monitor=monitor, kind=kind)
+        incident = stored or Incident(monitor=monitor, kind=kind, source=source)
         if incident.state == "RESOLVED":
             return _decided_by(incident, window_start)
         if window_start <= incident.decided_window:
@@ -91,7 +108,7 @@ def resolve_incident(ledger: Ledger, monitor: str, kind: str, window_start: str,
         resolved = msgspec.structs.replace(incident, state="RESOLVED", resolved_window=window_start)
         return _owing(_decided_by(resolved, window_start), "resolved", window_start, now)
 
-    return _change(ledger, monitor, kind, think)
+    return _change(ledger, monitor, _name(kind, source), think)
 
 
 def pending(incident: Incident) -> tuple[OwedAlert, ...]:
@@ -99,7 +116,7 @@ def pending(incident: Incident) -> tuple[OwedAlert, ...]:
     return incident.owed
 
 
-def forget_ended(ledger: Ledger, monitor: str, kind: str, since: datetime) -> None:
+def forget_ended(ledger: Ledger, monitor: str, name: str, since: datetime) -> None:
     """Owe nothing any more about incidents that were both opened and resolved after a time: nobody was to be told."""
     began = _text(since)
 
@@ -112,11 +129,11 @@ def forget_ended(ledger: Ledger, monitor: str, kind: str, since: datetime) -> No
             stored, owed=tuple(alert for alert in stored.owed if alert.incident not in ended)
         )
 
-    change(ledger, *_key(monitor, kind), Incident, think)
+    change(ledger, *_key(monitor, name), Incident, think)
 
 
-def mark_published(ledger: Ledger, monitor: str, kind: str, published: str) -> None:
-    """Note that the alert with this id was published; repeating it changes nothing."""
+def mark_published(ledger: Ledger, monitor: str, name: str, published: str) -> None:
+    """Note that the alert of this incident with this id was published; repeating it changes nothing."""
 
     def think(stored: Incident | None) -> Incident | None:
         if stored is None:
@@ -124,20 +141,24 @@ def mark_published(ledger: Ledger, monitor: str, kind: str, published: str) -> N
         owed = tuple(alert for alert in stored.owed if alert.alert_id != published)
         return msgspec.structs.replace(stored, owed=owed)
 
-    change(ledger, *_key(monitor, kind), Incident, think)
+    change(ledger, *_key(monitor, name), Incident, think)
 
 
 def read_incidents(ledger: Ledger, monitor: str) -> list[Incident]:
-    """Every kind of incident that a monitor ever had a verdict on, by kind."""
+    """Every incident that a monitor ever had a verdict on, by name."""
     return load_all(ledger, monitor_partition(monitor), Incident, begins_with=_PREFIX)
 
 
-def _key(monitor: str, kind: str) -> tuple[str, str]:
-    return monitor_partition(monitor), f"{_PREFIX}{kind}"
+def _name(kind: str, source: str) -> str:
+    return f"{kind}#{source}" if source else kind
 
 
-def _change(ledger: Ledger, monitor: str, kind: str, think: Callable[[Incident | None], Incident]) -> Incident:
-    stored, _ = change(ledger, *_key(monitor, kind), Incident, think)
+def _key(monitor: str, name: str) -> tuple[str, str]:
+    return monitor_partition(monitor), f"{_PREFIX}{name}"
+
+
+def _change(ledger: Ledger, monitor: str, name: str, think: Callable[[Incident | None], Incident]) -> Incident:
+    stored, _ = change(ledger, *_key(monitor, name), Incident, think)
     assert stored is not None  # `think` always has an answer
     return stored
 
@@ -147,7 +168,7 @@ def _decided_by(incident: Incident, window_start: str) -> Incident:
 
 
 def _owing(incident: Incident, state: Literal["opened", "resolved"], window_start: str, now: datetime) -> Incident:
-    name = incident_id(incident.monitor, incident.kind, incident.number)
+    name = incident_id(incident.monitor, incident.name, incident.number)
     alert = OwedAlert(alert_id(name, state), name, state, incident.severity, window_start, _text(now))
     return msgspec.structs.replace(incident, owed=(*incident.owed, alert))
 

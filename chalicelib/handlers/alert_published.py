@@ -69,14 +69,15 @@ def handle(alert: Alert, routes: Sequence[Route], services: Services) -> list[Ou
 def handle_notification(body: str, services: Services) -> list[Outcome]:
     """Read an SNS envelope and deliver the alert by its monitor's routes.
 
-    Raises UnreadableError for a body that is no alert. An alert of a monitor that was removed has no routes any more.
+    Raises UnreadableError for a body that is no alert, NotFoundError when the stored definition is missing: the queue
+    shall keep the alert until it is back. A removed monitor keeps its routes: the end of what was in flight is told.
     """
     alert = decode_alert(notification(body))
     try:
-        routes = services.definitions.get(alert.monitor).routes
+        entry = services.definitions.entry(alert.monitor)
     except NotFoundError:
-        return []
-    return handle(alert, routes, services)
+        return []  # of a monitor that was never added here
+    return handle(alert, services.definitions.of(entry).routes, services)
 
 
 def _deliver(alert: Alert, route: Route, services: Services) -> Outcome:

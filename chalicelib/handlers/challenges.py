@@ -75,6 +75,18 @@ def end_retrain(
     claims.move_retrain(services.ledger, definition.name, decision_id, OPEN, state, services.now(), outcome=reason)
 
 
+def refuse(services: Services, definition: Definition, claim: claims.RetrainClaim, reason: str) -> None:
+    """End a retraining whose package may challenge no more.
+
+    A promotion in flight hears of it and ends itself: it alone knows whether the model reigns already.
+    """
+    promotion = claims.load_promotion(services.ledger, definition.name)
+    if promotion and promotion.in_flight and promotion.decision_id == claim.decision_id:
+        send_promotion(services, definition.name, promotion.claim_id)
+    else:
+        end_retrain(services, definition, claim.decision_id, claim.window, "REFUSED", reason)
+
+
 def tell(
     services: Services,
     definition: Definition,

@@ -6,6 +6,8 @@ Its plain thresholds alert; they retrain nothing.
 
 from __future__ import annotations
 
+from datetime import UTC
+
 import msgspec
 
 from chalicelib.definition import Definition, split_s3_uri
@@ -49,15 +51,17 @@ def _record(services: Services, definition: Definition, schedule: str, job: Proc
         finished_at=services.now(),
     )
     evaluations.save_execution(services.ledger, definition.name, execution)
-    # The metric time of the job is its window's start; a job without one is ordered by its name, which holds it.
-    window = job.environment.get("start_time", job.name)
-    now = services.now()
+    # The window's start; a job that was told none has when it was created, in the same words, for these are compared.
+    window = job.environment.get("start_time") or f"{job.created_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    name, now = definition.name, services.now()
+    # A clean execution of one schedule says nothing about what another has found.
     if reasons:
-        incidents.open_incident(services.ledger, definition.name, "model-monitor", window, now, "warning")
+        incident = incidents.open_incident(
+            services.ledger, name, "model-monitor", window, now, "warning", source=schedule
+        )
     else:
-        incidents.resolve_incident(services.ledger, definition.name, "model-monitor", window, now)
-    finding = Finding(window=window, reasons=reasons, report=report)
-    publish_pending(services, definition, {"model-monitor": finding})
+        incident = incidents.resolve_incident(services.ledger, name, "model-monitor", window, now, source=schedule)
+    publish_pending(services, definition, {incident.name: Finding(window=window, reasons=reasons, report=report)})
 
 
 def _violations(services: Services, report: str) -> list[str]:

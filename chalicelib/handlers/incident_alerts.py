@@ -27,7 +27,7 @@ TITLES = {
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What was found about one kind of incident in one window."""
+    """What was found about one incident in one window."""
 
     window: str
     reasons: Sequence[str]
@@ -38,20 +38,23 @@ class Finding(msgspec.Struct, frozen=True):
 def publish_pending(services: Services, definition: Definition, findings: Mapping[str, Finding]) -> None:
     """Publish every alert that this monitor's incidents owe, also those that an earlier crash left behind.
 
+    `findings`: by the incident's name, which is its kind where the kind has one source only.
     While a pause holds none is: they stay owed, and of an incident that begins and ends within it nobody is told.
     """
     owing = [each for each in incidents.read_incidents(services.ledger, definition.name) if incidents.pending(each)]
     if owing and (pause := pauses.in_force(services.ledger, definition.name, services.now())):
         for incident in owing:
-            incidents.forget_ended(services.ledger, definition.name, incident.kind, pause.since)
+            incidents.forget_ended(services.ledger, definition.name, incident.name, pause.since)
         return
     for incident in owing:
         for owed in incidents.pending(incident):
-            finding = findings.get(incident.kind)
+            finding = findings.get(incident.name)
             if finding is None or finding.window != owed.window:
                 finding = Finding(window=owed.window, reasons=())
             verb = "opened" if owed.state == "opened" else "resolved"
             title = f"{definition.name}: {TITLES.get(incident.kind, incident.kind)}"
+            if incident.source:
+                title += f" ({incident.source})"
             _publish(
                 services,
                 Alert(
@@ -71,7 +74,7 @@ def publish_pending(services: Services, definition: Definition, findings: Mappin
                     occurred_at=owed.decided_at,
                 ),
             )
-            incidents.mark_published(services.ledger, definition.name, incident.kind, owed.alert_id)
+            incidents.mark_published(services.ledger, definition.name, incident.name, owed.alert_id)
 
 
 def notify(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from chalicelib.errors import NotFoundError
 from chalicelib.events import package_changed
 from chalicelib.facts import claims
-from chalicelib.handlers.challenges import end_retrain, request_promotion
+from chalicelib.handlers.challenges import refuse, request_promotion
 from chalicelib.wiring import Services
 
 
@@ -15,13 +16,18 @@ def handle(body: str, services: Services) -> None:
     if approval is None:
         return
     claim = claims.load_retrain(services.ledger, approval.monitor)
-    if claim is None or claim.decision_id != approval.decision_id or claim.state != "AWAITING_APPROVAL":
+    if claim is None or claim.decision_id != approval.decision_id:
+        return
+    if claim.state not in ("AWAITING_APPROVAL", "PROMOTING"):
         return
     definition = services.definitions.get(approval.monitor)
     # The event may be an old one delivered late: the registry says what holds now.
-    status = services.sagemaker.describe_model_package(event.arn).approval_status
+    try:
+        status = services.sagemaker.describe_model_package(event.arn).approval_status
+    except NotFoundError:
+        refuse(services, definition, claim, f"{event.arn} does not exist any more")
+        return
     if status == "Approved":
         request_promotion(services, definition, claim, event.arn)
     elif status == "Rejected":
-        reason = f"{event.arn} was rejected"
-        end_retrain(services, definition, claim.decision_id, claim.window, "REFUSED", reason)
+        refuse(services, definition, claim, f"{event.arn} was rejected")

@@ -12,7 +12,7 @@ from chalicelib.definition import Definition, split_s3_uri
 from chalicelib.errors import UNDECODABLE, NotFoundError
 from chalicelib.events import execution_changed
 from chalicelib.facts import claims, decisions, monitors
-from chalicelib.handlers.challenges import WAITING, end_retrain, request_promotion
+from chalicelib.handlers.challenges import WAITING, end_retrain, refuse, request_promotion
 from chalicelib.handlers.incident_alerts import notify
 from chalicelib.ports import ExecutionStep, PipelineExecution
 from chalicelib.wiring import Services
@@ -72,10 +72,13 @@ def _registered_package(steps: list[ExecutionStep]) -> str:
 
 
 def _challenge(services: Services, definition: Definition, claim: claims.RetrainClaim, package_arn: str) -> None:
-    package = services.sagemaker.describe_model_package(package_arn)
+    try:
+        package = services.sagemaker.describe_model_package(package_arn)
+    except NotFoundError:
+        refuse(services, definition, claim, f"{package_arn} does not exist any more")
+        return
     if package.approval_status == "Rejected":
-        reason = f"{package_arn} was rejected"
-        end_retrain(services, definition, claim.decision_id, claim.window, "REFUSED", reason)
+        refuse(services, definition, claim, f"{package_arn} was rejected")
     elif monitors.is_removed(services.ledger, definition.name):
         reason = f"{package_arn} challenges nobody: the monitor was removed"
         end_retrain(services, definition, claim.decision_id, claim.window, "REFUSED", reason)

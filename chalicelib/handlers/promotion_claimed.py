@@ -129,13 +129,17 @@ def _give_back(services: Services, definition: Definition, claim: PromotionClaim
             return
     except NotFoundError:
         return
-    if pauses.in_force(services.ledger, definition.name, services.now()):
+    now = services.now()  # of before the update, as in _update
+    if pauses.in_force(services.ledger, definition.name, now):
         raise ConflictError(f"{definition.endpoint} runs {name}, which reigns no more, within a pause")
     services.sagemaker.update_endpoint(definition.endpoint, champion.config_name)
-    deployments.mark_updating(services.ledger, definition.endpoint, services.now())
+    deployments.mark_updating(services.ledger, definition.endpoint, now)
 
 
 def _apply(services: Services, definition: Definition, claim: PromotionClaim, champion: Champion) -> None:
+    if objection := _objection(services, definition, claim):
+        _end(services, definition, claim, *objection)
+        return
     candidate = _candidate(services, definition, claim, champion)
     if candidate is None:
         _end(services, definition, claim, "SUPERSEDED", f"{claim.candidate} is no longer in the pool")
@@ -148,15 +152,44 @@ def _apply(services: Services, definition: Definition, claim: PromotionClaim, ch
         if not passed:
             _end(services, definition, claim, "REFUSED", reason)
             return
-        services.sagemaker.set_approval(claim.package_arn, "Approved", reason)
+        if objection := _objection(services, definition, claim):  # the gate takes its time
+            _end(services, definition, claim, *objection)
+            return
     else:
         reason = f"{candidate.name} serves again"
-    config = _serving_config(services, definition, champion, candidate)
+    try:
+        config = _serving_config(services, definition, champion, candidate)
+    except NotFoundError:
+        reason = f"the endpoint {definition.endpoint} or its configuration does not exist any more"
+        _end(services, definition, claim, "FAILED", reason)
+        return
     services.sagemaker.ensure_endpoint_config(config)
     name = config["EndpointConfigName"]
     # Before the update: of two workers that disagree about the gate, one goes on and the other thinks again.
     _move(services, definition, claim, state="DEPLOYING", config_name=name, outcome=reason)
     _update(services, definition, claim, name)
+
+
+def _objection(services: Services, definition: Definition, claim: PromotionClaim) -> tuple[str, str] | None:
+    """How the registry ends the claim, and why: until a challenger reigns, a person may say that it shall not."""
+    if claim.kind != "promote":
+        return None
+    status = _approval(services, claim)
+    if status is None:
+        return "FAILED", f"{claim.package_arn} does not exist any more"
+    if status == "Rejected":
+        return "REFUSED", f"{claim.package_arn} was rejected"
+    if status != "Approved" and definition.policy.promotion == "manual":
+        return "REFUSED", f"{claim.package_arn} is not approved any more"
+    return None
+
+
+def _approval(services: Services, claim: PromotionClaim) -> str | None:
+    """What the registry says of the challenger now; None when its package was deleted."""
+    try:
+        return services.sagemaker.describe_model_package(claim.package_arn).approval_status
+    except NotFoundError:
+        return None
 
 
 def _move(services: Services, definition: Definition, claim: PromotionClaim, **fields: object) -> None:
@@ -179,7 +212,8 @@ def _update(services: Services, definition: Definition, claim: PromotionClaim, c
 
 
 def _deploy(services: Services, definition: Definition, claim: PromotionClaim, champion: Champion) -> None:
-    if not claim.deploying_since:
+    objection = _objection(services, definition, claim)
+    if not claim.deploying_since and not objection:
         _update(services, definition, claim, claim.config_name)
         return
     endpoint = services.sagemaker.describe_endpoint(definition.endpoint)
@@ -187,6 +221,11 @@ def _deploy(services: Services, definition: Definition, claim: PromotionClaim, c
         return
     if endpoint.status == "InService":
         deployments.mark_in_service(services.ledger, endpoint)
+    if objection:
+        # Within a pause the endpoint is not given back, and a claim that has ended would not be looked at again.
+        if not pauses.in_force(services.ledger, definition.name, services.now()):
+            _end(services, definition, claim, *objection)
+        return
     if endpoint.config_name != claim.config_name or endpoint.status != "InService":
         reason = f"the endpoint is {endpoint.status} with {endpoint.config_name} instead of {claim.config_name}"
         _end(services, definition, claim, "FAILED", reason)
@@ -253,7 +292,7 @@ def _close(services: Services, definition: Definition, claim: PromotionClaim) ->
     """Clean up, tell, mark: a challenger that will not serve needs no endpoint and no approval."""
     state, reason = claim.ending, claim.outcome
     if claim.kind == "promote":
-        if state == "REFUSED":
+        if state == "REFUSED" and _approval(services, claim) not in ("Rejected", None):  # a person's own reason stays
             services.sagemaker.set_approval(claim.package_arn, "Rejected", reason)
         services.sagemaker.delete_endpoint(_name(services, definition, "pool", claim.candidate))
         ended = "FAILED" if state == "FAILED" else "REFUSED"
@@ -270,7 +309,8 @@ def _candidate(
     if claim.kind != "promote":
         return champion.find(claim.candidate)
     package = services.sagemaker.describe_model_package(claim.package_arn)
-    if package.approval_status != "Approved":  # SageMaker makes no model of a package that is not
+    # SageMaker makes no model of a package that is not approved. A person's word is never overwritten with it.
+    if package.approval_status == "PendingManualApproval" and definition.policy.promotion == "auto":
         services.sagemaker.set_approval(claim.package_arn, "Approved", "approved by policy, to be challenged")
     model_name = _name(services, definition, "model", claim.package_arn)
     services.sagemaker.ensure_model(

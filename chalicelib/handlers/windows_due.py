@@ -5,7 +5,7 @@ Events are hints and SageMaker's are best effort: everything that should have en
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -23,6 +23,7 @@ from chalicelib.events import (
 )
 from chalicelib.facts import champions, claims, cursor, deployments, due, labels
 from chalicelib.facts import monitors as index
+from chalicelib.facts.monitors import Entry
 from chalicelib.handlers.challenges import end_retrain, send_promotion
 from chalicelib.handlers.label_containers import hours_to_compact
 from chalicelib.records.window import Window
@@ -39,34 +40,39 @@ CATCH_UP = 500
 class TickError(PlumblineError):
     """Something went wrong with some monitors; the others had their tick."""
 
-    def __init__(self, failures: Mapping[str, Exception]) -> None:
-        super().__init__("; ".join(f"{name}: {type(error).__name__}" for name, error in failures.items()))
+    def __init__(self, failures: Sequence[tuple[str, Exception]]) -> None:
+        super().__init__("; ".join(f"{name}: {type(error).__name__}" for name, error in failures))
 
 
 def handle(services: Services) -> int:
     """One tick; how many of the windows that it sent are overdue.
 
-    One monitor's trouble does not keep the others waiting: it is raised at the end as a TickError.
+    One monitor's trouble does not keep the others waiting, nor its own claims: it is raised at the end as a TickError.
     """
     now = services.now()
-    failures: dict[str, Exception] = {}
+    failures: list[tuple[str, Exception]] = []
     for entry in index.all_entries(services.ledger):
-        try:
-            definition = services.definitions.of(entry)
-            if not entry.removed_at:  # of a removed monitor only what is in flight is taken to its end
-                closed = _owe_closed_windows(services, definition, entry.since, now)
-                _reconcile_deployment(services, definition, closed)
-                _send_label_batch(services, definition, now)
-                _send_label_compaction(services, definition, entry.since, now)
-            _reconcile_retrain(services, definition, now)
-            _reconcile_promotion(services, definition, now)
-        except Exception as error:  # told below, with the monitor's name
-            failures[entry.name] = error
+        for step in (_tend, _reconcile_retrain, _reconcile_promotion):
+            try:
+                step(services, entry, now)
+            except Exception as error:  # told below, with the monitor's name
+                failures.append((entry.name, error))
     ready = due.take_ready(services.ledger, now)
     services.queues.send("windows", [msgspec.json.encode(WindowMessage(each.monitor, each.window)) for each in ready])
     if failures:
         raise TickError(failures)
     return due.count_overdue(ready, now)
+
+
+def _tend(services: Services, entry: Entry, now: datetime) -> None:
+    """What a monitor owes by itself; of a removed one only what is in flight is taken to its end."""
+    if entry.removed_at:
+        return
+    definition = services.definitions.of(entry)
+    closed = _owe_closed_windows(services, definition, entry.since, now)
+    _reconcile_deployment(services, definition, closed)
+    _send_label_batch(services, definition, now)
+    _send_label_compaction(services, definition, entry.since, now)
 
 
 def _owe_closed_windows(services: Services, definition: Definition, since: str, now: datetime) -> bool:
@@ -130,16 +136,22 @@ def _reconcile_deployment(services: Services, definition: Definition, closed: bo
         services.queues.send("endpoints", [body])
 
 
-def _reconcile_retrain(services: Services, definition: Definition, now: datetime) -> None:
+def _reconcile_retrain(services: Services, entry: Entry, now: datetime) -> None:
     """A lease ran out: ask what became of it, say what SageMaker would have said, and look again a lease later."""
-    claim = claims.load_retrain(services.ledger, definition.name)
+    claim = claims.load_retrain(services.ledger, entry.name)
     if claim is None or not claim.in_flight or claim.lease_until > now:
         return
+    definition = services.definitions.of(entry)
     if claim.state == "STARTING":
         body = msgspec.json.encode(ClaimMessage(definition.name, claim.decision_id))
         services.queues.send("retrain-claims", [body])
     elif claim.state == "AWAITING_APPROVAL":
-        package = services.sagemaker.describe_model_package(claim.package_arn)
+        try:
+            package = services.sagemaker.describe_model_package(claim.package_arn)
+        except NotFoundError:
+            reason = f"{claim.package_arn} does not exist any more"
+            end_retrain(services, definition, claim.decision_id, claim.window, "REFUSED", reason)
+            return
         if package.approval_status in ("Approved", "Rejected"):
             body = package_changed_body(package.arn, package.approval_status, now)
             services.queues.send("model-packages", [body])
@@ -156,9 +168,9 @@ def _reconcile_retrain(services: Services, definition: Definition, now: datetime
     claims.move_retrain(services.ledger, definition.name, claim.decision_id, (claim.state,), claim.state, now)
 
 
-def _reconcile_promotion(services: Services, definition: Definition, now: datetime) -> None:
+def _reconcile_promotion(services: Services, entry: Entry, now: datetime) -> None:
     """A lease ran out, or the event that the endpoint is in service was lost: the claim goes on from where it is."""
-    claim = claims.load_promotion(services.ledger, definition.name)
+    claim = claims.load_promotion(services.ledger, entry.name)
     if claim and claim.in_flight and claim.lease_until <= now:
-        claims.amend_promotion(services.ledger, definition.name, claim.claim_id, now)
-        send_promotion(services, definition.name, claim.claim_id)
+        claims.amend_promotion(services.ledger, entry.name, claim.claim_id, now)
+        send_promotion(services, entry.name, claim.claim_id)

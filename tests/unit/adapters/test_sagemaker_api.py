@@ -246,6 +246,7 @@ def test_a_monitoring_execution_is_a_processing_job(aws: Aws) -> None:
     )
     job = api.describe_processing_job("j")
     assert (job.name, job.status, job.monitoring_schedule_arn) == ("j", "Completed", schedule)
+    assert job.created_at == datetime(2026, 1, 1, tzinfo=UTC)
     assert job.exit_message.startswith("CompletedWithViolations")
     assert job.outputs == {"monitoring_output": "s3://data/reports"}
     assert job.environment == {"dataset_source": "/opt/ml/processing/input"}

@@ -114,6 +114,17 @@ def test_kinds_and_monitors_have_incidents_of_their_own():
     assert [i.state for i in read_incidents(ledger, "b")] == ["OPEN"]
 
 
+def test_sources_of_one_kind_have_incidents_of_their_own():
+    ledger = MemoryLedger(lambda: NOW)
+    open_incident(ledger, MONITOR, KIND, window(1), NOW, source="a")
+    resolve_incident(ledger, MONITOR, KIND, window(2), NOW, source="b")
+    mark_published(ledger, MONITOR, f"{KIND}#b", "another alert")
+    [of_a, of_b] = read_incidents(ledger, MONITOR)
+    assert (of_a.kind, of_a.source, of_a.state) == (KIND, "a", "OPEN")
+    assert (of_b.kind, of_b.source, of_b.state) == (KIND, "b", "RESOLVED")
+    assert [owed.incident for owed in pending(of_a)] == [incident_id(MONITOR, f"{KIND}#a", 1)]
+
+
 def test_a_verdict_that_changes_nothing_writes_nothing():
     ledger = ledger_of([(1, True), (2, True)])
     before = dict(ledger.items)

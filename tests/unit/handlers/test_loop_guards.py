@@ -288,16 +288,27 @@ def test_evidence_alarms_are_written_down_and_start_nothing() -> None:
     assert world.services.sagemaker.executions == {}
 
 
-def published_job(world: World, name: str = "", status: str = "Completed", start: str = "") -> ProcessingJob:
+SCHEDULES = ("quality", "bias")
+
+
+def published_job(
+    world: World, name: str = "", status: str = "Completed", start: str | None = "", schedule: str = ""
+) -> ProcessingJob:
+    """The published execution, or one like it; `start` None: its environment names none."""
     description = json.loads((CHURN / "describe_processing_job.synthetic.json").read_text())
     report = f"model-monitor/{name or 'churn'}/2021/05/26/01"
+    arn = description["MonitoringScheduleArn"]
+    environment = {**description["Environment"], **({"start_time": start} if start else {})}
+    if start is None:
+        del environment["start_time"]
     job = ProcessingJob(
         name=name or description["ProcessingJobName"],
         status=status,
+        created_at=world.clock.time,
         exit_message=description["ExitMessage"],
-        monitoring_schedule_arn=description["MonitoringScheduleArn"],
+        monitoring_schedule_arn=f"{arn.rpartition('/')[0]}/{schedule}" if schedule else arn,
         outputs={"result": f"s3://{DATA}/{report}"},
-        environment={**description["Environment"], **({"start_time": start} if start else {})},
+        environment=environment,
     )
     world.services.sagemaker.add_processing_job(job)
     return job
@@ -338,6 +349,55 @@ def test_a_later_execution_without_violations_resolves_what_the_first_opened() -
         for event in (second, first):
             world.deliver("executions", event)
         world.settle()
+    assert states(world, "model-monitor") == ["opened", "resolved"]
+
+
+def test_a_clean_schedule_does_not_resolve_what_another_has_found() -> None:
+    world = World(definition(schedules=list(SCHEDULES)))
+    for number in range(3):
+        start = window_name(number)
+        clean = published_job(world, f"bias-{number}", start=start, schedule="bias")
+        world.job_event(clean.name, "Completed")
+        world.settle()
+        found = published_job(world, f"quality-{number}", start=start, schedule="quality")
+        violations(world, found)
+        world.job_event(found.name, "Completed")
+        world.settle()
+    [alert] = world.alerts("model-monitor")
+    assert (alert.state, alert.window, len(alert.reasons)) == ("opened", window_name(0), 10)
+    assert alert.title == "churn: a Model Monitor execution found violations (quality)"
+
+
+def test_two_schedules_with_violations_in_one_window_tell_each_its_own() -> None:
+    world = World(definition(schedules=list(SCHEDULES)))
+    for schedule in SCHEDULES:
+        job = published_job(world, f"{schedule}-0", start=window_name(0), schedule=schedule)
+        check = {"metric_name": schedule, "constraint_check_type": "LessThanThreshold"}
+        violations(world, job, json.dumps({"violations": [check]}).encode())
+        world.job_event(job.name, "Completed")
+    world.settle()
+    alerts = world.alerts("model-monitor")
+    assert [alert.reasons for alert in alerts] == [[f"{schedule}: LessThanThreshold"] for schedule in SCHEDULES]
+    assert len({alert.incident for alert in alerts}) == 2
+
+
+def test_an_execution_that_names_no_window_is_ordered_by_its_creation() -> None:
+    world = World()
+    clean = published_job(world, "model-quality-clean", start=None)
+    world.job_event(clean.name, "Completed")
+    world.settle()
+    world.clock.time += HOUR
+    found = published_job(world, "model-quality-a", start=None)
+    violations(world, found)
+    event = world.job_event(found.name, "Completed")
+    world.settle()
+    [alert] = world.alerts("model-monitor")
+    assert (alert.state, alert.window) == ("opened", world.clock.time.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    world.clock.time += HOUR
+    named = published_job(world, "model-quality-b", start=window_name(2))
+    world.job_event(named.name, "Completed")
+    world.settle()
+    world.deliver("executions", event)
     assert states(world, "model-monitor") == ["opened", "resolved"]
 
 

@@ -11,16 +11,19 @@ from chalicelib.definition import version_of
 from chalicelib.errors import NotFoundError
 from chalicelib.events import ClaimMessage, WindowMessage
 from chalicelib.facts import claims, decisions, due, incidents, monitors
-from chalicelib.handlers import retrain_claimed
+from chalicelib.handlers import alert_published, retrain_claimed
+from chalicelib.keys import definition_key
 from chalicelib.records.window import Window
 from cli import dead_letters, rebuild
 from cli.pause import pause, resume
 from cli.remove import remove
+from tests.unit.alerts.faults import Faults
 from tests.unit.handlers.world import (
     ENDPOINT,
     HOUR,
     MINUTE,
     MONITOR,
+    OWN,
     World,
     capture_line,
     definition,
@@ -267,6 +270,35 @@ def test_a_retraining_that_runs_is_refused_at_its_end() -> None:
     claim = world.retraining()
     assert claim.state == "REFUSED" and claim.outcome == f"{package} challenges nobody: the monitor was removed"
     assert world.champion().generation == 0 and world.pool_endpoints() == [] and world.failures == []
+
+
+def test_the_end_of_what_was_in_flight_is_told_by_the_removed_monitors_routes() -> None:
+    world = calm()
+    world.live(3, "z")
+    remove(world.services, MONITOR)
+    world.finish_pipeline("z")
+    world.settle()
+    assert world.alerts()[-1].summary == "a challenger was refused"
+
+
+def test_an_alert_waits_for_a_definition_that_is_missing_in_s3() -> None:
+    world = calm()
+    world.live(3, "z")
+    envelope = next(message for queue, message in world.history if queue == "alerts").decode()
+    [entry] = monitors.all_entries(world.services.ledger)
+    world.services.objects.delete(OWN, definition_key(MONITOR, entry.version))
+    # Another process: this one has decoded the definition already.
+    with pytest.raises(NotFoundError):
+        alert_published.handle_notification(envelope, Faults.replaced(world.services))
+
+
+def test_an_alert_of_a_monitor_that_was_never_added_is_nobodys() -> None:
+    world = calm()
+    world.live(3, "z")
+    envelope = next(message for queue, message in world.history if queue == "alerts").decode()
+    stranger = envelope.replace(f'\\"monitor\\": \\"{MONITOR}\\"', '\\"monitor\\": \\"another\\"')
+    assert stranger != envelope
+    assert alert_published.handle_notification(stranger, world.services) == []
 
 
 def test_a_retraining_that_waits_to_start_is_not_started() -> None:

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from chalicelib.events import ClaimMessage
-from chalicelib.facts import claims, deployments, evaluations
+from chalicelib.facts import claims, deployments, evaluations, pauses
 from chalicelib.facts.claims import PromotionClaim
 from chalicelib.monitors import baseline
 from tests.unit.alerts.faults import Crash, Faults
@@ -391,6 +391,156 @@ def test_a_challenger_that_does_not_answer_is_refused() -> None:
     assert world.serving == "x"
 
 
+def on_its_way(state: str, **policy: Any) -> tuple[World, str]:
+    """A challenger that is approved and would win, its claim in this state, and its package."""
+    world = patient(endpoint_takes=5 * MINUTE, **policy)
+    world.live(0)
+    start(world, 1, "z")
+    _, package = world.finish_pipeline("z")
+    world.settle()
+    if policy.get("promotion") == "manual":
+        world.decide_package(package, "Approved")
+        world.settle()
+    while world.promotion().state != state:
+        world.minutes(1)
+    assert world.services.sagemaker.describe_model_package(package).approval_status == "Approved"
+    return world, package
+
+
+def refused(world: World, package: str, outcome: str) -> None:
+    """The claim ended without the challenger, and nothing is left of it."""
+    assert (world.promotion().state, world.promotion().outcome) == ("REFUSED", outcome)
+    assert (world.retraining().state, world.retraining().outcome) == ("REFUSED", outcome)
+    assert (world.serving, world.champion().generation) == ("x", 0)
+    assert world.services.sagemaker.describe_model_package(package).approval_status == "Rejected"
+    assert len(world.pool_endpoints()) == 1, "the champion's own"
+    assert [each for each in deployments.timeline(world.services.ledger, ENDPOINT) if each.ended is None] == []
+    world.settle()
+    before = effects(world)
+    world.deliver("promotion-claims", claim_message(world))
+    world.minutes(15)
+    assert effects(world) == before
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("state", ["APPLYING", "DEPLOYING"])
+@pytest.mark.parametrize("promotion", ["auto", "manual"])
+def test_a_person_may_reject_a_challenger_until_it_reigns(promotion: str, state: str, told: bool) -> None:
+    world, package = on_its_way(state, promotion=promotion)
+    rejected = world.decide_package(package, "Rejected")
+    if not told:
+        world.services.queues.take("model-packages")
+    world.minutes(30)
+    refused(world, package, f"{package} was rejected")
+    assert world.services.sagemaker.approvals[package] == ("Rejected", "by hand"), "nobody else's words"
+    world.deliver("model-packages", rejected)
+    world.settle()
+    assert world.outcomes().count("refused") == 1
+
+
+def test_a_rejection_while_the_gate_compares_is_heard() -> None:
+    world, package = on_its_way("APPLYING")
+    world.clock.time += 6 * MINUTE
+
+    class RejectsMeanwhile(Faults):
+        def call(self, port: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+            if name == "invoke":
+                world.services.sagemaker.set_approval(package, "Rejected", "by hand")
+            return super().call(port, name, *args, **kwargs)
+
+    scorer = RejectsMeanwhile(0, after=False).wrap(world.services.scorer)
+    world.deliver("promotion-claims", claim_message(world), Faults.replaced(world.services, scorer=scorer))
+    assert world.promotion().state == "REFUSED"
+    refused(world, package, f"{package} was rejected")
+
+
+def test_an_approval_that_a_person_takes_back_is_not_given_again_by_policy() -> None:
+    world, package = on_its_way("APPLYING", promotion="manual")
+    world.decide_package(package, "PendingManualApproval")
+    world.minutes(30)
+    refused(world, package, f"{package} is not approved any more")
+
+
+def test_a_rejection_within_a_pause_waits_for_its_end_to_give_the_endpoint_back() -> None:
+    world, package = on_its_way("DEPLOYING")
+    pauses.begin(world.services.ledger, MONITOR, world.clock.time, world.clock.time + HOUR)
+    world.decide_package(package, "Rejected")
+    world.minutes(30)
+    assert (world.promotion().state, world.champion().generation) == ("DEPLOYING", 0)
+    world.minutes(50)
+    refused(world, package, f"{package} was rejected")
+    assert world.failures == []
+
+
+def test_a_model_that_reigns_already_is_not_refused_by_a_rejection() -> None:
+    world, package = on_its_way("DEPLOYING")
+    world.clock.time += 6 * MINUTE
+    world.die(DiesAt("put", "CHAMPION"))
+    world.deliver("promotion-claims", claim_message(world))
+    assert world.champion().generation == 1
+    world.decide_package(package, "Rejected")
+    world.deliver(*next(each for each in world.history if each[0] == "pipelines"))
+    world.minutes(30)
+    assert (world.promotion().state, world.retraining().state) == ("DONE", "PROMOTED")
+    assert sorted(world.outcomes()) == ["promoted", "started"]
+
+
+def test_an_endpoint_that_is_given_back_while_the_worker_stands_still_has_no_transition_without_end() -> None:
+    world, package = on_its_way("DEPLOYING")
+    world.clock.time += 6 * MINUTE
+    world.services.sagemaker.set_approval(package, "Rejected", "by hand")
+
+    class StandsStill(Faults):
+        def call(self, port: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+            answer = super().call(port, name, *args, **kwargs)
+            if name == "update_endpoint":
+                world.clock.time += 6 * MINUTE
+            return answer
+
+    still = StandsStill(0, after=False).wrap(world.services.sagemaker)
+    world.deliver("promotion-claims", claim_message(world), Faults.replaced(world.services, sagemaker=still))
+    world.minutes(5)
+    refused(world, package, f"{package} was rejected")
+
+
+@pytest.mark.parametrize("state", ["APPLYING", "DEPLOYING"])
+def test_a_challenger_whose_package_was_deleted_has_failed(state: str) -> None:
+    world, package = on_its_way(state)
+    del world.services.sagemaker.packages[package]
+    world.minutes(30)
+    assert (world.promotion().state, world.promotion().outcome) == ("FAILED", f"{package} does not exist any more")
+    assert world.retraining().state == "FAILED"
+    assert served_config(world)["EndpointConfigName"] == world.champion().config_name == "churn-1"
+    assert len(world.pool_endpoints()) == 1, "the champion's own"
+    assert world.failures == []
+
+
+def test_a_refusal_whose_package_was_deleted_meanwhile_ends() -> None:
+    world, package = on_its_way("APPLYING")
+    world.clock.time += 6 * MINUTE
+    world.deployed.broken = set(world.pool_endpoints())
+
+    class DeletesMeanwhile(Faults):
+        def call(self, port: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+            if name == "put" and "ENDING" in str(args):
+                del world.services.sagemaker.packages[package]
+            return super().call(port, name, *args, **kwargs)
+
+    ledger = DeletesMeanwhile(0, after=False).wrap(world.services.ledger)
+    world.deliver("promotion-claims", claim_message(world), Faults.replaced(world.services, ledger=ledger))
+    assert (world.promotion().state, world.retraining().state) == ("REFUSED", "REFUSED")
+
+
+def test_an_endpoint_whose_configuration_was_deleted_fails_the_promotion() -> None:
+    world, _ = on_its_way("APPLYING")
+    del world.services.sagemaker.endpoint_configs["churn-1"]
+    world.minutes(30)
+    assert (world.promotion().state, world.retraining().state) == ("FAILED", "FAILED")
+    assert world.promotion().outcome == "the endpoint churn or its configuration does not exist any more"
+    assert len(world.pool_endpoints()) == 1, "the champion's own"
+    assert world.failures == []
+
+
 def _first(world: World, queue: str) -> tuple[str, bytes]:
     waiting = world.take()
     found = next(each for each in waiting if each[0] == queue)
@@ -527,15 +677,15 @@ def test_a_challenger_that_was_superseded_leaves_no_endpoint() -> None:
 
 
 class DiesAt(Faults):
-    """The process is gone right after the first call of this name."""
+    """The process is gone right after the first call of this name, `about` something."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, about: str = "") -> None:
         super().__init__(0, after=True)
-        self._name = name
+        self._name, self._about = name, about
 
     def call(self, port: Any, name: str, *args: Any, **kwargs: Any) -> Any:
         answer = super().call(port, name, *args, **kwargs)
-        if name == self._name and not self.fired:
+        if name == self._name and self._about in str(args) and not self.fired:
             self.fired = True
             raise Crash
         return answer

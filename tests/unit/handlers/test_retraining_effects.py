@@ -10,6 +10,8 @@ import msgspec
 import pytest
 
 from chalicelib.events import ClaimMessage
+from chalicelib.handlers import windows_due
+from tests.unit.alerts.faults import Faults
 from tests.unit.handlers.world import (
     DATA,
     HOUR,
@@ -433,6 +435,51 @@ def test_an_execution_that_is_gone_fails_its_claim_and_stops_no_other_work() -> 
     assert world.retraining().state == "FAILED"
     assert notices(world)[-1] == "a retraining failed"
     assert world.failures == []
+
+
+@pytest.mark.parametrize("told", ["by an event", "by the clock"])
+def test_a_package_that_was_deleted_is_waited_for_no_longer(told: str) -> None:
+    world = drifted(policy={"promotion": "manual"})
+    _, package = world.finish_pipeline("z")
+    world.settle()
+    assert world.retraining().state == "AWAITING_APPROVAL"
+    if told == "by an event":
+        world.decide_package(package, "Approved")
+    del world.services.sagemaker.packages[package]
+    world.minutes(15)
+    assert (world.retraining().state, world.retraining().outcome) == ("REFUSED", f"{package} does not exist any more")
+    assert notices(world)[-1] == "a challenger was refused"
+    assert world.failures == []
+
+
+def test_a_package_that_was_deleted_before_the_end_of_its_execution_is_refused() -> None:
+    world = drifted()
+    _, package = world.finish_pipeline("z")
+    del world.services.sagemaker.packages[package]
+    world.minutes(15)
+    assert (world.retraining().state, world.retraining().outcome) == ("REFUSED", f"{package} does not exist any more")
+    assert world.failures == []
+
+
+def test_a_retraining_that_cannot_be_looked_at_does_not_hold_up_the_promotion() -> None:
+    world = drifted(policy={"promotion": "manual"})
+    _, package = world.finish_pipeline("z")
+    world.settle()
+    world.decide_package(package, "Approved")
+    world.deliver(*next(each for each in world.take() if each[0] == "model-packages"))
+    world.services.queues.take("promotion-claims")  # what sends it on is lost
+
+    class Denied(Faults):
+        def call(self, port: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+            if name == "describe_execution":
+                raise PermissionError("no")
+            return super().call(port, name, *args, **kwargs)
+
+    world.clock.time += 11 * MINUTE
+    denied = Faults.replaced(world.services, sagemaker=Denied(0, after=False).wrap(world.services.sagemaker))
+    with pytest.raises(windows_due.TickError, match=r"^churn: PermissionError$"):
+        windows_due.handle(denied)
+    assert len(world.services.queues.take("promotion-claims")) == 1
 
 
 def test_a_monitor_that_only_alerts_starts_nothing() -> None:

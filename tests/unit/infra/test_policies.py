@@ -101,6 +101,25 @@ def test_a_call_that_nobody_granted_is_told(function: str, call: Any, told: str)
     assert compare(HERE, calls(function, call)).missing == (told,)
 
 
+def test_a_monitored_endpoint_may_be_given_any_configuration_and_no_other_endpoint_may() -> None:
+    here = Deployment(
+        "dev",
+        "123456789012",
+        "eu-west-1",
+        {"EndpointArns": ["arn:aws:sagemaker:eu-west-1:123456789012:endpoint/churn"]},
+    )
+
+    def missing(endpoint: str, config: str) -> tuple[str, ...]:
+        request = {"EndpointName": endpoint, "EndpointConfigName": config}
+        return compare(here, calls("promotion_claimed", ("sagemaker", "UpdateEndpoint", request))).missing
+
+    assert missing("churn", "plumbline-dev-churn-g1") == ()
+    assert missing("churn", "named-by-its-owner") == (), "the first champion's"
+    assert missing("another", "named-by-its-owner") == (
+        "promotion_claimed: sagemaker:UpdateEndpoint on arn:aws:sagemaker:eu-west-1:123456789012:endpoint/another",
+    )
+
+
 def test_a_grant_that_nothing_used_is_told() -> None:
     unused = compare(HERE, {}).unused
     for line in (
