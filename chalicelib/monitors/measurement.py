@@ -57,7 +57,7 @@ class Measurement(msgspec.Struct, frozen=True, array_like=True):
 
     rows          records, whatever is wrong with them
     whole         of these, records as they should be (`Table.whole`)
-    answered      of these, records with an answer that could be read
+    answered      records with an answer that could be read, whole or not: model quality counts them all
     labelled      of these, records with a label
     repeated      events that came again and are counted nowhere else
     bad           (reason, count, the smallest ids) of records or requests that met a problem, in order of the reason
@@ -174,7 +174,7 @@ def measure(table: Table, subject: Subject, repeated: int = 0) -> Measurement:
 
     Columns that `subject` names and the table does not have are no error: see `Measurement.unmeasured`.
     """
-    answered = table.whole & ~np.isnan(table.predictions)
+    answered = ~np.isnan(table.predictions)
     unmeasured: list[tuple[str, str]] = []
     bias, attributions = BiasCounts(), Attributions()
     if subject.bias:

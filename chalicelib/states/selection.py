@@ -125,10 +125,10 @@ class Selection(msgspec.Struct, frozen=True, array_like=True):
 
 def selection_of(table: Table, margins: bool = False) -> Selection:
     """The selection of a table's answered rows; `margins`: a binary classifier's scores are no probabilities."""
-    whole = table.whole & np.isfinite(table.predictions)
-    predictions, labels = table.predictions[whole], table.labels[whole]
+    answered = np.isfinite(table.predictions)
+    predictions, labels = table.predictions[answered], table.labels[answered]
     if table.problem_type == "BinaryClassification":
-        scores = table.scores[whole] if table.probabilities else None
+        scores = table.scores[answered] if table.probabilities else None
         return binary_selection(scores, predictions, labels, margins)
     if table.problem_type == "MulticlassClassification":
         return class_selection(table.classes, predictions, labels)
