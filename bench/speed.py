@@ -74,7 +74,7 @@ def guard(records: int) -> int:
     folder = prepared(records)
     best = rounds({"orjson": ("orjson", folder), "ours": ("ours", folder)}, 3)
     ratio = best["ours"]["cpu"] / best["orjson"]["cpu"]
-    print(f"{records:,} records: {ratio:.2f} times orjson.loads (bound {GUARD}), {best['ours']['peak']} MB")
+    print(f"{records:,} records: {ratio:.2f} times orjson.loads (bound {GUARD}), {best['ours']['peak']:.0f} MB")
     return int(ratio > GUARD)
 
 
