@@ -64,9 +64,10 @@ def shape_reasons(rows: int, whole: int, bad: Mapping[str, object]) -> list[str]
     """
     if not rows:
         return ["no row could be read"] if bad else []
-    share = 1 - whole / rows
-    if share <= BROKEN_SHARE:
+    odd = rows - whole
+    if odd <= BROKEN_SHARE * rows:
         return []
+    share = odd / rows
     reasons = sorted(reason for reason in bad if reason.startswith(("expected", "input")))
     return [f"{share:.0%} of the rows do not have the declared features ({'; '.join(reasons[:3])})"]
 

@@ -65,3 +65,10 @@ def test_unreadable_answers_of_an_endpoint_that_captures_no_input_are_a_share_of
     requests = answered(*["0.5,1"] * 70, *[""] * 30, asked=None)
     assert reasons(requests) == ["30% of the answers cannot be used (output: payload is empty)"]
     assert reasons(answered(*["0.5,1"] * 97, *[""] * 3, asked=None)) == []
+
+
+@pytest.mark.parametrize("rows", [20, 60, 1500, 3000])
+def test_five_in_a_hundred_are_not_more_than_that(rows):
+    odd = rows // 20
+    assert broken.shape_reasons(rows, rows - odd, {"expected 3 features": None}) == []
+    assert broken.shape_reasons(rows, rows - odd - 1, {"expected 3 features": None}) != []
