@@ -12,7 +12,7 @@ import pytest
 from chalicelib import wiring
 from cli.main import main
 from tests.fakes import MemoryServices, memory_services
-from tests.unit.cli.test_cli_evaluate import BINARY, ROWS, START, call, label, line, read, write
+from tests.unit.cli.evaluating import BINARY, ROWS, START, call, label, line, read, write
 
 RUN = Path(__file__).parents[2] / "data/model-monitor-published-runs/bias-drift-batch-json-2024-01"
 PUBLISHED = (

@@ -16,7 +16,7 @@ from chalicelib.monitors.explanation import MOST_ROWS, Chosen, background_of
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.table import to_table
 from tests.fakes import memory_services
-from tests.unit.cli.test_cli_evaluate import START, call, line, read, write
+from tests.unit.cli.evaluating import START, call, line, read, write
 from tests.unit.records.building import captured
 
 WEIGHTS = {"a": 0.02, "b": -0.2, "c": 0.0}
