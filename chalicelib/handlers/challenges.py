@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from chalicelib.definition import Definition
+from chalicelib.errors import NotFoundError
 from chalicelib.events import ClaimMessage
 from chalicelib.facts import champions, claims, decisions
 from chalicelib.handlers.incident_alerts import notify
@@ -73,6 +74,21 @@ def end_retrain(
     """Close the claim of a retraining: write the outcome down, tell people, then mark (a repeat tells the same ids)."""
     tell(services, definition, decision_id, window, state, reason)
     claims.move_retrain(services.ledger, definition.name, decision_id, OPEN, state, services.now(), outcome=reason)
+
+
+def approval_of(services: Services, package_arn: str) -> str | None:
+    """What the registry says of a model package now; None when it was deleted."""
+    try:
+        return services.sagemaker.describe_model_package(package_arn).approval_status
+    except NotFoundError:
+        return None
+
+
+def objection_to(package_arn: str, status: str | None) -> str:
+    """Why a package of this status (`approval_of`) may challenge nobody; "" where nothing is against it."""
+    if status is None:
+        return f"{package_arn} does not exist any more"
+    return f"{package_arn} was rejected" if status == "Rejected" else ""
 
 
 def refuse(services: Services, definition: Definition, claim: claims.RetrainClaim, reason: str) -> None:

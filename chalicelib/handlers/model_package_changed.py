@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from chalicelib.errors import NotFoundError
 from chalicelib.events import package_changed
 from chalicelib.facts import claims
-from chalicelib.handlers.challenges import refuse, request_promotion
+from chalicelib.handlers.challenges import approval_of, objection_to, refuse, request_promotion
 from chalicelib.wiring import Services
 
 
@@ -22,12 +21,8 @@ def handle(body: str, services: Services) -> None:
         return
     definition = services.definitions.get(approval.monitor)
     # The event may be an old one delivered late: the registry says what holds now.
-    try:
-        status = services.sagemaker.describe_model_package(event.arn).approval_status
-    except NotFoundError:
-        refuse(services, definition, claim, f"{event.arn} does not exist any more")
-        return
-    if status == "Approved":
+    status = approval_of(services, event.arn)
+    if objection := objection_to(event.arn, status):
+        refuse(services, definition, claim, objection)
+    elif status == "Approved":
         request_promotion(services, definition, claim, event.arn)
-    elif status == "Rejected":
-        refuse(services, definition, claim, f"{event.arn} was rejected")

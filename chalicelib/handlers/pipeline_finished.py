@@ -12,7 +12,7 @@ from chalicelib.definition import Definition, split_s3_uri
 from chalicelib.errors import UNDECODABLE, NotFoundError
 from chalicelib.events import execution_changed
 from chalicelib.facts import claims, decisions, monitors
-from chalicelib.handlers.challenges import WAITING, end_retrain, refuse, request_promotion
+from chalicelib.handlers.challenges import WAITING, approval_of, end_retrain, objection_to, refuse, request_promotion
 from chalicelib.handlers.incident_alerts import notify
 from chalicelib.ports import ExecutionStep, PipelineExecution
 from chalicelib.wiring import Services
@@ -72,17 +72,13 @@ def _registered_package(steps: list[ExecutionStep]) -> str:
 
 
 def _challenge(services: Services, definition: Definition, claim: claims.RetrainClaim, package_arn: str) -> None:
-    try:
-        package = services.sagemaker.describe_model_package(package_arn)
-    except NotFoundError:
-        refuse(services, definition, claim, f"{package_arn} does not exist any more")
-        return
-    if package.approval_status == "Rejected":
-        refuse(services, definition, claim, f"{package_arn} was rejected")
+    status = approval_of(services, package_arn)
+    if objection := objection_to(package_arn, status):
+        refuse(services, definition, claim, objection)
     elif monitors.is_removed(services.ledger, definition.name):
         reason = f"{package_arn} challenges nobody: the monitor was removed"
         end_retrain(services, definition, claim.decision_id, claim.window, "REFUSED", reason)
-    elif definition.policy.promotion == "manual" and package.approval_status != "Approved":
+    elif definition.policy.promotion == "manual" and status != "Approved":
         approval = claims.Approval(definition.name, claim.decision_id)
         claims.await_approval(services.ledger, package_arn, approval)
         notify(

@@ -25,7 +25,7 @@ from chalicelib.facts import monitors as index
 from chalicelib.facts.champions import Candidate, Champion
 from chalicelib.facts.claims import PromotionClaim
 from chalicelib.facts.evaluations import Loss
-from chalicelib.handlers.challenges import end_retrain, tell
+from chalicelib.handlers.challenges import approval_of, end_retrain, objection_to, tell
 from chalicelib.handlers.scoring import Scored, score
 from chalicelib.monitors.baseline import baseline_documents
 from chalicelib.records.merge import MergedRequest, read_merged
@@ -174,22 +174,12 @@ def _objection(services: Services, definition: Definition, claim: PromotionClaim
     """How the registry ends the claim, and why: until a challenger reigns, a person may say that it shall not."""
     if claim.kind != "promote":
         return None
-    status = _approval(services, claim)
-    if status is None:
-        return "FAILED", f"{claim.package_arn} does not exist any more"
-    if status == "Rejected":
-        return "REFUSED", f"{claim.package_arn} was rejected"
+    status = approval_of(services, claim.package_arn)
+    if objection := objection_to(claim.package_arn, status):
+        return "FAILED" if status is None else "REFUSED", objection
     if status != "Approved" and definition.policy.promotion == "manual":
         return "REFUSED", f"{claim.package_arn} is not approved any more"
     return None
-
-
-def _approval(services: Services, claim: PromotionClaim) -> str | None:
-    """What the registry says of the challenger now; None when its package was deleted."""
-    try:
-        return services.sagemaker.describe_model_package(claim.package_arn).approval_status
-    except NotFoundError:
-        return None
 
 
 def _move(services: Services, definition: Definition, claim: PromotionClaim, **fields: object) -> None:
@@ -292,7 +282,8 @@ def _close(services: Services, definition: Definition, claim: PromotionClaim) ->
     """Clean up, tell, mark: a challenger that will not serve needs no endpoint and no approval."""
     state, reason = claim.ending, claim.outcome
     if claim.kind == "promote":
-        if state == "REFUSED" and _approval(services, claim) not in ("Rejected", None):  # a person's own reason stays
+        # A person's own reason stays.
+        if state == "REFUSED" and approval_of(services, claim.package_arn) not in ("Rejected", None):
             services.sagemaker.set_approval(claim.package_arn, "Rejected", reason)
         services.sagemaker.delete_endpoint(_name(services, definition, "pool", claim.candidate))
         ended = "FAILED" if state == "FAILED" else "REFUSED"

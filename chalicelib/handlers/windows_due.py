@@ -24,7 +24,7 @@ from chalicelib.events import (
 from chalicelib.facts import champions, claims, cursor, deployments, due, labels
 from chalicelib.facts import monitors as index
 from chalicelib.facts.monitors import Entry
-from chalicelib.handlers.challenges import end_retrain, send_promotion
+from chalicelib.handlers.challenges import approval_of, end_retrain, objection_to, send_promotion
 from chalicelib.handlers.label_containers import hours_to_compact
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
@@ -146,14 +146,13 @@ def _reconcile_retrain(services: Services, entry: Entry, now: datetime) -> None:
         body = msgspec.json.encode(ClaimMessage(definition.name, claim.decision_id))
         services.queues.send("retrain-claims", [body])
     elif claim.state == "AWAITING_APPROVAL":
-        try:
-            package = services.sagemaker.describe_model_package(claim.package_arn)
-        except NotFoundError:
-            reason = f"{claim.package_arn} does not exist any more"
+        status = approval_of(services, claim.package_arn)
+        if status is None:
+            reason = objection_to(claim.package_arn, status)
             end_retrain(services, definition, claim.decision_id, claim.window, "REFUSED", reason)
             return
-        if package.approval_status in ("Approved", "Rejected"):
-            body = package_changed_body(package.arn, package.approval_status, now)
+        if status in ("Approved", "Rejected"):
+            body = package_changed_body(claim.package_arn, status, now)
             services.queues.send("model-packages", [body])
     else:
         try:

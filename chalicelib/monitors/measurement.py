@@ -206,7 +206,7 @@ def measure(table: Table, subject: Subject, repeated: int = 0) -> Measurement:
         bias,
         attributions,
         tuple(sorted(unmeasured)),
-        selection_of(table, margins=not subject.attributes.probability_threshold),
+        selection_of(table, margins=subject.attributes.has_margins),
     )
 
 

@@ -91,7 +91,7 @@ class PlainRows:
         self._profile = ProfileFold((*self._outputs, *self._features), len(self._features))
         self._tally = TallyFold()
         # Without a probability the served class stands for it.
-        margins = self._score is not None and not attributes.probability_threshold
+        margins = self._score is not None and attributes.has_margins
         self._selection = BinarySelectionFold(margins)
         self._labelled = self._count = 0
         self._hints = [1] * len(self._features)
@@ -227,10 +227,10 @@ class PlainRows:
         scores = served = np.full(len(fine), NAN)
         if self._score is not None:
             scores = _values(answer_buffer, answers[self._score], fine, number_of)
-            if self._attributes.probability_threshold:
-                fine &= (scores >= LEAST_PROBABILITY) & (scores <= GREATEST_PROBABILITY)
-            else:  # margins
+            if self._attributes.has_margins:
                 fine &= ~np.isnan(scores)
+            else:
+                fine &= (scores >= LEAST_PROBABILITY) & (scores <= GREATEST_PROBABILITY)
         if self._class is not None:
             served = _values(answer_buffer, answers[self._class], fine, binary_class)
         else:

@@ -47,6 +47,11 @@ class Attributes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target_model: str | None = None
     inference_component: str | None = None
 
+    @property
+    def has_margins(self) -> bool:
+        """Whether scores are margins and no probabilities."""
+        return self.probability_threshold == 0.0
+
 
 def check(attributes: Attributes) -> None:
     """Refuse settings that cannot work; raises MisconfiguredError naming the field, its value and what was expected."""

@@ -75,7 +75,7 @@ def buffer_of(parts: Iterable[bytes | memoryview]) -> Bytes:
 
 def gathered(buffer: Bytes, begins: Places, ends: Places) -> tuple[Bytes, Places]:
     """Pieces of a buffer, each from a multiple of 128 bytes on in another one, with zero bytes around; and where each
-    begins there. A piece that is a multiple of four bytes is followed by as many zeros, where it is by any.
+    begins there.
 
     Whole chunks are copied: what comes before and after the texts of the buffer must be `PAD` bytes at least.
     """

@@ -455,7 +455,7 @@ class _OutputReader:
         self._answers = answers
         self._probability = attributes.probability_attribute
         self._inference = attributes.inference_attribute
-        self._threshold = attributes.probability_threshold
+        self._threshold, self._has_margins = attributes.probability_threshold, attributes.has_margins
         self._names = attributes.output_names
         self._problems, self._notes = problems, notes
 
@@ -507,7 +507,7 @@ class _OutputReader:
             number = number_of(value)
             if number != number:
                 self._problems.add("output: probability is not a number", id)
-            elif self._threshold and not LEAST_PROBABILITY <= number <= GREATEST_PROBABILITY:
+            elif not self._has_margins and not LEAST_PROBABILITY <= number <= GREATEST_PROBABILITY:
                 if self._inference is None:
                     # A class that was cut from it would be anything.
                     self._problems.add(f"output: {OUTSIDE}", id)
