@@ -19,7 +19,7 @@ setup: .venv/done  ## a virtual environment with the `plumbline` command
 	touch $@
 
 demo: setup  ## the main job on real data, without an AWS account; reports in demo-output/
-	$(BIN)/python -m local.demo --out demo-output
+	$(BIN)/python -m demo --out demo-output
 
 test: setup  ## unit, contract and integration tests
 	$(BIN)/python -m pytest -n 2
@@ -34,24 +34,24 @@ schemas: setup  ## schemas/*.schema.json anew from the types
 	$(BIN)/python -m schemas
 
 simulate: setup  ## hostile histories from fresh seeds; SEED=… replays, RUNS=… says how many (10,000 by default)
-	$(BIN)/python -m simulation $(if $(SEED),--seed $(SEED)) --runs $(or $(RUNS),$(if $(SEED),1,10000)) --coverage
+	$(BIN)/python -m trials.simulation $(if $(SEED),--seed $(SEED)) --runs $(or $(RUNS),$(if $(SEED),1,10000)) --coverage
 
 mutations: setup  ## faults planted on purpose: after how many histories is each caught?
-	$(BIN)/python -m simulation --mutations
+	$(BIN)/python -m trials.simulation --mutations
 
 kill: setup  ## kill -9 of the handlers' process at KILLS=… (20) random moments of a shortened demo; SEED=… repeats them
-	$(BIN)/python -m local.kill --kills $(or $(KILLS),20) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m trials.kill --kills $(or $(KILLS),20) $(if $(SEED),--seed $(SEED))
 
 late-labels: setup  ## labels late, never, corrected, twice, shuffled on HOURS=… (40) of the demo's captures: the reports restate and end as of labels at once; SEED=…
-	$(BIN)/python -m local.late_labels --hours $(or $(HOURS),40) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m trials.late_labels --hours $(or $(HOURS),40) $(if $(SEED),--seed $(SEED))
 
 fuzz: .venv-fuzz/done  ## every reader of foreign bytes under a coverage-guided fuzzer; SECONDS=… for each, READERS="…"
-	.venv-fuzz/bin/python -m fuzz --seconds $(or $(SECONDS),120) $(READERS)
+	.venv-fuzz/bin/python -m trials.fuzz --seconds $(or $(SECONDS),120) $(READERS)
 
-.venv-fuzz/done: fuzz/requirements.txt requirements.txt constraints.txt
+.venv-fuzz/done: trials/fuzz/requirements.txt requirements.txt constraints.txt
 	$(PYTHON) -m venv .venv-fuzz
 	@.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: \
-		-r fuzz/requirements.txt -c constraints.txt || \
+		-r trials/fuzz/requirements.txt -c constraints.txt || \
 		{ echo "atheris has wheels for Python 3.11 to 3.13 on Linux (x86-64); $(PYTHON) is $$($(PYTHON) --version 2>&1)"\
 			"on $$(uname -sm). Try: make fuzz PYTHON=python3.12"; exit 1; }
 	touch $@
@@ -92,7 +92,7 @@ package-test: .venv-package/done  ## the tests of the checks, with the SAM trans
 	.venv-package/bin/python -m pytest tests/unit/infra/test_checks.py tests/unit/infra/test_package.py
 
 package-check: setup build/package/$(STAGE)-$(HERE)/manifest.json  ## the demo, shortened, on what was packaged; policies against calls
-	$(BIN)/python -m local.packaged --stage "$(STAGE)" --arch $(HERE)
+	$(BIN)/python -m trials.packaged --stage "$(STAGE)" --arch $(HERE)
 
 bench: setup  ## a window of RECORDS=… (1,000,000) captures to its verdict, against `orjson.loads` of the same bytes; LARGE=1: ten times as many too
 	$(BIN)/python -m bench.speed --records $(or $(RECORDS),1000000) --rounds $(or $(ROUNDS),3) $(if $(LARGE),--large)
@@ -109,7 +109,7 @@ bench-window: setup  ## CPU and memory of a window in the deployed function; fai
 bench-cold-start: setup build/package/$(STAGE)-$(HERE)/manifest.json  ## cold starts of the packaged functions against `import boto3`
 	$(BIN)/python -m bench.cold_start --stage "$(STAGE)" --arch $(HERE)
 
-bench-labels: setup  ## signed posts of ten labels for SECONDS=… (60), at most MOST=… (400) a second, over fakes and over the stand-in; are all in a report?
+bench-labels: setup  ## signed posts of ten labels for SECONDS=… (60), at most MOST=… (400) a second, over fakes and over the emulator; are all in a report?
 	$(BIN)/python -m bench.label_load --seconds $(or $(SECONDS),60) --most $(or $(MOST),400)
 
 build/package/$(STAGE)-$(HERE)/manifest.json: app.py requirements.txt constraints.txt $(shell find chalicelib infra -name '*.py')

@@ -14,12 +14,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from demo.account import STAGE
+from emulator.world import world
 from infra.package import Package, folder_of
 from infra.template import FUNCTIONS
-from local.packaged.__main__ import FIRST_WEEK, POLICY
-from local.packaged.functions import ColdStart, PackagedFunctions
-from local.replay.account import STAGE
-from local.world import world
+from trials.packaged.__main__ import FIRST_WEEK, POLICY
+from trials.packaged.functions import ColdStart, PackagedFunctions
 
 WINDOWS = 12
 GOAL = 3.0

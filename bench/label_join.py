@@ -19,10 +19,10 @@ import numpy as np
 from chalicelib import keys
 from chalicelib.definition import parse_definition
 from chalicelib.facts import labels
-from chalicelib.handlers.label_batches import look_up
 from chalicelib.records.id_filters import build
 from chalicelib.records.window import Window
-from tests.fakes import SETTINGS, memory_services
+from chalicelib.workflows.label_batches import look_up
+from emulator.memory import SETTINGS, memory_services
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -1,7 +1,7 @@
 """`make bench-labels`: signed posts of ten labels each over loopback, and then a count: is every label in a report?
 
 The webhook runs in a process of its own behind Chalice's local server, once over the fakes (what our code and Chalice
-cost) and once over the stand-in's S3, DynamoDB and SSM (what each call to a server beside it adds). When the time is
+cost) and once over the emulator's S3, DynamoDB and SSM (what each call to a server beside it adds). When the time is
 over, that process gets the captures of every request that a label was posted for, the label objects' events are worked
 off and the windows evaluated by the handlers; what the reports count as labelled must be what was accepted.
 """
@@ -35,8 +35,8 @@ from chalicelib.records.window import Window
 from chalicelib.settings import from_environment
 from chalicelib.webhooks import signed_headers
 from chalicelib.wiring import LazyServices, Services
-from local.aws import LocalAws, create_resources
-from local.label_server import BUCKET, ENDPOINT, KEYS, NEW_KEY, OLD_KEY, ROLE, ROOT, STAGE, definition
+from emulator.aws import LocalAws, create_resources
+from emulator.label_server import BUCKET, ENDPOINT, KEYS, NEW_KEY, OLD_KEY, ROLE, ROOT, STAGE, definition
 
 LABELS = 10
 SENDERS = 8
@@ -172,10 +172,10 @@ def serve(name: str) -> None:
 
 
 def _services(name: str) -> Services:
-    if name == "stand-in":
+    if name == "emulator":
         return LazyServices(from_environment(os.environ))
     from bench.shared_fakes import SharedLedger, SharedObjects
-    from tests.fakes import SETTINGS, memory_services
+    from emulator.memory import SETTINGS, memory_services
 
     services = memory_services(wiring.utc_now, msgspec.structs.replace(SETTINGS, stage=STAGE, bucket=BUCKET))
     services = dataclasses.replace(services, ledger=SharedLedger(wiring.utc_now), objects=SharedObjects(wiring.utc_now))
@@ -259,14 +259,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--most", type=float, default=400.0, help="posts a second that are tried at most; 0: as many as go"
     )
-    parser.add_argument("--storage", choices=("fakes", "stand-in"), help="only this one")
-    parser.add_argument("--serve", choices=("fakes", "stand-in"), help=argparse.SUPPRESS)
+    parser.add_argument("--storage", choices=("fakes", "emulator"), help="only this one")
+    parser.add_argument("--serve", choices=("fakes", "emulator"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.serve:
         serve(options.serve)
         return 0
     well = True
-    if options.storage != "stand-in":
+    if options.storage != "emulator":
         well = load("fakes", {"PLUMBLINE_STAGE": STAGE}, options.seconds, options.most)
     if options.storage != "fakes":
         well = on_the_stand_in(options.seconds, options.most) and well
@@ -274,7 +274,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def on_the_stand_in(seconds: float, most: float) -> bool:
-    """The same over the stand-in's own processes."""
+    """The same over the emulator's own processes."""
     with LocalAws() as aws:
         resources = create_resources(aws, STAGE, [BUCKET])
         aws.client("ssm").put_parameter(Name=KEYS, Value=f"{NEW_KEY} {OLD_KEY}", Type="SecureString")
@@ -287,7 +287,7 @@ def on_the_stand_in(seconds: float, most: float) -> bool:
             "PLUMBLINE_WEBHOOK_KEYS": KEYS,
             "PLUMBLINE_MODEL_ROLE_ARN": ROLE,
         }
-        return load("stand-in", environment, seconds, most)
+        return load("emulator", environment, seconds, most)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.ports import Item
-from tests.fakes import MemoryLedger, MemoryObjectStore
+from emulator.memory import MemoryLedger, MemoryObjectStore
 
 
 class SharedLedger(MemoryLedger):

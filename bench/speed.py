@@ -173,14 +173,14 @@ def _facts(folder: Path) -> dict[str, int]:
 
 
 def _subject(width: int) -> Any:
-    from chalicelib.monitors.measurement import Subject
+    from chalicelib.evaluation.measurement import Subject
     from chalicelib.records.attributes import Attributes
 
     return Subject(attributes=Attributes(features=traffic.features(width), probability_attribute="0"))
 
 
 def _folded(folder: Path, width: int) -> Any:
-    from chalicelib.monitors.folding import fold_captures
+    from chalicelib.evaluation.folding import fold_captures
     from chalicelib.records.joins import Source, read_labels
 
     files = [folder / "labels.jsonl", *(sorted((folder / "captures").glob("*")) or [folder / "captures.jsonl"])]
@@ -217,9 +217,9 @@ def _baseline(folder: Path) -> dict[str, Any]:
 def _ours(folder: Path) -> dict[str, Any]:
     facts = _facts(folder)
     start = cpu_seconds()
+    from chalicelib.evaluation.evaluate import Asked, Baselines, report
+    from chalicelib.evaluation.folding import fold_captures  # noqa: F401
     from chalicelib.monitors.baseline import read_constraints, read_model_constraints, read_statistics
-    from chalicelib.monitors.evaluation import Asked, Baselines, report
-    from chalicelib.monitors.folding import fold_captures  # noqa: F401
 
     imported = cpu_seconds()
     folded, subject, read = _folded(folder, facts["width"])

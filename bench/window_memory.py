@@ -24,14 +24,14 @@ from typing import Any
 from bench import traffic
 from bench.usage import cpu_seconds, peak_megabytes
 from chalicelib.definition import Definition, parse_definition
+from chalicelib.evaluation.evaluate import evaluate
 from chalicelib.facts import labels
-from chalicelib.handlers.window_inputs import gather
-from chalicelib.monitors.evaluation import evaluate
 from chalicelib.records.located import locate_labels, locate_requests
 from chalicelib.records.window import Window
+from chalicelib.topology import SOURCES
 from chalicelib.wiring import Services
-from infra.topology import SOURCES
-from tests.fakes import SETTINGS, MemoryObjectStore, memory_services
+from chalicelib.workflows.window_inputs import gather
+from emulator.memory import SETTINGS, MemoryObjectStore, memory_services
 
 FOLDER = Path("build/bench")
 JOIN_MUST = 40.0

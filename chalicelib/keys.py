@@ -75,9 +75,9 @@ def report_folder(output: str, endpoint: str, monitor: str, monitor_type: str, w
     return join(output, endpoint, schedule, hour_folder(window.end))
 
 
-def settledness_key(output: str, endpoint: str, monitor: str, monitor_type: str, window: Window) -> str:
+def label_maturity_key(output: str, endpoint: str, monitor: str, monitor_type: str, window: Window) -> str:
     """Beside a report, and no part of its revisions: what it says depends on the moment."""
-    return join(report_folder(output, endpoint, monitor, monitor_type, window), "settledness.json")
+    return join(report_folder(output, endpoint, monitor, monitor_type, window), "label_maturity.json")
 
 
 def merge_key(output: str, endpoint: str, variant: str, monitor: str, hour: str) -> str:

@@ -1,6 +1,6 @@
 """What the handlers may ask of the world: one small Protocol per service, and the values that cross it.
 
-Knows no AWS client; `adapters/` implements these against AWS, `tests/fakes/` in memory, and one contract suite
+Knows no AWS client; `adapters/` implements these against AWS, `emulator/memory/` in memory, and one contract suite
 (`tests/contract/`) holds both to the same behaviour. Any AWS failure that is not named here (throttling, network,
 missing permission) passes through as the client's own exception, so that the queue retries.
 """

@@ -67,7 +67,7 @@ def pause(seconds: float) -> None:
 
 
 def queue_name(stage: str, queue: str) -> str:
-    """The name in the account of a queue that has this logical name (as infra/topology.py gives it)."""
+    """The name in the account of a queue that has this logical name (as chalicelib/topology.py gives it)."""
     return f"plumbline-{stage}-{queue}"
 
 

@@ -1,1 +1,1 @@
-"""The deployed resources, declared once: the template and the embedded stand-in are both made from here."""
+"""The deployed resources, declared once: the template and the emulator are both made from here."""

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chalicelib.topology import SOURCES, WEBHOOK
 from infra import policies
-from infra.bucket_rules import PATTERN_LIMIT
 from infra.expressions import logical
 from infra.template import (
     FUNCTIONS,
@@ -28,7 +28,7 @@ from infra.template import (
     function_id,
     role_id,
 )
-from infra.topology import SOURCES, WEBHOOK
+from plumbline.cli.account.bucket_rules import PATTERN_LIMIT
 
 # Lambda Developer Guide, "Lambda quotas": 50 MB zipped for direct upload, 250 MB unzipped with layers. The second is
 # our own: whoever adds a package that doubles the layer should notice.
@@ -139,9 +139,9 @@ def functions_match_app(built: Built) -> Iterator[str]:
     written = handlers_of(built.app)
     declared = set(FUNCTIONS)
     for name in sorted(written - declared):
-        yield f"app.py has {name}, infra/topology.py has not"
+        yield f"app.py has {name}, chalicelib/topology.py has not"
     for name in sorted(declared - written):
-        yield f"infra/topology.py has {name}, app.py has not"
+        yield f"chalicelib/topology.py has {name}, app.py has not"
     templated: dict[str, str] = {}
     for identity, properties in built.of_type("AWS::Serverless::Function").items():
         handler = properties.get("Handler", "")

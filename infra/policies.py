@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from chalicelib.topology import SOURCES, WEBHOOK
 from infra.expressions import Value, arn, logical, ref, sub, when
-from infra.topology import SOURCES, WEBHOOK
 
 
 @dataclass(frozen=True)

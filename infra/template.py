@@ -1,8 +1,8 @@
 """The stage's CloudFormation template, as far as Chalice does not write it: what `--merge-template` is given.
 
 Knows every resource beside functions, roles and API: parameters, queues and their policies, rules, table, bucket, key,
-topics, alarms, dashboard, log groups; and what Chalice's functions lack. Made from infra/topology.py, so a queue or a
-function is named there only. Refuses to know what functions may do (infra/policies.py) and whether the result is
+topics, alarms, dashboard, log groups; and what Chalice's functions lack. Made from chalicelib/topology.py, so a queue
+or a function is named there only. Refuses to know what functions may do (infra/policies.py) and whether the result is
 right (infra/checks.py).
 """
 
@@ -12,9 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from infra.expressions import NOTHING, Value, arn, logical, ref, sub, when
-from infra.policies import key_arn, own_bucket
-from infra.topology import (
+from chalicelib.topology import (
     MAX_RECEIVES,
     SOURCES,
     WEBHOOK,
@@ -24,6 +22,8 @@ from infra.topology import (
     resource_name,
     takes_s3_events,
 )
+from infra.expressions import NOTHING, Value, arn, logical, ref, sub, when
+from infra.policies import key_arn, own_bucket
 
 FUNCTIONS: tuple[str, ...] = (*(source.function for source in SOURCES), WEBHOOK)
 

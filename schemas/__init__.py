@@ -35,7 +35,7 @@ SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "model-explainability-analysis": reports.ExplainabilityAnalysis,
     "model-explainability-violations": reports.ExplainabilityViolations,
     "evaluation": reports.Evaluation,
-    "settledness": reports.Settledness,
+    "label-maturity": reports.LabelMaturity,
     "merged-record": layouts.MergedLine,
     "ground-truth-record": layouts.GroundTruthLine,
     "decision": Record,

@@ -15,13 +15,15 @@ from typing import NamedTuple
 
 import pytest
 
-from infra.topology import SOURCES
+from chalicelib.topology import SOURCES
 
 ROOT = Path(__file__).resolve().parent.parent
 
 Rule = Callable[[str, str], list[str]]
 
-PURE = ("records", "states", "monitors", "decisions")
+PURE = ("records", "states", "monitors", "evidence", "evaluation", "decisions")
+# What people see: made of what these return, and read by nothing pure.
+PAGES = ("records", "states", "monitors", "evidence", "evaluation", "pages")
 PURE_PACKAGES = {"numpy", "msgspec", "jmespath"}
 # The part of the standard library that reaches out of the process, or gives another answer each time.
 IMPURE_STDLIB = {
@@ -41,23 +43,10 @@ FACTS_IMPORT = {
     "deliveries": {"decisions.alert"},
 }
 
-EVENT_SOURCES = {source.function for source in SOURCES} | {"ground_truth_posted"}
-# Not event sources: what several handlers share, and the parts of window_due.
-SHARED_HANDLERS = {
-    *("challenges", "incident_alerts", "scoring"),
-    *(
-        "window_inputs",
-        "window_anew",
-        "window_reports",
-        "window_settledness",
-        "window_decision",
-        "retrain_request",
-        "landed_objects",
-        "label_batches",
-        "label_containers",
-    ),
-}
+# Who reads events, and who says which events reach whom.
+EVENT_SHAPES = ("chalicelib/events.py", "chalicelib/topology.py", "plumbline/cli/account/bucket_rules.py")
 
+EVENT_SOURCES = {source.function for source in SOURCES} | {"ground_truth_posted"}
 # What cannot be taken back is called in one place only.
 EFFECTS = {
     "start_pipeline": "retrain_claimed",
@@ -74,7 +63,7 @@ TWO_SERVICES = {"secrets": {"ssm", "secretsmanager"}}
 NO_SERVICE = {"courier"}
 
 CODE = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "chalicelib").rglob("*.py"))
-CLI = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "cli").rglob("*.py"))
+CLI = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "plumbline").rglob("*.py"))
 DEPLOYED = [*CODE, "app.py"]
 
 
@@ -122,7 +111,8 @@ def floor_of(place: str) -> str:
 
 
 def pure_imports(place: str, text: str) -> list[str]:
-    floors = PURE[: PURE.index(floor_of(place)) + 1]
+    floor = floor_of(place)
+    floors = PAGES if floor == "pages" else PURE[: PURE.index(floor) + 1]
     allowed = {"chalicelib.errors", *(f"chalicelib.{floor}" for floor in floors)}
     wrong = []
     for line, module in imports(text):
@@ -182,23 +172,22 @@ def handler_imports(place: str, text: str) -> list[str]:
             wrong.append(f"{place}:{line} imports {module}; handlers ask services, and app.py knows the machinery")
         if within(module, "chalicelib.adapters"):
             wrong.append(f"{place}:{line} imports {module}; wiring alone knows which adapter stands behind a port")
-        other = module.removeprefix("chalicelib.handlers.").split(".")[0]
-        if within(module, "chalicelib.handlers") and other not in SHARED_HANDLERS:
-            wrong.append(f"{place}:{line} imports the event source {other}; no handler calls another")
+        if within(module, "chalicelib.handlers"):
+            wrong.append(f"{place}:{line} imports {module}; no handler calls another, what they share is a workflow")
     return wrong
 
 
 def chalicelib_stands_alone(place: str, text: str) -> list[str]:
-    outside = ("local", "cli", "infra", "pipelines", "tests", "app", "examples", "moto", "pytest")
+    ours = ("emulator", "demo", "trials", "plumbline", "infra", "pipelines", "tests", "app", "examples")
     return [
         f"{place}:{line} imports {module}; what is deployed needs nothing beside chalicelib"
         for line, module in imports(text)
-        if module.split(".")[0] in outside or module.startswith(".")
+        if module.split(".")[0] in (*ours, "moto", "pytest") or module.startswith(".")
     ]
 
 
-def no_word_of_the_stand_in(place: str, text: str) -> list[str]:
-    words = re.compile(r"\bstand-?ins?\b|\bmoto\b|localstack|\blocal/", re.IGNORECASE)
+def no_word_of_the_emulator(place: str, text: str) -> list[str]:
+    words = re.compile(r"\bemulator\b(?!/memory)|\bmoto\b|localstack", re.IGNORECASE)
     return [
         f"{place}:{number} says {found[0]!r}; the code cannot know where it runs"
         for number, line in enumerate(text.splitlines(), 1)
@@ -230,7 +219,7 @@ def environment_only_in_settings(place: str, text: str) -> list[str]:
 
 
 def event_shapes_only_in_events(place: str, text: str) -> list[str]:
-    if place == "chalicelib/events.py":
+    if place in EVENT_SHAPES:
         return []
     return [
         f"{place}:{node.lineno} says {node.value!r}; only events.py knows AWS's event shapes"
@@ -319,13 +308,13 @@ def places(*folders: str) -> list[str]:
 
 
 RULES: dict[Rule, list[str]] = {
-    pure_imports: places(*PURE),
+    pure_imports: places(*PURE, "pages"),
     no_unseeded_random: DEPLOYED,
     adapter_imports: [place for place in places("adapters") if not place.endswith("__init__.py")],
     facts_imports: places("facts"),
-    handler_imports: places("handlers"),
+    handler_imports: places("handlers", "workflows"),
     chalicelib_stands_alone: CODE,
-    no_word_of_the_stand_in: CODE,
+    no_word_of_the_emulator: CODE,
     aws_only_in_adapters: [*DEPLOYED, *CLI],
     environment_only_in_settings: [*DEPLOYED, *CLI],
     event_shapes_only_in_events: [*DEPLOYED, *CLI],
@@ -345,12 +334,12 @@ def test_rule_holds(rule: Rule, place: str):
 
 def test_every_rule_is_about_something():
     assert all(RULES.values())
-    assert {floor_of(place) for place in CODE} == {"", *PURE, "facts", "adapters", "handlers"}
+    assert {floor_of(place) for place in CODE} == {"", *PURE, "pages", "facts", "adapters", "workflows", "handlers"}
 
 
-def test_every_handler_is_an_event_source_or_a_known_part():
+def test_handlers_are_the_functions_of_the_app():
     files = {module_name(place) for place in places("handlers")} - {"__init__"}
-    assert files == EVENT_SOURCES | SHARED_HANDLERS
+    assert files == EVENT_SOURCES
 
 
 def test_every_adapter_is_wired():
@@ -386,13 +375,15 @@ BAD: list[tuple[Rule, str, str]] = [
             (DECISION, "from chalicelib import keys"),
             (DECISION, "from chalicelib.ports import Ledger"),
             (DECISION, "from chalicelib.adapters import ledger"),
-            (DECISION, "from chalicelib.handlers.scoring import score"),
+            (DECISION, "from chalicelib.workflows.scoring import score"),
             (DECISION, "from chalicelib.facts.claims import RetrainClaim"),
             (DECISION, "def late():\n    import socket"),
             (DECISION, "from .policy import Policy"),
             ("chalicelib/records/merge.py", "from chalicelib.states.moments import Moments"),
             ("chalicelib/states/scores.py", "from chalicelib.monitors import broken"),
-            ("chalicelib/monitors/broken.py", "from chalicelib.decisions.policy import Policy"),
+            ("chalicelib/evaluation/broken.py", "from chalicelib.decisions.policy import Policy"),
+            ("chalicelib/evidence/selection.py", "from chalicelib.evaluation.measurement import Measurement"),
+            ("chalicelib/pages/report.py", "from chalicelib.decisions.decide import decide"),
         ]
     ),
     (no_unseeded_random, DECISION, "import numpy as np\nnp.random.shuffle(rows)"),
@@ -404,7 +395,7 @@ BAD: list[tuple[Rule, str, str]] = [
     (adapter_imports, ADAPTER, "import os"),
     (adapter_imports, ADAPTER, "import boto3"),
     (facts_imports, FACT, "from chalicelib.adapters.ledger import DynamoLedger"),
-    (facts_imports, FACT, "from chalicelib.handlers import scoring"),
+    (facts_imports, FACT, "from chalicelib.workflows import scoring"),
     (facts_imports, FACT, "from chalicelib.wiring import Services"),
     (facts_imports, FACT, "from chalicelib.decisions.policy import Policy"),
     (facts_imports, FACT, "from chalicelib import keys"),
@@ -416,16 +407,17 @@ BAD: list[tuple[Rule, str, str]] = [
     (handler_imports, HANDLER, "from chalice import Response"),
     (handler_imports, HANDLER, "from chalicelib.handlers.retrain_claimed import handle"),
     (handler_imports, HANDLER, "from chalicelib.handlers import promotion_claimed"),
+    (handler_imports, "chalicelib/workflows/scoring.py", "from chalicelib.handlers import window_due"),
     (handler_imports, HANDLER, "from chalicelib.adapters.ledger import DynamoLedger"),
-    (chalicelib_stands_alone, HANDLER, "from infra.topology import SOURCES"),
-    (chalicelib_stands_alone, HANDLER, "import tests.fakes"),
-    (chalicelib_stands_alone, HANDLER, "def late():\n    from local import pump"),
-    (no_word_of_the_stand_in, HANDLER, "# the stand-in answers otherwise"),
-    (no_word_of_the_stand_in, HANDLER, "# Moto sends eTag"),
+    (chalicelib_stands_alone, HANDLER, "from infra.package import Package"),
+    (chalicelib_stands_alone, HANDLER, "import emulator.memory"),
+    (chalicelib_stands_alone, HANDLER, "def late():\n    from emulator import pump"),
+    (no_word_of_the_emulator, HANDLER, "# the emulator answers otherwise"),
+    (no_word_of_the_emulator, HANDLER, "# Moto sends eTag"),
     (aws_only_in_adapters, HANDLER, "import boto3"),
     (aws_only_in_adapters, "app.py", "def f():\n    from botocore.config import Config"),
     (environment_only_in_settings, HANDLER, "import os"),
-    (environment_only_in_settings, "cli/main.py", "from os import environ"),
+    (environment_only_in_settings, "plumbline/cli/main.py", "from os import environ"),
     (environment_only_in_settings, "app.py", "x = os.environ['STAGE']"),
     (event_shapes_only_in_events, HANDLER, "kind = event['detail-type']"),
     (clock_only_in_wiring, HANDLER, "from datetime import datetime\nnow = datetime.now(UTC)"),
@@ -474,8 +466,8 @@ def test_each_rule_was_seen_to_fail():
         (pure_imports, DECISION, "from chalicelib.records.window import Window"),
         (no_unseeded_random, DECISION, "import numpy as np\nnp.random.Generator(np.random.PCG64(seed))"),
         (facts_imports, "chalicelib/facts/monitors.py", "from chalicelib import keys"),
-        (handler_imports, HANDLER, "from chalicelib.handlers.scoring import score"),
-        (no_word_of_the_stand_in, HANDLER, "promotion = motor"),
+        (handler_imports, HANDLER, "from chalicelib.workflows.scoring import score"),
+        (no_word_of_the_emulator, HANDLER, "promotion = motor"),
         (clock_only_in_wiring, HANDLER, "at = services.now()"),
         (effects_in_their_handler, "chalicelib/handlers/retrain_claimed.py", "services.sagemaker.start_pipeline(x)"),
         (short_functions, "app.py", SEVEN_LINES.replace("    a6 = 6\n", "")),

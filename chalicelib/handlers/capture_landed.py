@@ -8,15 +8,15 @@ from __future__ import annotations
 from chalicelib import keys
 from chalicelib.definition import Definition
 from chalicelib.errors import UnreadableError
+from chalicelib.evaluation.broken import broken_rows
 from chalicelib.events import ObjectCreated
 from chalicelib.facts import due, incidents
-from chalicelib.handlers.incident_alerts import Finding, publish_pending
-from chalicelib.handlers.landed_objects import landed, quarantine
-from chalicelib.handlers.window_inputs import data_constraints
-from chalicelib.monitors.broken import broken_rows
 from chalicelib.records.capture import CapturedRequest, read_captures
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
+from chalicelib.workflows.incident_alerts import Finding, publish_pending
+from chalicelib.workflows.landed_objects import landed, quarantine
+from chalicelib.workflows.window_inputs import data_constraints
 
 
 def handle(body: str, services: Services) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from chalicelib.errors import NotFoundError
 from chalicelib.events import EndpointChanged, endpoint_changed
 from chalicelib.facts import claims, deployments, due
-from chalicelib.handlers.challenges import send_promotion
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
+from chalicelib.workflows.challenges import send_promotion
 
 
 def handle(body: str, services: Services) -> None:

@@ -14,9 +14,9 @@ from chalicelib.definition import Definition, split_s3_uri
 from chalicelib.errors import UNDECODABLE, NotFoundError, UnreadableError
 from chalicelib.events import job_changed
 from chalicelib.facts import evaluations, incidents
-from chalicelib.handlers.incident_alerts import Finding, publish_pending
 from chalicelib.ports import ProcessingJob
 from chalicelib.wiring import Services
+from chalicelib.workflows.incident_alerts import Finding, publish_pending
 
 
 class _Violations(msgspec.Struct):

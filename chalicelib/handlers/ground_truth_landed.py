@@ -14,12 +14,12 @@ from chalicelib.definition import Definition
 from chalicelib.errors import UnreadableError
 from chalicelib.events import label_batch, label_containers
 from chalicelib.facts import due, labels
-from chalicelib.handlers.label_batches import awaiting_of, claimed, look_up, unplaced
-from chalicelib.handlers.label_containers import compact
-from chalicelib.handlers.landed_objects import landed, quarantine
 from chalicelib.records.ground_truth import Label
 from chalicelib.records.label_files import read_label_file
 from chalicelib.wiring import Services
+from chalicelib.workflows.label_batches import awaiting_of, claimed, look_up, unplaced
+from chalicelib.workflows.label_containers import compact
+from chalicelib.workflows.landed_objects import landed, quarantine
 
 
 def handle(body: str, services: Services) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from chalicelib.events import package_changed
 from chalicelib.facts import claims
-from chalicelib.handlers.challenges import approval_of, objection_to, refuse, request_promotion
 from chalicelib.wiring import Services
+from chalicelib.workflows.challenges import approval_of, objection_to, refuse, request_promotion
 
 
 def handle(body: str, services: Services) -> None:

@@ -12,10 +12,10 @@ from chalicelib.definition import Definition, split_s3_uri
 from chalicelib.errors import UNDECODABLE, NotFoundError
 from chalicelib.events import execution_changed
 from chalicelib.facts import claims, decisions, monitors
-from chalicelib.handlers.challenges import WAITING, approval_of, end_retrain, objection_to, refuse, request_promotion
-from chalicelib.handlers.incident_alerts import notify
 from chalicelib.ports import ExecutionStep, PipelineExecution
 from chalicelib.wiring import Services
+from chalicelib.workflows.challenges import WAITING, approval_of, end_retrain, objection_to, refuse, request_promotion
+from chalicelib.workflows.incident_alerts import notify
 
 
 class _Losses(msgspec.Struct):

@@ -25,12 +25,12 @@ from chalicelib.facts import monitors as index
 from chalicelib.facts.champions import Candidate, Champion
 from chalicelib.facts.claims import PromotionClaim
 from chalicelib.facts.evaluations import Loss
-from chalicelib.handlers.challenges import approval_of, end_retrain, objection_to, tell
-from chalicelib.handlers.scoring import Scored, score
 from chalicelib.monitors.baseline import baseline_documents
 from chalicelib.records.merge import MergedRequest, read_merged
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
+from chalicelib.workflows.challenges import approval_of, end_retrain, objection_to, tell
+from chalicelib.workflows.scoring import Scored, score
 
 # What a new endpoint configuration takes over; without DataCaptureConfig monitoring would silently end.
 COPIED = (

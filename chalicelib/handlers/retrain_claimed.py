@@ -9,8 +9,8 @@ from __future__ import annotations
 from chalicelib.errors import RefusedError
 from chalicelib.events import claim_message
 from chalicelib.facts import claims, pauses
-from chalicelib.handlers.challenges import end_retrain, tell
 from chalicelib.wiring import Services
+from chalicelib.workflows.challenges import end_retrain, tell
 
 
 def handle(body: str, services: Services) -> None:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from chalicelib.definition import Definition
 from chalicelib.errors import ConflictError
+from chalicelib.evaluation.evaluate import evaluate
 from chalicelib.events import window_message
 from chalicelib.facts import due, evaluations, rebuilds
 from chalicelib.facts.document import Stored
 from chalicelib.facts.evaluations import Evaluation
 from chalicelib.facts.rebuilds import Rebuild
-from chalicelib.handlers.window_anew import standing
-from chalicelib.handlers.window_decision import decide_and_act
-from chalicelib.handlers.window_inputs import Anew, gather, sweep_labels
-from chalicelib.handlers.window_reports import put_copies, store
-from chalicelib.handlers.window_settledness import tell_settledness
-from chalicelib.monitors.evaluation import evaluate
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
+from chalicelib.workflows.window_decision import decide_and_act
+from chalicelib.workflows.window_inputs import Anew, gather, sweep_labels
+from chalicelib.workflows.window_label_maturity import write_label_maturity
+from chalicelib.workflows.window_rebuild import standing
+from chalicelib.workflows.window_reports import put_copies, store
 
 # Two workers on one window meet now and then; more than this in a row is for the queue's retry.
 ATTEMPTS = 3
@@ -59,13 +59,13 @@ def _evaluate(services: Services, definition: Definition, window: Window, anew: 
     gathered = gather(services, definition, window, previous.value.segment if previous else "", order, sealed)
     as_sealed = previous if previous and sealed and gathered.segment.digest == previous.value.segment else None
     if as_sealed and not _asks(services, definition, as_sealed.value):
-        tell_settledness(services, definition, window, as_sealed.value, gathered.kms_key_id)
+        write_label_maturity(services, definition, window, as_sealed.value, gathered.kms_key_id)
         return
     findings = evaluate(gathered.task)
     if as_sealed and findings.digest != as_sealed.value.digest:
         # By another definition than it was sealed with: its report stays as it is.
         put_copies(services, definition, window, gathered.kms_key_id, clean=True)
-        tell_settledness(services, definition, window, as_sealed.value, gathered.kms_key_id)
+        write_label_maturity(services, definition, window, as_sealed.value, gathered.kms_key_id)
         return
     model = gathered.champion.reign_at(window.name).candidate if gathered.champion else ""
     evaluation = store(
@@ -79,7 +79,7 @@ def _evaluate(services: Services, definition: Definition, window: Window, anew: 
         gathered.kms_key_id,
         anew=order is not None,
     )
-    tell_settledness(services, definition, window, evaluation, gathered.kms_key_id)
+    write_label_maturity(services, definition, window, evaluation, gathered.kms_key_id)
     restored = order is not None and previous is None
     decide_and_act(services, definition, window, evaluation, findings, gathered, restored)
     evaluations.note_decided(services.ledger, definition.name, window.name, evaluation.digest)

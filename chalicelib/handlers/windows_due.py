@@ -24,10 +24,10 @@ from chalicelib.events import (
 from chalicelib.facts import champions, claims, cursor, deployments, due, labels
 from chalicelib.facts import monitors as index
 from chalicelib.facts.monitors import Entry
-from chalicelib.handlers.challenges import approval_of, end_retrain, objection_to, send_promotion
-from chalicelib.handlers.label_containers import hours_to_compact
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
+from chalicelib.workflows.challenges import approval_of, end_retrain, objection_to, send_promotion
+from chalicelib.workflows.label_containers import hours_to_compact
 
 # A closed window is looked at again this long after, or half a horizon, whichever is shorter: a capture file that came
 # late and whose event was lost would not be found otherwise.

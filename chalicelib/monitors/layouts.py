@@ -529,8 +529,8 @@ class LateLabels(Struct, forbid_unknown_fields=True):
     labels: Annotated[int, Meta(ge=1)]
 
 
-class Settledness(Struct, forbid_unknown_fields=True, kw_only=True):
-    """settledness.json: how far the labels of a window have come, as of a moment (docs/reports.md)."""
+class LabelMaturity(Struct, forbid_unknown_fields=True, kw_only=True):
+    """label_maturity.json: how far the labels of a window have come, as of a moment (docs/reports.md)."""
 
     version: Literal[1]
     monitor: str
@@ -544,7 +544,7 @@ class Settledness(Struct, forbid_unknown_fields=True, kw_only=True):
     settled_share: Share
     expected_final_coverage: Share
     expected_by: str | None
-    told: str
+    summary: str
     learned_from: LearnedFrom
     maturity: list[CurveStep]
     revisions: list[StoredRevision]

@@ -6,7 +6,7 @@ learned from the second. Histograms of windows that are still waiting are used a
 that is three days old says nothing about the fourth day): the curve is the product-limit estimator of right-censored
 ages (Kaplan and Meier, 1958) over fixed steps, in which a request that never gets a label is one that is censored.
 Exact counts: any order and split gives the same bytes.
-Refuses to know clocks (ages and observed times are arguments) and words (`monitors.settledness`).
+Refuses to know clocks (ages and observed times are arguments) and words (`evidence.label_maturity`).
 """
 
 from __future__ import annotations

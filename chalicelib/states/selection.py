@@ -3,7 +3,7 @@
 From these counts a report says whether labels come selectively (the scores of labelled rows are distributed otherwise
 than those of unlabelled ones) and what the metrics would be if they did not. Scores are counted in fixed narrow bins,
 so the counts are exact and any split of the rows into files gives the same bytes. Class names are what answers said:
-payload. Refuses to know names of metrics and thresholds (`monitors.selection`).
+payload. Refuses to know names of metrics and thresholds (`evidence.selection`).
 """
 
 from __future__ import annotations

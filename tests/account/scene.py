@@ -18,11 +18,11 @@ from botocore.awsrequest import AWSResponse
 from chalicelib import wiring
 from chalicelib.definition import Definition, parse_definition
 from chalicelib.settings import Settings, from_environment
-from cli.account import Account
-from cli.add import add_monitor
-from cli.connect import apply, plan
-from local.aws import LocalAws, LocalSession, create_resources
-from local.sagemaker_server import SageMakerServer
+from emulator.aws import LocalAws, LocalSession, create_resources
+from emulator.sagemaker_server import SageMakerServer
+from plumbline.cli.account.account import Account
+from plumbline.cli.add import add_monitor
+from plumbline.cli.connect import apply, plan
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGE, OWN, WATCHED, OUTPUT = "test", "plumbline-own", "watched", "reports"
@@ -47,7 +47,7 @@ def predict_fn(data, model):
 
 @dataclass
 class Scene:
-    """The running stand-in and its clock."""
+    """The running emulator and its clock."""
 
     aws: LocalAws
     sagemaker: SageMakerServer
@@ -220,7 +220,7 @@ class Refusing:
         self.session: LocalSession = scene.aws.session()
         # moto has no such call and fails in a way that clients try again and again.
         missing = {"Error": {"Code": "NoSuchResourceException", "Message": "no quotas here"}}
-        no_quotas = (AWSResponse("http://stand-in", 400, {}, None), missing)
+        no_quotas = (AWSResponse("http://emulator", 400, {}, None), missing)
         self.session.events.register("before-call.service-quotas.ListServiceQuotas", lambda **_: no_quotas)
 
     def answer(self, call: str, error: str, message: str = "said so", status: int = 403) -> None:
@@ -233,7 +233,7 @@ class Refusing:
         self._register(call, 200, {**parsed, "ResponseMetadata": {"HTTPStatusCode": 200}})
 
     def _register(self, call: str, status: int, parsed: Mapping[str, Any]) -> None:
-        response = AWSResponse("http://stand-in", status, {}, None)
+        response = AWSResponse("http://emulator", status, {}, None)
         self.session.events.register_first(f"before-call.{call}", lambda **_: (response, dict(parsed)))
 
     def __enter__(self) -> Refusing:

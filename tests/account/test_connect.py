@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from chalicelib.errors import ConflictError
-from cli.connect import apply, plan
-from cli.main import main
-from infra.bucket_rules import rule_name
-from infra.topology import resource_name
-from local.aws import REGION, queue_arn
+from chalicelib.topology import resource_name
+from emulator.aws import REGION, queue_arn
+from plumbline.cli.account.bucket_rules import rule_name
+from plumbline.cli.connect import apply, plan
+from plumbline.cli.main import main
 from tests.account.scene import NUMBER, STAGE, WATCHED, Refusing, Scene
 
 RULES = [rule_name(STAGE, queue, WATCHED) for queue in ("captures", "ground-truth")]

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from cli.main import main
-from infra.bucket_rules import rule_name
-from infra.topology import SOURCES, resource_name
-from local.aws import queue_arn
+from chalicelib.topology import SOURCES, resource_name
+from emulator.aws import queue_arn
+from plumbline.cli.account.bucket_rules import rule_name
+from plumbline.cli.main import main
 from tests.account.scene import (
     ENDPOINT,
     GROUP,

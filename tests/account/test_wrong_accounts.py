@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from chalicelib import wiring
-from cli.main import main
+from plumbline.cli.main import main
 from tests.account.scene import MONITOR, PIPELINE, STAGE, WATCHED, Refusing, Scene, document, parameters
 
 # Every command that asks an account.

@@ -21,6 +21,15 @@ from chalicelib.adapters.sagemaker import SageMakerApi
 from chalicelib.adapters.secrets import ParameterSecrets
 from chalicelib.adapters.topic import SnsTopic
 from chalicelib.ports import Ledger, ObjectStore, Secrets
+from emulator.memory import (
+    MemoryLedger,
+    MemoryMetrics,
+    MemoryObjectStore,
+    MemoryQueues,
+    MemorySageMaker,
+    MemorySecrets,
+    MemoryTopic,
+)
 from tests.contract.worlds import (
     REGION,
     ROLE,
@@ -30,15 +39,6 @@ from tests.contract.worlds import (
     TopicWorld,
     client,
     create_table,
-)
-from tests.fakes import (
-    MemoryLedger,
-    MemoryMetrics,
-    MemoryObjectStore,
-    MemoryQueues,
-    MemorySageMaker,
-    MemorySecrets,
-    MemoryTopic,
 )
 
 

@@ -15,8 +15,8 @@ from moto import mock_aws
 from chalicelib.adapters.ledger import DynamoLedger
 from chalicelib.errors import ConflictError
 from chalicelib.ports import Ledger
+from emulator.memory import MemoryLedger
 from tests.contract.worlds import client, create_table
-from tests.fakes import MemoryLedger
 
 
 def test_an_item_that_is_not_there(ledger: Ledger) -> None:

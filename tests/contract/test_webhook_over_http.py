@@ -16,7 +16,7 @@ import pytest
 from chalicelib.openapi import MAX_BODY_BYTES, document
 from chalicelib.records.ground_truth import read_ground_truth
 from chalicelib.webhooks import signed_headers
-from local.label_server import ENDPOINT, NEW_KEY, OLD_KEY, LabelServer, label_server
+from emulator.label_server import ENDPOINT, NEW_KEY, OLD_KEY, LabelServer, label_server
 
 WRONG_KEY = "whsec_" + base64.b64encode(b"nobody gave this key to anybody").decode()
 GOOD = {"id": "r-1", "label": 1}

@@ -1,6 +1,6 @@
 """A retraining pipeline that knows nothing of Plumbline goes the whole way: decision, execution, package, gate, end.
 
-SageMaker is the stand-in over HTTP, S3 is moto, both behind the real adapters; the pipeline's step runs for real.
+SageMaker is the emulator over HTTP, S3 is moto, both behind the real adapters; the pipeline's step runs for real.
 Table and queues are in memory. The monitor's definition names the pipeline and its parameters: nothing else differs.
 """
 
@@ -26,14 +26,11 @@ from chalicelib.adapters.scorer import EndpointScorer
 from chalicelib.definition import Definition, parse_definition
 from chalicelib.events import object_created_body
 from chalicelib.facts import champions, claims, decisions
+from chalicelib.topology import SOURCES
 from chalicelib.wiring import Services
-from cli.add import add_monitor
-from infra.topology import SOURCES
-from local.aws import LocalAws
-from local.clock import LogicalClock
-from local.pump import matches
-from local.sagemaker_server import SageMakerServer
-from tests.fakes import (
+from emulator.aws import LocalAws
+from emulator.clock import LogicalClock
+from emulator.memory import (
     SETTINGS,
     MemoryCourier,
     MemoryLedger,
@@ -42,6 +39,9 @@ from tests.fakes import (
     MemorySecrets,
     MemoryTopic,
 )
+from emulator.pump import matches
+from emulator.sagemaker_server import SageMakerServer
+from plumbline.cli.add import add_monitor
 from tests.unit.handlers.world import HANDLERS
 
 EXAMPLE = Path(__file__).parents[2] / "examples/other-pipeline"

@@ -1,6 +1,6 @@
 """The replay's events delivered a second time, shuffled and with repeats, change no report and cause no second effect.
 
-A real run of the stand-in, shortened, under a policy that retrains early; what is looked at afterwards is the account.
+A real run of the emulator, shortened, under a policy that retrains early; what is looked at afterwards is the account.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from chalicelib.facts import champions, decisions
-from local.replay.account import BUCKET, LOOP
-from local.replay.run import Replay
-from local.world import world
+from demo.account import BUCKET, LOOP
+from demo.run import Replay
+from emulator.world import world
 
 WINDOWS = 17
 
@@ -27,10 +27,10 @@ POLICY: dict[str, object] = {"cost": 0.02, "reference_windows": 2, "holdback_win
 
 
 def objects(replay: Replay) -> dict[str, str]:
-    """Key -> ETag of everything in the bucket, but for what depends on the moment: settledness, filters of ids."""
+    """Key -> ETag of everything in the bucket, but for what depends on the moment: label_maturity, filters of ids."""
     pages = replay.account.client("s3").get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
     found = {item["Key"]: item["ETag"] for page in pages for item in page.get("Contents", [])}
-    return {key: etag for key, etag in found.items() if not re.search("/settledness.json$|/ids/|/filter", key)}
+    return {key: etag for key, etag in found.items() if not re.search("/label_maturity.json$|/ids/|/filter", key)}
 
 
 def effects(replay: Replay) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from local.label_server import ENDPOINT, NEW_KEY, LabelServer, definition, label_server
+from emulator.label_server import ENDPOINT, NEW_KEY, LabelServer, definition, label_server
 
 CHECKS = (
     "not_a_server_error",

@@ -42,7 +42,7 @@ def main(python: str) -> int:
     with tempfile.TemporaryDirectory() as place:
         write_reports(Path(place))
         moto = subprocess.Popen(
-            [sys.executable, "-m", "local.moto_server"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-m", "emulator.moto_server"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert moto.stdin and moto.stdout
         try:

@@ -25,10 +25,10 @@ from chalicelib.definition import parse_definition
 from chalicelib.events import object_created_body
 from chalicelib.facts import monitors
 from chalicelib.ports import StoredObject
+from chalicelib.topology import SOURCES, resource_name
 from chalicelib.webhooks import signed_headers
 from chalicelib.wiring import Services
-from infra.topology import SOURCES, resource_name
-from tests.fakes import SETTINGS, MemoryObjectStore, MemoryServices, ServiceError, memory_services
+from emulator.memory import SETTINGS, MemoryObjectStore, MemoryServices, ServiceError, memory_services
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "tests" / "events"

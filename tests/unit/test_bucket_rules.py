@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.stage_checks import lets_send
-from infra.bucket_rules import PATTERN_LIMIT, covering, event_pattern, hears, rule_name, same_source
-from infra.topology import SOURCES
+from chalicelib.topology import SOURCES
+from plumbline.cli.account.bucket_rules import PATTERN_LIMIT, covering, event_pattern, hears, rule_name, same_source
+from plumbline.cli.account.stage_checks import lets_send
 
 PART = st.text("abcdefgh-0123456789", min_size=1, max_size=40)
 PREFIX = st.lists(PART, max_size=6).map(lambda parts: "".join(f"{part}/" for part in parts))

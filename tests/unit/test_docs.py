@@ -37,15 +37,15 @@ from chalicelib.definition import (
 )
 from chalicelib.errors import MisconfiguredError
 from chalicelib.facts import champions, claims, deliveries, due, labels
-from chalicelib.handlers import label_containers
-from chalicelib.handlers.incident_alerts import TITLES
 from chalicelib.monitors.model_explainability import AttributionSettings
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.label_files import LabelMapping
 from chalicelib.records.window import Window
 from chalicelib.states.facets import BiasSettings, Facet
-from cli.commands import _parser
-from infra.topology import SOURCES
+from chalicelib.topology import SOURCES
+from chalicelib.workflows import label_containers
+from chalicelib.workflows.incident_alerts import TITLES
+from plumbline.cli.commands import _parser
 
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
@@ -264,7 +264,8 @@ def test_every_source_is_in_the_table_of_events() -> None:
 def test_queues_that_a_function_fills_are_told() -> None:
     functions = {
         (path.stem, node.name): node
-        for path in (ROOT / "chalicelib/handlers").glob("*.py")
+        for folder in ("handlers", "workflows")
+        for path in (ROOT / "chalicelib" / folder).glob("*.py")
         for node in ast.parse(path.read_text(encoding="utf-8")).body
         if isinstance(node, ast.FunctionDef)
     }
@@ -286,7 +287,7 @@ def sends(function: ast.FunctionDef) -> Iterator[str]:
 
 
 def reached(start: tuple[str, str], functions: dict[tuple[str, str], ast.FunctionDef]) -> set[tuple[str, str]]:
-    """(file, name) of every function of `handlers/` that one uses, directly or not; what is shared is named once."""
+    """(file, name) of every function of `handlers/` and `workflows/` that one uses, directly or not; what is shared is named once."""
     shared = {name: (file, name) for file, name in functions if name != "handle" and not name.startswith("_")}
     found = {start} & set(functions)
     todo = list(found)
@@ -456,7 +457,7 @@ def test_every_s3_key_is_told() -> None:
         "training_manifest_key": lambda: keys.training_manifest_key("{monitor}", "{decision_id}"),
         "baseline_folder": lambda: keys.baseline_folder("{monitor}", "{candidate}"),
         "quarantine_key": lambda: keys.quarantine_key("{monitor}", "{digest}"),
-        "settledness_key": lambda: keys.settledness_key(
+        "label_maturity_key": lambda: keys.label_maturity_key(
             "{output_s3_uri}", "{endpoint}", "{monitor}", "ModelQuality", window
         ),
         "merge_key": lambda: keys.merge_key("{output_s3_uri}", "{endpoint}", "{variant}", "{monitor}", "YYYY/MM/DD/HH"),

@@ -22,7 +22,7 @@ from chalicelib.monitors import layouts as reports
 from chalicelib.monitors import quality_metrics
 from chalicelib.records.ground_truth import Label, write_ground_truth
 from chalicelib.records.merge import read_merged, write_merged
-from cli.main import main
+from plumbline.cli.main import main
 from schemas import SCHEMAS, path_of, schema
 from tests.unit.handlers.test_bias_and_attribution import BIAS, EXPLAINED, explain, world_with
 from tests.unit.handlers.test_promotions import PATIENT, promote
@@ -54,8 +54,8 @@ REPORTS = {
     "ModelBias/constraint_violations.json": "model-bias-violations",
     "ModelExplainability/analysis.json": "model-explainability-analysis",
     "ModelExplainability/constraint_violations.json": "model-explainability-violations",
-    "ModelQuality/settledness.json": "settledness",
-    "ModelBias/settledness.json": "settledness",
+    "ModelQuality/label_maturity.json": "label-maturity",
+    "ModelBias/label_maturity.json": "label-maturity",
     "DataQuality/evaluation.json": "evaluation",
     "ModelQuality/evaluation.json": "evaluation",
     "ModelBias/evaluation.json": "evaluation",
@@ -177,7 +177,7 @@ def test_every_report_of_a_real_table_fits(findings: dict[str, Any]) -> None:
     names = hold_report(window(**findings).documents)
     assert "evaluation" in names
     if not findings:
-        assert names == set(REPORTS.values()) - {"model-quality-constraints", "settledness"}
+        assert names == set(REPORTS.values()) - {"model-quality-constraints", "label-maturity"}
 
 
 def test_every_baseline_of_a_real_table_fits() -> None:

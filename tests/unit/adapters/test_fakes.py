@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.errors import ConflictError, NotFoundError, RefusedError
 from chalicelib.ports import ExecutionStep, Metric
-from tests.fakes import (
+from emulator.memory import (
     MemoryCourier,
     MemoryLedger,
     MemoryMetrics,

@@ -14,9 +14,9 @@ from moto import mock_aws
 
 from chalicelib import wiring
 from chalicelib.errors import MisconfiguredError
+from chalicelib.topology import SOURCES, resource_name
 from chalicelib.wiring import LazyServices, Services, queue_name
-from infra.topology import SOURCES, resource_name
-from tests.fakes import SETTINGS, memory_services
+from emulator.memory import SETTINGS, memory_services
 from tests.unit.adapters.test_settings import REQUIRED
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from chalicelib.wiring import Services
-from tests.fakes import MemoryServices
+from emulator.memory import MemoryServices
 
 
 class Crash(BaseException):

@@ -16,7 +16,7 @@ from chalicelib.decisions.alert import PAGERDUTY_URL, Alert, Route, alert_id
 from chalicelib.facts import deliveries
 from chalicelib.handlers.alert_published import Outcome, UndeliveredError, handle
 from chalicelib.webhooks import verify
-from tests.fakes import MemoryServices, ServiceError, memory_services
+from emulator.memory import MemoryServices, ServiceError, memory_services
 from tests.unit.alerts.faults import Crash, Faults
 from tests.unit.alerts.test_alert_words import INCIDENT, alert_of
 

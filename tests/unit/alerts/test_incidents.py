@@ -21,7 +21,7 @@ from chalicelib.facts.incidents import (
 )
 from chalicelib.ports import Ledger
 from chalicelib.wiring import Services
-from tests.fakes import MemoryLedger, memory_services
+from emulator.memory import MemoryLedger, memory_services
 from tests.unit.alerts.faults import Crash, Faults
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cli.main import main
+from plumbline.cli.main import main
 
 CHURN = Path(__file__).parents[2] / "data" / "churn"
 PUBLISHED = CHURN.parent / "model-monitor-published-runs"

@@ -13,8 +13,8 @@ import yaml
 
 from chalicelib import wiring
 from chalicelib.facts import champions, monitors
-from cli.main import main
-from tests.fakes import MemoryServices, memory_services
+from emulator.memory import MemoryServices, memory_services
+from plumbline.cli.main import main
 
 NOW = datetime(2026, 1, 5, 12, 34, 56, tzinfo=UTC)
 EXAMPLES = Path(__file__).parents[3] / "examples" / "electricity"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from chalicelib import wiring
-from tests.fakes import memory_services
+from emulator.memory import memory_services
 from tests.unit.cli.evaluating import (
     BINARY,
     CHURN,

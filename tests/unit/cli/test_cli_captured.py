@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from chalicelib import wiring
-from cli.main import main
-from tests.fakes import MemoryServices, memory_services
+from emulator.memory import MemoryServices, memory_services
+from plumbline.cli.main import main
 from tests.unit.cli.evaluating import BINARY, ROWS, START, call, label, line, read, write
 
 RUN = Path(__file__).parents[2] / "data/model-monitor-published-runs/bias-drift-batch-json-2024-01"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from chalicelib import wiring
-from cli.main import main
+from plumbline.cli.main import main
 from tests.unit.cli.evaluating import (
     BINARY,
     CHURN,

@@ -13,9 +13,9 @@ import pytest
 from chalicelib import wiring
 from chalicelib.facts import decisions
 from chalicelib.facts.decisions import Evidence, Outcome, Record
-from cli.explain import FILES_SHOWN
-from cli.main import main
-from tests.fakes import MemoryServices, memory_services
+from emulator.memory import MemoryServices, memory_services
+from plumbline.cli.explain import FILES_SHOWN
+from plumbline.cli.main import main
 
 FIRST, SECOND, THIRD = "abc1" + "0" * 60, "abc2" + "0" * 60, "def3" + "0" * 60
 

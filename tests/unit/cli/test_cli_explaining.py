@@ -12,10 +12,10 @@ import pytest
 
 from chalicelib import wiring
 from chalicelib.errors import MisconfiguredError
-from chalicelib.monitors.explanation import MOST_ROWS, Chosen, background_of
+from chalicelib.evaluation.explanation import MOST_ROWS, Chosen, background_of
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.table import to_table
-from tests.fakes import memory_services
+from emulator.memory import memory_services
 from tests.unit.cli.evaluating import START, call, line, read, write
 from tests.unit.records.building import captured
 

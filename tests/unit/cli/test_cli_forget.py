@@ -14,7 +14,7 @@ from chalicelib.records.capture import read_captures
 from chalicelib.records.forgetting import Gone, fingerprint, without_hashes, without_lines, without_names
 from chalicelib.records.segment import hash_ids
 from chalicelib.records.window import Window
-from cli.main import main
+from plumbline.cli.main import main
 from tests.unit.handlers.world import (
     DATA,
     HOUR,

@@ -17,8 +17,8 @@ import pytest
 from chalicelib import wiring
 from chalicelib.handlers.ground_truth_posted import PostedRequest, handle
 from chalicelib.wiring import Services
-from cli import push
-from cli.main import main
+from plumbline.cli import push
+from plumbline.cli.main import main
 from tests.unit.handlers.world import DATA, MONITOR, World, definition, hour
 
 CANARY = "canary-7f3a"

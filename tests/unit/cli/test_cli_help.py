@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.commands import _parser
-from cli.usage import EXIT_STATUSES
+from plumbline.cli.commands import _parser
+from plumbline.cli.terminal.usage import EXIT_STATUSES
 
 ROOT = Path(__file__).parents[3]
 

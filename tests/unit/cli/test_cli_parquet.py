@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cli.main import main
+from plumbline.cli.main import main
 
 CSV = """age,plan,score,lapsed,price,since,day
 41,basic,0.25,true,138.25,2026-01-01T06:00:00,2026-01-01

@@ -6,7 +6,7 @@ import pytest
 from chalicelib.errors import MisconfiguredError
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.table import to_table
-from cli.preprocess import load_preprocessor
+from plumbline.cli.inputs.preprocess import load_preprocessor
 from tests.unit.records.building import captured
 
 # The documentation's example for CSV (its names are padded so that they sort), and its form with a logger.

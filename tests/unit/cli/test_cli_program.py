@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import main
+from plumbline.cli.main import main
 from tests.unit.cli.evaluating import line
 
 ROOT = Path(__file__).parents[3]
@@ -22,7 +22,7 @@ needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="only som
 def program(folder: Path, *arguments: str, stdout: str = "", **environment: str) -> tuple[int, str, str]:
     """Status, output and errors of the program; `stdout`: a path that its output goes to."""
     done = subprocess.run(
-        [sys.executable, "-m", "cli.main", *arguments],
+        [sys.executable, "-m", "plumbline.cli.main", *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         stdout=open(stdout, "w") if stdout else subprocess.PIPE,  # noqa: SIM115
@@ -75,7 +75,7 @@ class Interrupted(MetaPathFinder):
 def test_an_interruption_while_the_commands_are_imported_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delitem(sys.modules, "cli.commands", raising=False)
+    monkeypatch.delitem(sys.modules, "plumbline.cli.commands", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Interrupted()])
     assert main(["status"]) == 130
     assert capsys.readouterr() == ("", "plumbline: interrupted\n")

@@ -12,8 +12,8 @@ import pytest
 
 from chalicelib import wiring
 from chalicelib.errors import MisconfiguredError
-from cli import rebuild
-from cli.main import main
+from plumbline.cli import rebuild
+from plumbline.cli.main import main
 from tests.unit.handlers.world import DATA, MONITOR, OWN, World, definition, hour, rows_of, window_name
 
 SPAN = ("--monitor", MONITOR, "--from", "2026-01-05", "--to", "2026-01-05T03:00Z")

@@ -29,10 +29,11 @@ from chalicelib.events import (
 from chalicelib.facts import due, labels
 from chalicelib.ports import DeadLetters
 from chalicelib.records.window import Window
-from cli import dead_letters, redrive
-from cli.main import main
-from infra.topology import SOURCES, resource_name
-from tests.fakes import SETTINGS
+from chalicelib.topology import SOURCES, resource_name
+from emulator.memory import SETTINGS
+from plumbline.cli import redrive
+from plumbline.cli.account import dead_letters
+from plumbline.cli.main import main
 from tests.unit.adapters.test_settings import REQUIRED
 from tests.unit.handlers.world import (
     DATA,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.fakes import MemoryLedger
+from emulator.memory import MemoryLedger
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 

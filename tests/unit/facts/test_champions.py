@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from chalicelib.facts import champions
 from chalicelib.facts.champions import HISTORY, Candidate, Champion
-from tests.fakes import MemoryLedger
+from emulator.memory import MemoryLedger
 from tests.unit.facts.racing import RacingLedger, memory_ledger
 
 SINCE = "2026-01-01T00:00:00Z"

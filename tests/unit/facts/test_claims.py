@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from chalicelib.facts import claims
 from chalicelib.facts.claims import LEASE, Approval, PromotionClaim, RetrainClaim
-from tests.fakes import MemoryLedger
+from emulator.memory import MemoryLedger
 from tests.unit.facts.racing import NOW, RacingLedger, memory_ledger
 
 COOL_DOWN = 4

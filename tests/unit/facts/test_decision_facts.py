@@ -11,7 +11,7 @@ from chalicelib.errors import ConflictError
 from chalicelib.facts import decisions, evaluations
 from chalicelib.facts.decisions import Evidence, Outcome, Record
 from chalicelib.facts.evaluations import Evaluation, Loss
-from tests.fakes import MemoryLedger
+from emulator.memory import MemoryLedger
 from tests.unit.facts.racing import RacingLedger, memory_ledger
 
 

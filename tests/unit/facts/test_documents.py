@@ -7,7 +7,7 @@ import pytest
 
 from chalicelib.errors import ConflictError
 from chalicelib.facts.document import ATTEMPTS, change, load, load_all, put_if_absent
-from tests.fakes import MemoryLedger
+from emulator.memory import MemoryLedger
 from tests.unit.facts.racing import RacingLedger, memory_ledger
 
 

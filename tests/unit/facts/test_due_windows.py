@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chalicelib.facts import cursor, due
 from chalicelib.records.window import Window
-from tests.fakes import MemoryLedger
+from emulator.memory import MemoryLedger
 from tests.unit.facts.racing import NOW, RacingLedger, memory_ledger
 
 HOUR = timedelta(hours=1)

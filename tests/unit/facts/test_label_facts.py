@@ -7,7 +7,7 @@ from functools import partial
 
 from chalicelib.facts import labels
 from chalicelib.facts.labels import Source
-from tests.fakes import MemoryLedger
+from emulator.memory import MemoryLedger
 from tests.unit.facts.racing import NOW, RacingLedger, memory_ledger
 
 EXPIRES = NOW + timedelta(days=45)

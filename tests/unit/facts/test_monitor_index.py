@@ -11,7 +11,7 @@ from chalicelib.definition import Definition, parse_definition, version_of
 from chalicelib.errors import NotFoundError
 from chalicelib.facts import monitors
 from chalicelib.facts.monitors import Definitions
-from tests.fakes import MemoryLedger, MemoryObjectStore
+from emulator.memory import MemoryLedger, MemoryObjectStore
 from tests.unit.facts.racing import NOW, memory_ledger
 
 BUCKET = "plumbline-test"

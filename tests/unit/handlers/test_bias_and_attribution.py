@@ -125,7 +125,7 @@ def test_bias_waits_for_labels_and_a_baseline() -> None:
     report = world.report(0, "model-bias")
     assert report["reason"] == "there is no model-bias baseline to compare with"
     folder = "reports/churn/churn-model-bias/2026/01/05/01/"
-    names = ("analysis.json", "evaluation.json", "settledness.json")
+    names = ("analysis.json", "evaluation.json", "label_maturity.json")
     assert world.services.objects.keys(DATA, folder) == tuple(f"{folder}{name}" for name in names)
     assert world.alerts() == []
 

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.errors import ConflictError
+from chalicelib.evaluation.evaluate import evaluate
 from chalicelib.facts import champions, evaluations
-from chalicelib.handlers import window_reports
-from chalicelib.handlers.window_inputs import gather
-from chalicelib.monitors.evaluation import evaluate
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
+from chalicelib.workflows import window_reports
+from chalicelib.workflows.window_inputs import gather
 from tests.unit.alerts.faults import Faults
 from tests.unit.handlers.world import (
     DATA,

@@ -171,8 +171,8 @@ def test_labels_after_the_seal_are_counted_and_listed() -> None:
     answer(world, rows[6:9], "late")
     answer(world, rows[9:], "late-timed", timed=rows[9].time)
     assert world.evaluation(0).labelled == 6
-    told = world.report(0, name="settledness.json")
-    assert told["sealed"] and told["told"] == "this window is sealed; its final coverage is 60 %"
+    told = world.report(0, name="label_maturity.json")
+    assert told["sealed"] and told["summary"] == "this window is sealed; its final coverage is 60 %"
     assert told["late_label_count"] == 4
     assert sorted((each["object"].rpartition("/")[2], each["labels"]) for each in told["late_labels"]) == [
         ("late-timed.jsonl", 1),
@@ -196,7 +196,7 @@ def test_late_labels_of_single_records_are_counted_each(most: int, monkeypatch: 
     world.put_labels(b"\n".join(lines), "by-record")
     world.repeat_events()
     world.minutes(20)
-    told = world.report(0, name="settledness.json")
+    told = world.report(0, name="label_maturity.json")
     assert told["late_label_count"] == 6
     assert [each["labels"] for each in told["late_labels"]] == [6]
 
@@ -212,7 +212,7 @@ def test_a_label_that_came_before_the_seal_counts_though_its_window_is_evaluated
     world.minutes(60)
     assert world.clock.time > hour(31)
     assert world.evaluation(0).labelled == 10
-    assert world.report(0, name="settledness.json")["late_label_count"] == 0
+    assert world.report(0, name="label_maturity.json")["late_label_count"] == 0
 
 
 @pytest.mark.parametrize("timed", [True, False])
@@ -231,7 +231,7 @@ def test_a_label_that_came_before_the_seal_counts_though_its_event_was_late_or_l
     for world in (late, lost):
         world.minutes(90)
         assert world.evaluation(0).labelled == 10
-        assert world.report(0, name="settledness.json")["late_label_count"] == 0
+        assert world.report(0, name="label_maturity.json")["late_label_count"] == 0
 
 
 def test_label_files_of_other_systems_are_joined_by_the_mapping() -> None:

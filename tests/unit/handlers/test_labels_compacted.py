@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from chalicelib import keys
 from chalicelib.events import LabelContainersMessage
 from chalicelib.facts import due, forgotten, labels, monitors, rebuilds
-from chalicelib.handlers import label_containers
 from chalicelib.ports import StoredObject
 from chalicelib.records.forgetting import Gone, fingerprint, without_labels
 from chalicelib.records.label_containers import Container, container_from_bytes, labels_of
 from chalicelib.records.segment import Segment, segment_from_bytes
 from chalicelib.records.window import Window
+from chalicelib.workflows import label_containers
 from tests.unit.alerts.faults import Faults
 from tests.unit.handlers.test_convergence import Interrupted, calmly, known, rest, script, write
 from tests.unit.handlers.world import (

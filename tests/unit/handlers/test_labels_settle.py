@@ -22,8 +22,8 @@ HORIZON = {"horizon": "PT24H"}
 DELIVERY = ("label_objects", "labels_repeated", "labels_conflicting", "labels_rejected")
 
 
-def settledness(world: World, number: int) -> Any:
-    return world.report(number, name="settledness.json")
+def label_maturity(world: World, number: int) -> Any:
+    return world.report(number, name="label_maturity.json")
 
 
 def line(row: Row, value: int, known: datetime) -> bytes:
@@ -36,7 +36,7 @@ def reports(world: World, windows: int = 2) -> dict[str, Any]:
     """Every report and merge file of the windows with traffic, but for how the labels were delivered."""
     found: dict[str, Any] = {}
     for key in world.services.objects.keys(DATA, "reports/"):
-        if key.endswith("settledness.json") or not re.search(f"/2026/01/05/0[0-{windows}]/", key):
+        if key.endswith("label_maturity.json") or not re.search(f"/2026/01/05/0[0-{windows}]/", key):
             continue
         body = world.services.objects.get(DATA, key).body
         found[key] = body
@@ -90,7 +90,7 @@ def test_shuffled_late_and_corrected_labels_end_where_the_same_labels_at_once_en
     at_once.put_labels(b"".join(final), "all")
     at_once.minutes(70)
     assert late.clock.time < hour(24)
-    told = settledness(late, 0)
+    told = label_maturity(late, 0)
     coverages = [each["label_coverage"] for each in told["revisions"]]
     assert len(coverages) > 3 and coverages == sorted(coverages)
     for each in told["revisions"]:
@@ -107,19 +107,19 @@ def test_past_windows_teach_how_long_labels_take() -> None:
         # Of ten labels seven come at once and two two hours later; one never does.
         world.put_labels(b"".join(label_line(row.inference_id, row.label("x")) for row in rows[:14]), f"first-{number}")
         world.minutes(4)
-        told.append(settledness(world, number))
+        told.append(label_maturity(world, number))
         if number >= 2:
             before = rows_of(number - 2, 20)
             later = b"".join(label_line(row.inference_id, row.label("x")) for row in before[14:18])
             world.put_labels(later, f"second-{number}")
             world.minutes(4)
-    assert told[0]["told"] == "no past window tells how long labels take; the coverage of this one is 70 %"
+    assert told[0]["summary"] == "no past window tells how long labels take; the coverage of this one is 70 %"
     last = told[-1]
     assert last["learned_from"] == {"windows": 7, "requests": 140}
     assert last["label_coverage"] == 0.7
     assert 0.88 < last["expected_final_coverage"] < 0.93
     assert last["settled_share"] == last["label_coverage"] / last["expected_final_coverage"]
-    assert "of labels arrive within" in last["told"] and "settled, expected final coverage 9" in last["told"]
+    assert "of labels arrive within" in last["summary"] and "settled, expected final coverage 9" in last["summary"]
     assert last["expected_by"] > last["as_of"]
     ages = world.report(0)["label_ages"]
     assert (ages["requests"], ages["labelled_requests"]) == (20, 18)
@@ -131,8 +131,8 @@ def test_a_sealed_window_says_its_final_coverage() -> None:
     world.live(0)
     [evaluation] = evaluations.last_evaluations(world.services.ledger, MONITOR, 5)
     assert evaluation.delays.coverage == 1.0
-    assert not settledness(world, 0)["sealed"]
-    assert settledness(world, 0)["sealed_at"] == "2026-01-05T04:00:00Z"
+    assert not label_maturity(world, 0)["sealed"]
+    assert label_maturity(world, 0)["sealed_at"] == "2026-01-05T04:00:00Z"
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))

@@ -14,9 +14,10 @@ from chalicelib.facts import claims, decisions, due, incidents, monitors
 from chalicelib.handlers import alert_published, retrain_claimed
 from chalicelib.keys import definition_key
 from chalicelib.records.window import Window
-from cli import dead_letters, rebuild
-from cli.pause import pause, resume
-from cli.remove import remove
+from plumbline.cli import rebuild
+from plumbline.cli.account import dead_letters
+from plumbline.cli.pause import pause, resume
+from plumbline.cli.remove import remove
 from tests.unit.alerts.faults import Faults
 from tests.unit.handlers.world import (
     ENDPOINT,

@@ -54,7 +54,7 @@ def test_the_files_lie_where_model_monitor_puts_them_under_the_hour_of_the_windo
         "reports/churn/churn-data-quality/2026/01/05/01/statistics.json",
         "reports/churn/churn-model-quality/2026/01/05/01/constraint_violations.json",
         "reports/churn/churn-model-quality/2026/01/05/01/evaluation.json",
-        "reports/churn/churn-model-quality/2026/01/05/01/settledness.json",
+        "reports/churn/churn-model-quality/2026/01/05/01/label_maturity.json",
         "reports/churn/churn-model-quality/2026/01/05/01/statistics.json",
         "reports/merge/churn/AllTraffic/2026/01/05/00/part-00000-churn.c000.jsonl",
     )
@@ -511,7 +511,7 @@ def test_files_that_a_newer_revision_no_longer_has_are_deleted() -> None:
     assert world.services.objects.keys(DATA, "reports/merge/") == ()
     assert world.report(0)["inputs"]["labels_rejected"] == len(rows)
     quality = world.services.objects.keys(DATA, "reports/churn/churn-model-quality/2026/01/05/01/")
-    assert [key.rpartition("/")[2] for key in quality] == ["evaluation.json", "settledness.json"]
+    assert [key.rpartition("/")[2] for key in quality] == ["evaluation.json", "label_maturity.json"]
 
 
 def test_a_restated_window_has_one_segment() -> None:

@@ -45,11 +45,11 @@ from chalicelib.ports import PipelineExecution
 from chalicelib.records.capture import CapturedRequest, Payload
 from chalicelib.records.ground_truth import Label
 from chalicelib.records.table import to_table
+from chalicelib.topology import SOURCES
 from chalicelib.webhooks import signed_headers
 from chalicelib.wiring import Services
-from cli.add import add_monitor
-from infra.topology import SOURCES
-from tests.fakes import SETTINGS, MemorySageMaker, MemoryServices, memory_services
+from emulator.memory import SETTINGS, MemorySageMaker, MemoryServices, memory_services
+from plumbline.cli.add import add_monitor
 from tests.unit.alerts.faults import Crash, Faults
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -685,11 +685,10 @@ class World:
     def derived(self) -> dict[str, bytes]:
         """Everything that must be the same whatever the order: reports, merge files, segments, evaluation facts.
 
-        A crash may leave a segment that no fact names: it is nobody's. What a window's settledness says depends on the
-        moment.
+        A crash may leave a segment that no fact names. What label_maturity.json says depends on the moment.
         """
         objects = self.services.objects
-        reports = [key for key in objects.keys(DATA, "reports/") if not key.endswith("/settledness.json")]
+        reports = [key for key in objects.keys(DATA, "reports/") if not key.endswith("/label_maturity.json")]
         kept = {f"{DATA}/{key}": objects.get(DATA, key).body for key in reports}
         prefix = f"plumbline/payload/{MONITOR}/"
         for key in objects.keys(OWN, f"{prefix}quarantine/"):

@@ -237,7 +237,7 @@ def test_what_the_translator_refuses_is_told(built: Built) -> None:
 def test_a_handler_that_the_topology_does_not_know_is_told(built: Built) -> None:
     more = built.app + '\n\n@app.on_sqs_message(queue=queue("more"))\ndef more_landed(event):\n    pass\n'
     told = "\n".join(checks.functions_match_app(replace(built, app=more)))
-    assert "app.py has more_landed, infra/topology.py has not" in told
+    assert "app.py has more_landed, chalicelib/topology.py has not" in told
     assert "app.py has more_landed, no function of the template calls it" in told
 
 

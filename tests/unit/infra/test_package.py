@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from cli.stage_checks import lets_send
+from chalicelib.topology import WEBHOOK
 from infra import package
-from infra.bucket_rules import rule_name
 from infra.expressions import logical
 from infra.package import PackageError, check_stage, main, rewrite_zip, run_chalice
 from infra.permissions import Deployment
 from infra.template import FUNCTIONS, merge_template
-from infra.topology import WEBHOOK
+from plumbline.cli.account.bucket_rules import rule_name
+from plumbline.cli.account.stage_checks import lets_send
 
 
 def test_zips_are_the_same_bytes_whatever_the_order_and_the_times(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_python_that_does_not_run_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_a_python_that_runs_is_found(tmp_path: Path) -> None:
-    """A stand-in for 3.12: whatever says where it is when it is asked."""
+    """An emulator for 3.12: whatever says where it is when it is asked."""
     found = tmp_path / "python3.13"
     found.write_text(f"#!/bin/sh\necho {found}\n")
     found.chmod(0o755)

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from chalicelib.topology import WEBHOOK
 from infra import permissions, policies
 from infra.permissions import Deployment, compare, matches
 from infra.policies import CALLED, SOURCES_OF_UNCALLED, statements, uncalled
 from infra.template import FUNCTIONS, LISTS, merge_template
-from infra.topology import WEBHOOK
 
 HERE = Deployment(
     "dev",

@@ -16,9 +16,9 @@ from typing import Any
 
 import msgspec
 
+from chalicelib.evaluation.evaluate import Baselines, Findings, Task, evaluate
 from chalicelib.monitors import baseline
 from chalicelib.monitors.baseline import baseline_documents
-from chalicelib.monitors.evaluation import Baselines, Findings, Task, evaluate
 from chalicelib.monitors.model_explainability import AttributionSettings
 from chalicelib.records.attributes import Attributes, ProblemType
 from chalicelib.records.capture import CapturedRequest, Payload

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.errors import UnreadableError
-from chalicelib.monitors.measurement import Measurement, Subject, measure
+from chalicelib.evaluation.measurement import Measurement, Subject, measure
 from chalicelib.monitors.model_explainability import AttributionSettings
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.ground_truth import Label

@@ -16,7 +16,7 @@ from chalicelib.handlers.ground_truth_posted import Answer, PostedRequest, handl
 from chalicelib.openapi import MAX_BODY_BYTES
 from chalicelib.records.ground_truth import Label, read_ground_truth
 from chalicelib.webhooks import signed_headers
-from tests.fakes import SETTINGS, MemoryServices, memory_services
+from emulator.memory import SETTINGS, MemoryServices, memory_services
 from tests.unit.alerts.faults import Crash, Faults
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from chalicelib.facts.deliveries import Receipt, receive
-from local.label_server import BUCKET, ENDPOINT, LabelServer
-from tests.fakes import MemoryLedger, MemoryObjectStore
+from emulator.label_server import BUCKET, ENDPOINT, LabelServer
+from emulator.memory import MemoryLedger, MemoryObjectStore
 from tests.openapi.__main__ import LEAST, faults
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)

@@ -1,0 +1,1 @@
+"""One window: measured, judged, explained."""

@@ -1,0 +1,383 @@
+"""Deciding on an evaluated window and acting on it. Not an event source: window_due's last third.
+
+Gather the history, think with one pure call, write the decision down, then act: every act is claimed, so that doing
+this again after a crash or a repeat changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+import numpy as np
+
+from chalicelib import keys
+from chalicelib.decisions.challenger import PairedLoss
+from chalicelib.decisions.decide import Action, Situation, decide
+from chalicelib.definition import LABELLED_TYPES, Definition, split_s3_uri, version_of
+from chalicelib.errors import ConflictError, PlumblineError
+from chalicelib.evaluation.evaluate import Findings
+from chalicelib.events import ClaimMessage
+from chalicelib.facts import alarms, champions, claims, decisions, due, evaluations, incidents, pauses
+from chalicelib.facts.champions import Champion
+from chalicelib.facts.decisions import Evidence, Record, Reference
+from chalicelib.facts.evaluations import Evaluation, Loss
+from chalicelib.records.window import Window
+from chalicelib.wiring import Services
+from chalicelib.workflows.challenges import send_promotion
+from chalicelib.workflows.incident_alerts import Finding, publish_pending
+from chalicelib.workflows.retrain_request import ordinal, retrain_claim, with_manifest
+from chalicelib.workflows.scoring import score
+from chalicelib.workflows.window_inputs import Gathered
+
+# Older windows weigh less than 0.5 ** 16 in a decayed loss: nothing that could tip a decision.
+HALF_LIVES_LOOKED_BACK = 16
+
+# A chat message is no report: the report has them all.
+VIOLATIONS_SHOWN = 8
+
+
+class _Alarms(msgspec.Struct, frozen=True):
+    triggers: list[str]
+    vetoes: list[str]
+    evidence: list[str]
+
+
+def decide_and_act(
+    services: Services,
+    definition: Definition,
+    window: Window,
+    evaluation: Evaluation,
+    findings: Findings,
+    gathered: Gathered,
+    restored: bool = False,
+) -> None:
+    """Decide once per evidence, act on what was decided, and tell people what has opened or closed.
+
+    Raises ConflictError when an alarm that asked was answered with a newer window meanwhile: that one acts on it, and
+    this one is decided without.
+    `restored`: the fact of this window was lost. It decides nothing again: where the facts of other windows are lost
+    as well, it would take itself for the newest, and old evidence for new.
+    """
+    newest = evaluations.newest_settled(services.ledger, definition.name)
+    newer = newest if newest > window.name else ""
+    made = decisions.references(services.ledger, definition.name, window.name)
+    champion = champions.load_champion(services.ledger, definition.name)
+    if evaluation.settled and champion:
+        _score_candidates(services, definition, window, findings, champion)
+    if newer:
+        _ask_anew(services, definition, window, made, newer)
+    said = newer and any(reference.evaluation_digest == evaluation.digest for reference in made)
+    if said or (restored and made):
+        record = None  # a newer window decides now, and this one has said what it had to say
+    else:
+        if newer and evaluation.settled:  # its loss is evidence for the newest one, too: that one is decided again
+            length = definition.window_length
+            due.mark(services.ledger, definition.name, Window.parse(newer, length), definition.grace, services.now())
+        record = _decide(services, definition, window, evaluation, findings, gathered, champion, newer)
+        _act(services, definition, window, record)
+    _tell(services, definition, window, evaluation, findings, record)
+
+
+def _ask_anew(
+    services: Services, definition: Definition, window: Window, made: Sequence[Reference], newer: str
+) -> None:
+    """Where a retraining that an alarm asked for was decided and never claimed, as often did its worker die, the newest
+    window is asked."""
+    claim = claims.load_retrain(services.ledger, definition.name)
+    asked = [
+        trigger
+        for trigger in alarms.asking(services.ledger, definition.name, window.name, newest=False)
+        if claim is None or trigger.at >= claim.started_at
+    ]
+    if not asked:
+        return
+    unclaimed = [
+        each.decision_id
+        for each in made
+        if each.action == Action.RETRAIN.value and (claim is None or each.decision_id != claim.decision_id)
+    ]
+    records = [decisions.load_record(services.ledger, each) for each in unclaimed]
+    # One from before the alarm was decided without it.
+    last = max((record.made_at for record in records if record is not None), default="")
+    triggers = [trigger for trigger in asked if last >= _iso(trigger.at)]
+    if triggers:
+        newest = Window.parse(newer, definition.window_length)
+        # Marked first: a trigger that nobody has answered waits for any window, a window that nobody marks for none.
+        due.mark(services.ledger, definition.name, newest, definition.grace, services.now())
+        alarms.ask_again(services.ledger, definition.name, triggers)
+
+
+def _decide(
+    services: Services,
+    definition: Definition,
+    window: Window,
+    evaluation: Evaluation,
+    findings: Findings,
+    gathered: Gathered,
+    champion: Champion | None,
+    newer: str,
+) -> Record:
+    policy = definition.policy
+    claim = claims.load_retrain(services.ledger, definition.name)
+    promotion = claims.load_promotion(services.ledger, definition.name)
+    triggers = [
+        trigger
+        for trigger in alarms.asking(services.ledger, definition.name, window.name, newest=not newer)
+        if trigger.answered or claim is None or trigger.at >= claim.started_at  # older ones: that start was the answer
+    ]
+    states = _alarms(services, definition, triggers)
+    pause = pauses.in_force(services.ledger, definition.name, services.now())
+    started, since = _since_start(claim), _evidence_since(claim, window)
+    losses = _losses(services, definition, window, evaluation, started)
+    evidence = losses if since == started else _losses(services, definition, window, evaluation, since)
+    situation = Situation(
+        window=window.name,
+        rows=evaluation.rows,
+        labelled=evaluation.labelled,
+        coverage=evaluation.coverage,
+        settled=evaluation.settled,
+        champion=champion.candidate.name if champion else "",
+        losses_since_start=losses,
+        candidate_losses=_candidate_losses(services, definition, window, champion),
+        can_retrain=policy.retrain and definition.retraining is not None and champion is not None,
+        retrain_in_flight=f"the retraining {claim.decision_id[:12]} is {claim.state}"
+        if claim and claim.in_flight
+        else "",
+        promotion_in_flight=(
+            f"the {promotion.kind} of {promotion.candidate} is {promotion.state}"
+            if promotion and promotion.in_flight
+            else ""
+        ),
+        windows_since_start=ordinal(window) - claim.window_number if claim else None,
+        broken=evaluation.broken,
+        violations={kind: len(named) for kind, named in findings.violations.items()},
+        triggers=states.triggers,
+        vetoes=states.vetoes,
+        evidence_alarms=states.evidence,
+        paused=pause.words if pause else "",
+        newer_window=newer,
+    )
+    verdict = decide(situation, policy)
+    version = version_of(definition)
+    digest = _evidence_digest(evaluation, [] if newer else evidence, triggers, states, newer, situation.paused)
+    record = Record(
+        decision_id=decisions.decision_id(definition.name, window.name, version, digest),
+        monitor=definition.name,
+        endpoint=definition.endpoint,
+        window=window.name,
+        action=verdict.action.value,
+        reasons=verdict.reasons,
+        serve=verdict.serve,
+        excess=verdict.excess,
+        reference=verdict.reference,
+        differences=verdict.differences,
+        champion=situation.champion,
+        generation=champion.generation if champion else -1,
+        policy_version=version,
+        evaluation_digest=evaluation.digest,
+        evidence_digest=digest,
+        evidence=_evidence(definition, window, evaluation, gathered, services.settings.bucket),
+        made_at=_iso(services.now()),
+    )
+    if verdict.action is Action.RETRAIN:
+        record = with_manifest(services, definition, window, record, champion)
+    stored = decisions.save(services.ledger, record)
+    # Too little, or nothing sound, to learn from yet: the triggers wait for a window that has it.
+    unable = bool(evaluation.broken) or (verdict.action is Action.RETRAIN and stored.action != Action.RETRAIN.value)
+    answers = evaluation.settled and not newer and not states.vetoes and not pause and not unable
+    if answers and not alarms.answered(services.ledger, definition.name, triggers, window.name):
+        raise ConflictError(f"{definition.name}: an alarm of window {window.name} was answered with another window")
+    body = msgspec.json.encode(stored, order="sorted")
+    services.objects.put_if_absent(
+        services.settings.bucket, keys.decision_key(definition.name, stored.decision_id), body
+    )
+    return stored
+
+
+def _act(services: Services, definition: Definition, window: Window, record: Record) -> None:
+    champion = champions.load_champion(services.ledger, definition.name)
+    if record.action == Action.RETRAIN.value:
+        since = _evidence_since(claims.load_retrain(services.ledger, definition.name), window)
+        claim = retrain_claim(services, definition, window, record, since)
+        if claims.claim_retrain(services.ledger, definition.name, claim, definition.policy.cool_down_windows):
+            message = msgspec.json.encode(ClaimMessage(definition.name, record.decision_id))
+            services.queues.send("retrain-claims", [message])
+    if record.serve and champion and champion.generation == record.generation:
+        now = services.now()
+        promotion = claims.PromotionClaim(
+            claim_id=f"roll_back-{record.decision_id}",
+            kind="roll_back",
+            decision_id=record.decision_id,
+            window=window.name,
+            generation=record.generation,
+            candidate=record.serve,
+            package_arn="",
+            state="APPLYING",
+            claimed_at=now,
+            lease_until=now + claims.LEASE,
+        )
+        if claims.claim_promotion(services.ledger, definition.name, promotion):
+            send_promotion(services, definition.name, promotion.claim_id)
+
+
+def _tell(
+    services: Services,
+    definition: Definition,
+    window: Window,
+    evaluation: Evaluation,
+    findings: Findings,
+    record: Record | None,
+) -> None:
+    """Open or resolve the incidents that this window has a verdict on, and publish what is owed."""
+    bucket, output = split_s3_uri(definition.output_s3_uri)
+    verdicts: dict[str, tuple[bool, str, Sequence[str]]] = {}
+    if evaluation.rows:
+        verdicts["broken-data"] = (bool(evaluation.broken), "DataQuality", evaluation.broken)
+    for monitor_type, kind in keys.SCHEDULE_SUFFIX.items():
+        judged = evaluation.settled if monitor_type in LABELLED_TYPES else evaluation.rows
+        if monitor_type in findings.violations and judged:
+            named = findings.violations[monitor_type]
+            verdicts[kind] = (bool(named), monitor_type, _shown(named))
+    told = {}
+    for kind, (bad, monitor_type, reasons) in verdicts.items():
+        severity = "error" if kind == "broken-data" else "warning"
+        if bad:
+            incidents.open_incident(services.ledger, definition.name, kind, window.name, services.now(), severity)  # type: ignore[arg-type]
+        else:
+            incidents.resolve_incident(services.ledger, definition.name, kind, window.name, services.now())
+        folder = keys.report_folder(output, definition.endpoint, definition.name, monitor_type, window)
+        told[kind] = Finding(
+            window=window.name,
+            reasons=reasons if bad else (),
+            report=keys.s3_uri(bucket, folder),
+            decision_id=record.decision_id if record else "",
+        )
+    publish_pending(services, definition, told)
+
+
+def _shown(violations: Sequence[str]) -> list[str]:
+    """The first few violations by name, and how many more there are."""
+    rest = len(violations) - VIOLATIONS_SHOWN
+    return [*violations[:VIOLATIONS_SHOWN], *([f"and {rest} more"] if rest > 0 else [])]
+
+
+def _score_candidates(
+    services: Services, definition: Definition, window: Window, findings: Findings, champion: Champion
+) -> None:
+    """Let everybody who could serve answer the window's sample; what was answered before is not asked again."""
+    known = {
+        (loss.candidate, loss.sample)
+        for loss in evaluations.losses(services.ledger, definition.name, window.name)
+        if loss.window == window.name
+    }
+    for candidate in (champion.candidate, *champion.pool):
+        fair = window.name >= candidate.fair_from
+        if not candidate.endpoint or not fair or (candidate.name, findings.sample_digest) in known:
+            continue
+        try:
+            scored = score(services, definition, candidate.endpoint, findings.sample)
+        except PlumblineError:
+            continue  # a candidate that does not answer is no candidate for this window
+        if not scored.captured.labels.size or np.isnan(scored.captured.labels).all():
+            continue
+        evaluations.save_loss(
+            services.ledger,
+            definition.name,
+            Loss(
+                window=window.name,
+                candidate=candidate.name,
+                sample=findings.sample_digest,
+                rows=len(scored.captured),
+                loss=scored.loss(),
+                served_loss=scored.served_loss(),
+            ),
+        )
+
+
+def _candidate_losses(
+    services: Services, definition: Definition, window: Window, champion: Champion | None
+) -> Mapping[str, Sequence[PairedLoss]]:
+    if champion is None:
+        return {}
+    back = definition.policy.half_life_windows * HALF_LIVES_LOOKED_BACK
+    since = Window.of(window.start - definition.window_length * back, definition.window_length)
+    paired: dict[str, list[PairedLoss]] = {each.name: [] for each in (champion.candidate, *champion.pool)}
+    for loss in evaluations.losses(services.ledger, definition.name, since.name):
+        if loss.candidate in paired and loss.window <= window.name:
+            age = ordinal(window) - ordinal(Window.parse(loss.window, definition.window_length))
+            paired[loss.candidate].append(PairedLoss(age, loss.loss, loss.served_loss))
+    return paired
+
+
+def _since_start(claim: claims.RetrainClaim | None) -> str:
+    """The name from which on windows began after the last start ("": there was none)."""
+    return _iso(claim.started_at) if claim else ""
+
+
+def _evidence_since(claim: claims.RetrainClaim | None, window: Window) -> str:
+    """The same, but as it was before for a window that has itself started one: a repeat finds the same evidence."""
+    return claim.evidence_since if claim and claim.window == window.name else _since_start(claim)
+
+
+def _losses(
+    services: Services, definition: Definition, window: Window, evaluation: Evaluation, since: str
+) -> list[float]:
+    """Served losses of settled, unbroken windows from `since` on, this one last."""
+    before = evaluations.evaluations(services.ledger, definition.name, since, window.name)
+    found = [*before, *([evaluation] if evaluation.window >= since else [])]
+    return [each.loss for each in found if each.settled and not each.broken and each.loss is not None]
+
+
+def _alarms(services: Services, definition: Definition, triggers: Sequence[alarms.Trigger]) -> _Alarms:
+    states = alarms.states(services.ledger, definition.name)
+    asked = {trigger.alarm for trigger in triggers}
+    in_alarm = {name for name, state in states.items() if state.state == "ALARM"}
+    by_role: dict[str, list[str]] = {"trigger": [], "veto": [], "evidence": []}
+    for alarm in definition.alarms:
+        if alarm.name in (asked if alarm.role == "trigger" else in_alarm):
+            by_role[alarm.role].append(alarm.name)
+    return _Alarms(by_role["trigger"], by_role["veto"], by_role["evidence"])
+
+
+def _evidence_digest(
+    evaluation: Evaluation,
+    losses: Sequence[float],
+    triggers: Sequence[alarms.Trigger],
+    states: _Alarms,
+    newer: str,
+    paused: str,
+) -> str:
+    """What a decision stands on.
+
+    The losses of the windows before count while the window is the newest: late labels change them. So does a veto or a
+    pause: its end asks anew. A trigger counts by the moment it asked: the same alarm asking again is a new question.
+    """
+    asked = sorted(f"{each.at.isoformat()} {each.alarm}" for each in triggers if each.alarm in states.triggers)
+    held = [*states.vetoes, *([paused] if paused else [])]
+    document = [evaluation.digest, list(losses), asked, [] if newer else held]
+    return hashlib.sha256(msgspec.json.encode(document)).hexdigest()
+
+
+def _evidence(
+    definition: Definition, window: Window, evaluation: Evaluation, gathered: Gathered, bucket: str
+) -> list[Evidence]:
+    """Keys and ETags of what was read."""
+    source, _ = split_s3_uri(definition.capture_s3_uri)
+    read = [Evidence(keys.s3_uri(source, file.key), file.etag) for file in gathered.segment.files]
+    read += [Evidence(uri, etag) for uri, etag in gathered.segment.label_sources]
+    read.append(
+        Evidence(keys.s3_uri(bucket, keys.revision_key(definition.name, window, evaluation.digest)), evaluation.digest)
+    )
+    read.append(
+        Evidence(
+            keys.s3_uri(bucket, keys.definition_key(definition.name, version_of(definition))), version_of(definition)
+        )
+    )
+    return read
+
+
+def _iso(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,148 @@
+"""`chalice local` over the emulator: the label webhook as a process of its own that is called over real HTTP.
+
+Knows how an account with one endpoint and one monitor is furnished for it, and gives whoever asks a look at what is
+stored behind it. Refuses to know what is posted. Chalice's server plays API Gateway: routing and content types are
+its own; IAM is asked by nobody there, so the path for it refuses whoever comes.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from chalicelib.adapters.ledger import DynamoLedger
+from chalicelib.adapters.object_store import S3ObjectStore
+from chalicelib.definition import Definition, parse_definition
+from chalicelib.facts import monitors
+from chalicelib.facts.deliveries import Receipt
+from chalicelib.ports import Ledger, ObjectStore
+from emulator.aws import LocalAws, StandInError, create_resources
+
+ROOT = Path(__file__).resolve().parent.parent
+STAGE, BUCKET, ENDPOINT = "dev", "plumbline-labels", "churn"
+KEYS = "/plumbline/dev/webhook-keys"
+NEW_KEY = "whsec_" + base64.b64encode(b"the key that is in use from now on").decode()
+OLD_KEY = "whsec_" + base64.b64encode(b"the key that was in use till now..").decode()
+ROLE = "arn:aws:iam::123456789012:role/plumbline-model"
+
+
+@dataclass(frozen=True)
+class LabelServer:
+    """A running webhook at `url`; `objects` and `ledger` look at what it has stored."""
+
+    url: str
+    objects: ObjectStore
+    ledger: Ledger
+
+    def stored(self) -> dict[str, bytes]:
+        """Every label object, by its key."""
+        return {
+            each.key: self.objects.get(BUCKET, each.key).body for each in self.objects.list(BUCKET, "ground-truth/")
+        }
+
+    def receipts(self) -> dict[str, Receipt]:
+        """Every webhook that is written down, by its id."""
+        items = self.ledger.query(f"WEBHOOK#{ENDPOINT}")
+        return {item.sk: msgspec.json.decode(item.body, type=Receipt) for item in items}
+
+
+def definition(problem_type: str = "BinaryClassification") -> Definition:
+    """The monitor of the one endpoint."""
+    binary = problem_type == "BinaryClassification"
+    place = f"s3://{BUCKET}"
+    document: dict[str, Any] = {
+        "name": "churn-quality",
+        "endpoint": ENDPOINT,
+        "capture_s3_uri": f"{place}/captures",
+        "ground_truth_s3_uri": f"{place}/ground-truth/{ENDPOINT}",
+        "output_s3_uri": f"{place}/reports",
+        "monitor_types": ["ModelQuality"],
+        "attributes": {
+            "problem_type": problem_type,
+            **({"probability_attribute": "0"} if binary else {"inference_attribute": "0"}),
+        },
+    }
+    return parse_definition(document)
+
+
+@contextlib.contextmanager
+def label_server(monitor: Definition | None = None, **environment: str) -> Iterator[LabelServer]:
+    """A webhook that takes labels for ENDPOINT under NEW_KEY and OLD_KEY; `environment` changes its variables.
+
+    Raises StandInError when the server does not come up.
+    """
+    monitor = monitor or definition()
+    with LocalAws() as aws:
+        resources = create_resources(aws, STAGE, [BUCKET])
+        objects = S3ObjectStore(aws.client("s3"))
+        ledger = DynamoLedger(aws.client("dynamodb"), resources.table_name)
+        aws.client("ssm").put_parameter(Name=KEYS, Value=f"{NEW_KEY} {OLD_KEY}", Type="SecureString")
+        monitors.add(ledger, objects, BUCKET, monitor, "2026-01-01T00:00:00Z")
+        variables = {
+            **aws.environment(),
+            "PLUMBLINE_STAGE": STAGE,
+            "PLUMBLINE_BUCKET": BUCKET,
+            "PLUMBLINE_TABLE": resources.table_name,
+            "PLUMBLINE_TOPIC_ARN": resources.topic_arn,
+            "PLUMBLINE_WEBHOOK_KEYS": KEYS,
+            "PLUMBLINE_MODEL_ROLE_ARN": ROLE,
+            **environment,
+        }
+        with served([str(Path(sys.executable).with_name("chalice")), "local", "--stage", STAGE], variables) as url:
+            yield LabelServer(url, objects, ledger)
+
+
+@contextlib.contextmanager
+def served(command: list[str], variables: Mapping[str, str], timeout: float = 60.0) -> Iterator[str]:
+    """Run a server with `--port PORT` behind its command until the block ends; yields its address.
+
+    Raises StandInError when it does not listen within `timeout` seconds; its last words are in the text.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [*command, "--port", str(port)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            ends = time.monotonic() + timeout
+            while not _listens(port):
+                if process.poll() is not None or time.monotonic() > ends:
+                    log.seek(0)
+                    raise StandInError(f"no server on port {port}: {log.read().decode(errors='replace')[-2000:]}")
+                time.sleep(0.05)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,1 +1,0 @@
-"""The embedded stand-in for AWS: state in moto, and around it what moto leaves out (delivery, alarms, pipelines)."""

@@ -1,0 +1,1 @@
+"""Plumbline for people: the `plumbline` command."""

@@ -1,0 +1,1 @@
+"""What a command asks an AWS account and a stage."""

@@ -1,0 +1,314 @@
+"""`plumbline connect BUCKET`: let an existing bucket's new objects reach a stage, and change nothing else about it.
+
+The bucket's notification configuration is one document that a write replaces: it is read, shown, extended, read again,
+written and read once more. The stage's rules of the bucket, one per queue, follow the monitors that are stored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from chalicelib import settings as deployment
+from chalicelib.definition import split_s3_uri
+from chalicelib.errors import ConflictError, MisconfiguredError, NotFoundError, PlumblineError
+from chalicelib.facts import monitors
+from chalicelib.topology import resource_name
+from chalicelib.wiring import LazyServices, Services
+from plumbline.cli.account.account import Account, DeniedError
+from plumbline.cli.account.bucket_rules import covering, event_pattern, hears, rule_name
+from plumbline.cli.account.monitor_checks import listened
+from plumbline.cli.account.stage_checks import deploy, lets_send, refuse_wrong_stage, rules_to
+from plumbline.cli.terminal.usage import add_command
+
+Configuration = dict[str, Any]
+
+# How long EventBridge tries to reach a queue before the event goes to the dead letters: its own longest.
+RETRY = {"MaximumEventAgeInSeconds": 86400, "MaximumRetryAttempts": 185}
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """A rule as it shall be: what it hears, and the queue that it fills."""
+
+    name: str
+    queue: str
+    pattern: str
+    queue_arn: str
+    dead_arn: str
+    change: Literal["=", "+", "~"]
+
+    @property
+    def target(self) -> dict[str, Any]:
+        return {
+            "Id": "queue",
+            "Arn": self.queue_arn,
+            "DeadLetterConfig": {"Arn": self.dead_arn},
+            "RetryPolicy": RETRY,
+        }
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What the bucket has, what it shall have, and the rules."""
+
+    bucket: str
+    stage: str
+    before: Configuration
+    after: Configuration
+    rules: tuple[Rule, ...]
+
+    @property
+    def changes(self) -> bool:
+        return self.before != self.after or any(rule.change != "=" for rule in self.rules)
+
+
+def plan(account: Account, services: Services, bucket: str) -> Plan:
+    """What connecting a bucket would change; reads only.
+
+    Raises NotFoundError, MisconfiguredError and DeniedError, each with the next step, before anything is written.
+    """
+    stage = services.settings.stage
+    if not refuse_wrong_stage(account, services.settings):
+        expected = f"a stage that is deployed in account {account.number}, {account.region}: `{deploy(stage)}`"
+        raise MisconfiguredError("stage", stage, expected)
+    _refuse_wrong_bucket(account, stage, bucket)
+    prefixes = _prefixes(services, bucket)
+    before = account.ask("s3", "get_bucket_notification_configuration", Bucket=bucket, **_owner(account))
+    rules = tuple(_rule(account, stage, bucket, queue, heard) for queue, heard in sorted(prefixes.items()))
+    return Plan(bucket, stage, before, {**before, "EventBridgeConfiguration": {}}, rules)
+
+
+def _owner(account: Account) -> dict[str, str]:
+    return {"ExpectedBucketOwner": account.number}
+
+
+def _refuse_wrong_bucket(account: Account, stage: str, bucket: str) -> None:
+    try:
+        answer = account.ask("s3", "head_bucket", Bucket=bucket, **_owner(account))
+    except NotFoundError:
+        create = f"aws s3api create-bucket --bucket {bucket} --region {account.region}"
+        raise NotFoundError(f"bucket {bucket}: does not exist; look at `aws s3 ls`, or `{create}`") from None
+    except DeniedError as error:
+        raise DeniedError(f"{error.permission} on {bucket}, and the bucket to be account {account.number}'s") from None
+    region = answer.get("BucketRegion") or account.region
+    if region != account.region:
+        step = f"deploy a stage there (`AWS_REGION={region} {deploy(stage)}`) or use a bucket of {account.region}"
+        raise MisconfiguredError(
+            "bucket", f"{bucket} in {region}", f"one in {account.region}, the stage's region; {step}"
+        )
+
+
+def _prefixes(services: Services, bucket: str) -> dict[str, list[str]]:
+    """queue -> key prefixes of this bucket that the stored monitors listen to."""
+    found: dict[str, list[str]] = {}
+    for entry in monitors.all_entries(services.ledger):
+        if entry.removed_at:
+            continue
+        for queue, place, prefix in listened(services.definitions.of(entry)):
+            if place == bucket:
+                found.setdefault(queue, []).append(prefix)
+    if not found:
+        raise NotFoundError(
+            f"bucket {bucket}: no monitor of the stage {services.settings.stage} has captures or ground truth in it; "
+            "store one first, `plumbline add monitor.yaml`"
+        )
+    return {queue: covering(prefixes) for queue, prefixes in found.items()}
+
+
+def _rule(account: Account, stage: str, bucket: str, queue: str, prefixes: list[str]) -> Rule:
+    name, full = rule_name(stage, queue, bucket), resource_name(stage, queue)
+    queue_arn, dead_arn = account.arn("sqs", full), account.arn("sqs", f"{full}-dead")
+    for arn in (queue_arn, dead_arn):
+        _refuse_deaf_queue(account, stage, arn, account.arn("events", f"rule/{name}"))
+    rule = Rule(name, full, event_pattern(bucket, prefixes), queue_arn, dead_arn, "=")
+    for other in rules_to(account, queue_arn):
+        pattern = other.get("EventPattern") or "{}"
+        heard = all(hears(pattern, bucket, prefix) for prefix in prefixes)
+        if other["Name"] != name and other["State"] == "ENABLED" and heard:
+            return msgspec.structs.replace(rule, name=other["Name"], pattern=pattern)  # the template's own
+    try:
+        stored = account.ask("events", "describe_rule", Name=name)
+        targets = account.ask("events", "list_targets_by_rule", Rule=name).get("Targets", [])
+    except NotFoundError:
+        return msgspec.structs.replace(rule, change="+")
+    same = stored.get("EventPattern") == rule.pattern and stored["State"] == "ENABLED" and targets == [rule.target]
+    return rule if same else msgspec.structs.replace(rule, change="~")
+
+
+def _refuse_deaf_queue(account: Account, stage: str, queue_arn: str, rule_arn: str) -> None:
+    """A rule whose queue does not let it send would lose events without a word."""
+    name = queue_arn.rpartition(":")[2]
+    url = account.ask("sqs", "get_queue_url", QueueName=name)["QueueUrl"]
+    answer = account.ask("sqs", "get_queue_attributes", QueueUrl=url, AttributeNames=["Policy"])
+    if not lets_send(answer.get("Attributes", {}).get("Policy", ""), rule_arn):
+        raise MisconfiguredError(
+            f"queue {name}",
+            "a policy without events.amazonaws.com",
+            f"one that lets {rule_arn} send; `{deploy(stage)}`",
+        )
+
+
+def apply(account: Account, wanted: Plan) -> None:
+    """Write what a plan says, the rules first, the bucket last, and see that it is there.
+
+    Raises ConflictError when somebody else wrote the bucket's configuration meanwhile. When the bucket cannot be
+    written, rules that this call made are taken away again.
+    """
+    made = []
+    try:
+        for rule in wanted.rules:
+            if rule.change == "=":
+                continue
+            if rule.change == "+":
+                made.append(rule)
+            what = f"new objects of {wanted.bucket} to {rule.queue}; made by plumbline connect"
+            account.ask(
+                "events", "put_rule", Name=rule.name, EventPattern=rule.pattern, State="ENABLED", Description=what
+            )
+            failed = account.ask("events", "put_targets", Rule=rule.name, Targets=[rule.target])
+            if failed.get("FailedEntryCount"):
+                raise ConflictError(f"rule {rule.name}: {failed['FailedEntries'][0].get('ErrorMessage', 'refused')}")
+        if wanted.before != wanted.after:
+            _write(account, wanted)
+    except Exception:
+        for rule in made:
+            _take_away(account, rule.name)
+        raise
+
+
+def _take_away(account: Account, rule: str) -> None:
+    try:
+        account.ask("events", "remove_targets", Rule=rule, Ids=["queue"])
+        account.ask("events", "delete_rule", Name=rule)
+    except PlumblineError:
+        pass  # it was not made, or may not be deleted; what failed first is what is told
+
+
+def _write(account: Account, wanted: Plan) -> None:
+    bucket, owner = wanted.bucket, _owner(account)
+    now = account.ask("s3", "get_bucket_notification_configuration", Bucket=bucket, **owner)
+    if now != wanted.before:
+        raise ConflictError(f"bucket {bucket}: its notifications were changed meanwhile; say it again")
+    # Nothing is added that S3 would have to try, and the destinations of others are not ours to test.
+    account.ask(
+        "s3",
+        "put_bucket_notification_configuration",
+        Bucket=bucket,
+        NotificationConfiguration=wanted.after,
+        SkipDestinationValidation=True,
+        **owner,
+    )
+    stored = account.ask("s3", "get_bucket_notification_configuration", Bucket=bucket, **owner)
+    if lost := [line for line in entries(wanted.after) if line not in entries(stored)]:
+        raise ConflictError(
+            f"bucket {bucket}: written, but somebody else wrote at the same moment and it lacks {'; '.join(lost)}; "
+            f"compare `aws s3api get-bucket-notification-configuration --bucket {bucket}` with "
+            f"{json.dumps(wanted.after, sort_keys=True)}"
+        )
+
+
+def entries(configuration: Mapping[str, Any]) -> list[str]:
+    """Each notification of a configuration in one line: what hears it, of which events, under which filter."""
+    lines = []
+    for kind, arn, word in (
+        ("LambdaFunctionConfigurations", "LambdaFunctionArn", "function"),
+        ("QueueConfigurations", "QueueArn", "queue"),
+        ("TopicConfigurations", "TopicArn", "topic"),
+    ):
+        for each in configuration.get(kind, []):
+            rules = each.get("Filter", {}).get("Key", {}).get("FilterRules", [])
+            filters = "".join(f" {rule['Name'].lower()}={rule['Value']}" for rule in rules)
+            lines.append(f"{word} {each[arn]} of {', '.join(each['Events'])}{filters} ({each.get('Id', 'no id')})")
+    if "EventBridgeConfiguration" in configuration:
+        lines.append("EventBridge")
+    return lines
+
+
+def told(wanted: Plan) -> str:
+    """The difference that a plan makes: = stays, + is added, ~ is changed."""
+    before = entries(wanted.before)
+    lines = [f"bucket {wanted.bucket}, notifications"]
+    lines += [f"  {'=' if line in before else '+'} {line}" for line in entries(wanted.after)]
+    lines.append(f"rules of the stage {wanted.stage}")
+    for rule in wanted.rules:
+        keys = json.loads(rule.pattern)["detail"].get("object", {}).get("key", [{"prefix": ""}])
+        heard = ", ".join(f"s3://{wanted.bucket}/{key['prefix']}" for key in keys)
+        lines.append(f"  {rule.change} {rule.name}: {heard} -> {rule.queue}")
+    return "\n".join(lines)
+
+
+def run(options: argparse.Namespace) -> tuple[str, int]:
+    """The command: its output and its exit status."""
+    if options.bucket.startswith("s3://"):
+        options.bucket = split_s3_uri(options.bucket, "bucket")[0]
+    settings = deployment.load()
+    if options.stage:
+        settings = deployment.of_stage(settings, options.stage)
+    account, services = Account(settings.region), LazyServices(settings)
+    if options.remove:
+        return disconnect(account, services, options.bucket), 0
+    wanted = plan(account, services, options.bucket)
+    text, done = told(wanted), "nothing to change"
+    if wanted.changes:
+        done = "nothing was written"
+        if options.yes or (not options.dry_run and _asked(text, options.json)):
+            apply(account, wanted)
+            done = "done"
+            text = told(wanted) if options.yes else ""
+    if options.json:
+        document = {
+            "bucket": wanted.bucket,
+            "stage": wanted.stage,
+            "before": wanted.before,
+            "after": wanted.after,
+            "rules": msgspec.to_builtins(wanted.rules),
+            "result": done,
+        }
+        return json.dumps(document, indent=2, sort_keys=True), 0
+    return "\n".join(part for part in (text, done) if part), 0
+
+
+def disconnect(account: Account, services: Services, bucket: str) -> str:
+    """Take the rules away that connecting made; the bucket goes on telling EventBridge, which others may listen to."""
+    refuse_wrong_stage(account, services.settings)
+    names = [rule_name(services.settings.stage, queue, bucket) for queue in ("captures", "ground-truth")]
+    gone = []
+    for name in names:
+        try:
+            account.ask("events", "describe_rule", Name=name)
+        except NotFoundError:
+            continue
+        account.ask("events", "remove_targets", Rule=name, Ids=["queue"])
+        account.ask("events", "delete_rule", Name=name)
+        gone.append(f"- {name}")
+    return "\n".join([*(gone or ["no rule to take away"]), f"bucket {bucket}: its notifications are as they were"])
+
+
+def _asked(text: str, quiet: bool) -> bool:
+    if quiet or not sys.stdin.isatty():
+        raise MisconfiguredError("answer", "no terminal to ask on", "--yes to write, or --dry-run to look")
+    print(text)
+    return input("write this? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`plumbline connect` and its arguments."""
+    parser = add_command(
+        commands,
+        "connect",
+        "let an existing bucket's new objects reach a stage",
+        "Shows the difference and asks before it writes; what others hear of the bucket stays as it is.",
+        "connect my-captures --dry-run",
+    )
+    parser.add_argument("bucket", metavar="BUCKET", help="the bucket's name, without s3://")
+    parser.add_argument("--stage", default="", metavar="NAME", help="default: PLUMBLINE_STAGE, else dev")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--dry-run", action="store_true", help="only show the difference")
+    how.add_argument("--remove", action="store_true", help="take the stage's rules of this bucket away again")
+    how.add_argument("--yes", action="store_true", help="write it without asking")
+    parser.add_argument("--json", action="store_true", help="the difference as JSON")
+    parser.set_defaults(run=run)

@@ -1,0 +1,585 @@
+"""`plumbline evaluate --captures PATH --baseline DIR --out DIR`: what Model Monitor would say of captures, at once.
+
+Reads what an endpoint captured and the labels that are there, and writes SageMaker's files of every monitor type, our
+own findings and a page for people. The same measuring as in the deployed functions; needs no account for local files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from chalicelib import keys
+from chalicelib.decisions.policy import Policy
+from chalicelib.definition import Definition, MonitorType
+from chalicelib.errors import MisconfiguredError, UnreadableError
+from chalicelib.evaluation.broken import BROKEN_SHARE
+from chalicelib.evaluation.evaluate import Asked, Baselines, Document, Reports, broken_parts, report
+from chalicelib.evaluation.findings import Labelled, Read, Scope, own_findings
+from chalicelib.evaluation.folding import CaptureFold, Folded
+from chalicelib.evaluation.measurement import Measurement, Subject, with_attributions
+from chalicelib.monitors import baseline
+from chalicelib.monitors.documents import encode_json
+from chalicelib.pages.report import html_report
+from chalicelib.records.attributes import Attributes, check_names
+from chalicelib.records.capture import CapturedRequest
+from chalicelib.records.dataset import first_names
+from chalicelib.records.files import kind_of
+from chalicelib.records.ground_truth import Conflict
+from chalicelib.records.joins import Source, read_labels
+from chalicelib.records.segment import BadInput
+from chalicelib.records.table import widths_of
+from chalicelib.states.scores import are_classes
+from plumbline.cli.explaining import add_options as add_explaining
+from plumbline.cli.explaining import explainer_of
+from plumbline.cli.inputs.attribute_options import add_options, attributes_of, definition_of
+from plumbline.cli.inputs.captures import Requests, is_laid_out, requests_of, transforms_of
+from plumbline.cli.inputs.places import File, beside, file_of, files_of
+from plumbline.cli.inputs.preprocess import load_preprocessor
+from plumbline.cli.rebuild import parse_time
+from plumbline.cli.terminal.alignment import aligned
+from plumbline.cli.terminal.output import folder_of, write_files
+from plumbline.cli.terminal.progress import Progress
+from plumbline.cli.terminal.usage import add_command
+
+FOLDERS: dict[MonitorType, str] = {
+    "DataQuality": "data_quality",
+    "ModelQuality": "model_quality",
+    "ModelBias": "model_bias",
+    "ModelExplainability": "model_explainability",
+}
+_TYPES = {folder: monitor_type for monitor_type, folder in FOLDERS.items()}
+_NAMES = ("statistics.json", "constraints.json", "constraint_violations.json", "analysis.json", "evaluation.json")
+_PATHS = ("report.html", *(f"{folder}/{name}" for folder in FOLDERS.values() for name in _NAMES))
+VIOLATIONS_SHOWN = 20
+# Characters of a description; the rest is in the file.
+TOLD = 160
+_HOUR = timedelta(hours=1)
+
+
+def read_all(files: Sequence[File], fold: CaptureFold, progress: Progress) -> tuple[Folded, Subject | None]:
+    """Measure the requests of the files; merged records bring their labels, what manifests name comes last."""
+    others: list[Requests] = []
+    manifests: list[tuple[File, bytes]] = []
+    for file in files:
+        beginning, pieces = file.begun()
+        kind = kind_of(beginning)
+        if kind in ("capture", "empty", "unknown") and not is_laid_out(beginning):
+            fold.read(Source(file.name, file.arrived, pieces))
+        else:
+            try:
+                body = b"".join(pieces())
+            except UnreadableError as error:
+                others.append(Requests(bad=[BadInput(file.name, 0, error.reason)]))
+                continue
+            if kind == "manifest":
+                manifests.append((file, body))
+            else:
+                _count(fold, requests_of(file, body), others)
+        progress.advance(file.size)
+    for part in transforms_of(manifests):
+        _count(fold, part, others)
+    folded, subject = fold.result()
+    for part in others:
+        folded.bad += part.bad
+        folded.more_bad += part.more_bad
+    return folded, subject
+
+
+def _count(fold: CaptureFold, part: Requests, others: list[Requests]) -> None:
+    fold.count(part.requests, {label.id: label for label in part.labels})
+    others.append(Requests(bad=part.bad, more_bad=part.more_bad))
+
+
+def read_baselines(folder: str) -> tuple[Baselines, dict[str, Document]]:
+    """The baseline's files below a folder or prefix, as far as they are there, and the same by path.
+
+    Raises MisconfiguredError when none is, UnreadableError for one that is damaged.
+    """
+    readers: dict[str, tuple[str, Callable[[bytes, str], Document]]] = {
+        "data_quality_statistics": (baseline.DATA_STATISTICS, baseline.read_statistics),
+        "data_quality_constraints": (baseline.DATA_CONSTRAINTS, baseline.read_constraints),
+        "model_quality_constraints": (baseline.MODEL_CONSTRAINTS, baseline.read_model_constraints),
+        "model_bias_constraints": (baseline.BIAS_CONSTRAINTS, baseline.read_analysis),
+        "model_explainability_constraints": (baseline.EXPLAINABILITY_CONSTRAINTS, baseline.read_analysis),
+    }
+    found: dict[str, Any] = {}
+    files: dict[str, Document] = {}
+    for field, (path, read) in readers.items():
+        if file := file_of(beside(folder, path), "--baseline"):
+            found[field] = read(file.read(), file.name)
+            files[path] = found[field]
+    # Not needed for any check: the page shows what the live metrics are compared with.
+    if file := file_of(beside(folder, baseline.MODEL_STATISTICS), "--baseline"):
+        files[baseline.MODEL_STATISTICS] = baseline.read_model_statistics(file.read(), file.name)
+    if not found:
+        paths = ", ".join(path for path, _ in readers.values())
+        raise MisconfiguredError("--baseline", folder, f"a folder with some of {paths} (`plumbline baseline` makes it)")
+    return Baselines(**found, source=folder), files
+
+
+def named_columns(
+    attributes: Attributes, constraints: Document | None, request: CapturedRequest, preprocessed: bool
+) -> Attributes:
+    """The attributes with the names that the baseline has for columns without names, where none are declared.
+
+    Model Monitor lays a record out as its outputs and then its inputs. A baseline of as many columns as an input has
+    names the inputs; one of as many as output and input have together names both. A transform's output that was
+    joined with its input has the input's columns first.
+
+    Raises MisconfiguredError for names that cannot be those of columns.
+    """
+    columns = [str(feature["name"]) for feature in (constraints or {}).get("features", [])]
+    # A declared output is no feature, wherever the baseline has it.
+    names = [name for name in columns if name not in attributes.output_names]
+    if attributes.features or not names:
+        return attributes
+    outputs = 0
+    if not preprocessed:  # else its records are objects: the baseline's names are their keys
+        width, answered = widths_of(request, attributes)
+        joined = request.is_batch and request.input is None and request.output and request.output.encoding == "CSV"
+        if joined and answered:
+            width, answered = min(answered - 1, len(names)), 1
+        elif answered is not None:
+            answered = max(0, answered - (len(columns) - len(names)))
+        if width is None:
+            return attributes
+        if len(names) - width == answered:
+            outputs = len(names) - width
+    try:
+        check_names(Attributes(features=tuple(names)))
+    except MisconfiguredError as error:
+        expected = f"{baseline.DATA_CONSTRAINTS} with {error.expected}"
+        raise MisconfiguredError("--baseline", error.value, expected) from None
+    return msgspec.structs.replace(
+        attributes,
+        features=tuple(names[outputs:]),
+        output_names=attributes.output_names or tuple(names[:outputs]),
+    )
+
+
+def run(options: argparse.Namespace) -> tuple[str, int]:
+    """The command: its output and its exit status: 0 clean, 3 violations, 1 nothing could be evaluated."""
+    if not options.json:
+        return _run(options)
+    # What a preprocessing script prints would stand before the document.
+    with contextlib.redirect_stdout(sys.stderr):
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> tuple[str, int]:
+    inputs = {"--captures": options.captures, "--ground-truth": options.ground_truth}
+    folder = folder_of(options.out, inputs, _PATHS, options.baseline)
+    definition, given = definition_of(options), None
+    if definition is None:
+        given = attributes_of(options)
+    since = parse_time(options.start, "--start") if options.start else None
+    until = parse_time(options.end, "--end") if options.end else None
+    if since and until and since >= until:
+        raise MisconfiguredError("--end", options.end, f"a time after --start {options.start}")
+    preprocess = load_preprocessor(options.preprocess) if options.preprocess else None
+    explainer = explainer_of(options, definition)
+    if options.ground_truth and not (definition or given):
+        raise MisconfiguredError("--ground-truth", options.ground_truth, "--problem-type or --monitor FILE beside it")
+    baselines, baseline_files = read_baselines(options.baseline)
+    if explainer and baselines.data_quality_statistics is None:
+        raise MisconfiguredError("--baseline", options.baseline, f"{baseline.DATA_STATISTICS}, for --explain-with")
+    captures = files_of(options.captures, "--captures")
+    endpoint, variant = _source(captures, definition)
+    label_files = files_of(options.ground_truth, "--ground-truth") if options.ground_truth else []
+    wanted: Sequence[str] = ("DataQuality", *(["ModelQuality"] if given else []))
+    if definition:
+        wanted = definition.monitor_types
+    if "ModelQuality" in wanted:
+        _refuse_another_problem(options.baseline, baselines, definition.attributes if definition else given)
+
+    declared = definition.attributes if definition else given or Attributes()
+    examples: list[CapturedRequest] = []
+
+    def subject_of(request: CapturedRequest) -> Subject:
+        examples.append(request)
+        return Subject(
+            attributes=named_columns(declared, baselines.data_quality_constraints, request, preprocess is not None),
+            bias=definition.bias if definition else None,
+            attribution=definition.attribution if definition else None,
+        )
+
+    conflict = definition.labels.conflict if definition else "latest"
+    with Progress("reading", sum(file.size for file in (*captures, *label_files))) as progress:
+        sources = [Source(file.name, file.arrived, file.pieces) for file in label_files]
+        sizes = {file.name: file.size for file in label_files}
+        labels = read_labels(sources, conflict, lambda source: progress.advance(sizes[source.name]))
+        label_count, labels_read = len(labels), (labels.repeated, labels.conflicting, labels.rejected)
+        bad_labels, more_bad_labels = labels.bad, labels.more_bad
+        watch = explainer.chosen.add if explainer else None
+        fold = CaptureFold(labels, subject_of, since, until, attributes=declared, preprocess=preprocess, watch=watch)
+        # When all is counted the fold lets them go, and their memory is needed.
+        del labels
+        captured, subject = read_all(captures, fold, progress)
+    if subject is None or captured.times is None:
+        earlier = [file.name for path in _PATHS if (file := file_of(str(folder / path), "--out"))]
+        text = _nothing(options.captures, captured, since, until)
+        if earlier:
+            text += f"\nwhat is in {folder} is of an earlier evaluation: {', '.join(earlier)}"
+        if not options.json:
+            return text, 1
+        print(text, file=sys.stderr)
+        return _nothing_json(captured, earlier), 1
+    told = ""
+    if explainer and baselines.data_quality_statistics:
+        explained, told = explainer.explain(baselines.data_quality_statistics)
+        captured.measured = with_attributions(captured.measured, explained)
+    first, last = captured.times
+    start = since or first.replace(minute=0, second=0, microsecond=0)
+    end = until or last.replace(minute=0, second=0, microsecond=0) + _HOUR
+    asked = Asked(
+        monitor_types=wanted,
+        subject=subject,
+        baselines=baselines,
+        end=end,
+        looked_for=f"captures in {options.captures}",
+        label_objects=len(label_files),
+    )
+    reports = report(captured.measured, asked)
+    scope = Scope(
+        monitor=definition.name if definition else endpoint or Path(options.captures).name,
+        endpoint=endpoint,
+        variant=variant,
+        start=_iso(start),
+        end=_iso(end),
+        baseline=options.baseline,
+    )
+    read = Read(
+        capture_files=len(captures),
+        requests=captured.requests,
+        label_objects=len(label_files),
+        labels_repeated=labels_read[0],
+        labels_conflicting=labels_read[1],
+        labels_rejected=labels_read[2],
+        bad=[*captured.bad, *(BadInput(name, line.line, line.reason) for name, line in bad_labels)],
+        more_bad=captured.more_bad + more_bad_labels,
+        elsewhere=captured.elsewhere,
+    )
+    broken = [*_unreadable(captured, len(captures)), *broken_parts(_used(captured.measured, declared), baselines)]
+    notes = _notes(captured.measured, label_count, subject.attributes, examples[0])
+    documents = _documents(reports, scope, read, captured.measured, broken, baseline_files, definition)
+    written = write_files(folder, documents, _PATHS)
+    status = _status(reports, len(label_files), broken)
+    if options.json:
+        return _json(scope, read, captured, reports, broken, notes, written), status
+    text = _text(scope, read, captured, conflict, reports, broken, notes, written)
+    return f"{told}\n{text}" if told else text, status
+
+
+def _documents(
+    reports: Reports,
+    scope: Scope,
+    read: Read,
+    measured: Measurement,
+    broken: Sequence[str],
+    baseline_files: Mapping[str, Document],
+    definition: Definition | None,
+) -> dict[str, bytes]:
+    """Every file by its path."""
+    policy = definition.policy if definition else Policy()
+    coverage = measured.labelled / measured.answered if measured.answered else 0.0
+    labelled = Labelled(
+        rows=measured.labelled,
+        coverage=coverage,
+        settled=measured.labelled >= policy.min_labelled_rows and coverage >= policy.min_label_coverage,
+        loss=_loss(reports),
+        segments=(),
+    )
+    documents = {}
+    for monitor_type, (state, reason) in reports.states.items():
+        folder = FOLDERS[monitor_type]  # type: ignore[index]
+        for name, body in reports.documents[monitor_type].items():
+            documents[f"{folder}/{name}"] = body
+        own = own_findings(scope, read, measured, labelled, broken, monitor_type, state, reason)
+        documents[f"{folder}/evaluation.json"] = encode_json(own)
+    documents["report.html"] = _page(documents, baseline_files)
+    return documents
+
+
+def _page(documents: Mapping[str, bytes], baseline_files: Mapping[str, Document]) -> bytes:
+    """What was written, for people."""
+    decoded: dict[str, dict[str, Document]] = {}
+    for path, body in documents.items():
+        folder, _, name = path.partition("/")
+        decoded.setdefault(_TYPES[folder], {})[name] = msgspec.json.decode(body)
+    return html_report(decoded, baseline_files)
+
+
+def _loss(reports: Reports) -> float | None:
+    """The share of wrong answers, or a regression's mean absolute error, from the file that says it."""
+    body = reports.documents.get("ModelQuality", {}).get("statistics.json")
+    if body is None:
+        return None
+    [metrics] = [value for key, value in msgspec.json.decode(body).items() if key.endswith("_metrics")]
+    return float(metrics["mae"]["value"] if "mae" in metrics else 1.0 - metrics["accuracy"]["value"])
+
+
+def _source(files: Sequence[File], definition: Definition | None) -> tuple[str, str]:
+    """Endpoint and variant: of the definition, else as the captures' paths have them (…/{endpoint}/{variant}/YYYY/…).
+
+    Raises MisconfiguredError for captures of several: their mixture is nobody's.
+    """
+    found = set()
+    for file in files:
+        hourly = keys.parse_hourly(file.name.removeprefix("s3://").lstrip("/"))
+        parts = hourly.prefix.split("/")[-2:] if hourly else []
+        if len(parts) == 2 and parts[1] not in ("input", "output"):
+            found.add((parts[0], parts[1]))
+    if len(found) > 1:
+        several = ", ".join("/".join(each) for each in sorted(found)[:5])
+        raise MisconfiguredError("--captures", several, "captures of one endpoint and variant; name its folder")
+    if definition:
+        return definition.endpoint, definition.variant
+    return found.pop() if found else ("", "")
+
+
+def _refuse_another_problem(folder: str, baselines: Baselines, attributes: Attributes | None) -> None:
+    """Thresholds of another problem type say nothing; which file has them is known here."""
+    constraints = baselines.model_quality_constraints
+    if constraints is None or attributes is None:
+        return
+    kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", attributes.problem_type).lower()
+    if constraints.get(f"{kind}_constraints") is None:
+        found = ", ".join(sorted(name for name in constraints if name.endswith("_constraints")))
+        expected = f"a baseline of {attributes.problem_type}; {baseline.MODEL_CONSTRAINTS} in it has {found}"
+        raise MisconfiguredError("--baseline", folder, expected)
+
+
+def _unreadable(captured: Folded, files: int) -> list[str]:
+    """Capture files and lines that cannot be read, where they are so many that the others say little.
+
+    Nobody knows how many lines a file has that cannot be read at all: files are judged among files.
+    """
+    refused = sum(not each.line for each in captured.bad)
+    lines = len(captured.bad) - refused + captured.more_bad
+    requests = captured.requests + captured.outside + captured.elsewhere + captured.measured.repeated
+    parts = (("capture files", refused, files), ("lines of captures", lines, requests + lines))
+    many = [(what, bad / every) for what, bad, every in parts if bad > BROKEN_SHARE * every]
+    return [f"{share:.0%} of the {what} cannot be read" for what, share in many]
+
+
+def _used(measured: Measurement, attributes: Attributes) -> Measurement:
+    """Without what is wrong with answers, where nobody said what an answer is: then none is used."""
+    if attributes.inference_attribute or attributes.probability_attribute:
+        return measured
+    return msgspec.structs.replace(
+        measured, bad=tuple(each for each in measured.bad if not each[0].startswith("output: "))
+    )
+
+
+def _notes(measured: Measurement, labels: int, attributes: Attributes, request: CapturedRequest) -> list[str]:
+    """What whoever reads the output would look for next; `request` is one of those that were read."""
+    lines = []
+    refused = any(reason.startswith(("label ", "expected ")) for reason in measured.bad_records)
+    if labels and measured.answered and not measured.labelled and not refused:
+        lines.append(f"none of the {labels:,} labels has the id of a request: its inferenceId, else its eventId")
+    if attributes.probability_attribute is not None and are_classes(measured.tally):
+        lines.append("every probability is 0 or 1: is it the class? auc and the curves say little then")
+    asked, answered = widths_of(request, Attributes(features_attribute=attributes.features_attribute))
+    names = (*attributes.output_names, *attributes.features)
+    if measured.rows and not measured.whole and asked and names:
+        told = f"the baseline or definition has {len(names)} columns ({first_names(names)})"
+        told += f"; a request has {asked} values, its answer {answered or 'no list'}"
+        lines.append(f"{told}: they fit neither the first nor both, another baseline is needed")
+    return lines
+
+
+def _status(reports: Reports, label_files: int, broken: Sequence[str]) -> int:
+    """0 clean, 3 violations, 1 when data is broken or what was asked for, with labels at hand, was not evaluated."""
+    if any(reports.violations.values()):
+        return 3
+    if broken:
+        return 1
+    missing = {name for name, (state, _) in reports.states.items() if state == "NOT_EVALUATED"}
+    unlabelled = {name for name in missing if name in ("ModelQuality", "ModelBias") and not label_files}
+    # What has files was measured, and only the baseline to compare it with is missing.
+    without_baseline = {name for name in missing if reports.documents[name]}
+    # Attributions are there or not: that the model returns none is known when it is built.
+    left = missing - unlabelled - without_baseline - {"ModelExplainability"}
+    return 1 if left or missing == set(reports.states) else 0
+
+
+def _nothing(place: str, captured: Folded, since: datetime | None, until: datetime | None) -> str:
+    lines = [f"nothing to evaluate: no captured request in {place}"]
+    if captured.outer:
+        first, last = map(_iso, captured.outer)
+        lines[0] += f" from {_iso(since) if since else 'the beginning'} to {_iso(until) if until else 'the end'}"
+        lines.append(f"{captured.outside:,} requests are outside of that time: from {first} to {last}")
+    return "\n".join([*lines, *_elsewhere(captured), *_bad(captured.bad, captured.more_bad)])
+
+
+def _nothing_json(captured: Folded, earlier: Sequence[str]) -> str:
+    """As far as there is something to say, in the fields of the verdict; `earlier`: files of an earlier evaluation."""
+    document = {
+        "requests": 0,
+        "requests_outside": captured.outside,
+        "requests_elsewhere": captured.elsewhere,
+        "unreadable": len(captured.bad) + captured.more_bad,
+        "monitors": {},
+        "files": [],
+        "earlier_files": list(earlier),
+    }
+    return json.dumps(document, indent=2)
+
+
+def _elsewhere(captured: Folded) -> list[str]:
+    if not captured.elsewhere:
+        return []
+    return [f"{captured.elsewhere:,} requests were answered by another model or inference component"]
+
+
+def _bad(bad: Sequence[BadInput], more: int) -> list[str]:
+    if not bad:
+        return []
+    lines = [f"  {each.key}{f' line {each.line}' if each.line else ''}: {each.reason}" for each in bad[:5]]
+    return [f"{len(bad) + more:,} lines or files cannot be read:", *lines, *(["  …"] if len(bad) > 5 else [])]
+
+
+def _text(
+    scope: Scope,
+    read: Read,
+    captured: Folded,
+    conflict: Conflict,
+    reports: Reports,
+    broken: Sequence[str],
+    notes: Sequence[str],
+    written: Sequence[str],
+) -> str:
+    measured = captured.measured
+    outside = f", {captured.outside:,} outside of the time asked for" if captured.outside else ""
+    more = outside + (f", {measured.repeated:,} repeated" if measured.repeated else "")
+    share = measured.labelled / measured.answered if measured.answered else 0.0
+    lines = [
+        f"{scope.monitor}: {scope.start} to {scope.end}",
+        f"captures      {read.capture_files:,} files, {read.requests:,} requests, {measured.rows:,} rows{more}",
+        f"ground truth  {read.label_objects:,} files, {measured.labelled:,} rows labelled ({share:.1%})",
+        *_bad(read.bad, read.more_bad),
+    ]
+    if read.labels_conflicting:
+        counts = "none" if conflict == "reject" else f"the {conflict}"
+        lines.append(f"{read.labels_conflicting:,} ids have different labels in the label files; {counts} counts")
+    lines += _elsewhere(captured)
+    for records in (measured.bad_records, measured.noted_records):
+        lines += [f"{found.count:,} rows: {reason}" for reason, found in records.items()]
+    lines += [f"broken: {reason}" for reason in broken]
+    lines += notes
+    lines.append("")
+    rows = [("MONITOR", "STATUS", "VIOLATIONS", "WHY")]
+    for monitor_type, (state, reason) in reports.states.items():
+        count = str(len(reports.violations[monitor_type])) if state == "EVALUATED" else "-"
+        rows.append((FOLDERS[monitor_type], state.lower().replace("_", " "), count, reason))  # type: ignore[index]
+    lines += aligned(rows)
+    for monitor_type, folder in FOLDERS.items():
+        if reports.violations.get(monitor_type):
+            lines += ["", f"{folder}:", *_violations(reports.documents[monitor_type]["constraint_violations.json"])]
+    return "\n".join([*lines, "", *written])
+
+
+def _violations(body: bytes) -> list[str]:
+    """The first violations of a file, one line each: of what, which check, how far off."""
+    found = msgspec.json.decode(body)["violations"]
+    rows = []
+    for each in found[:VIOLATIONS_SHOWN]:
+        facet = f" of {each['facet']} in {each['facet_value']}" if "facet" in each else ""
+        name = f"{each.get('feature_name') or each.get('metric_name') or each.get('label')}{facet}"
+        told = str(each["description"]).strip()
+        rows.append((name, each["constraint_check_type"], told[:TOLD] + ("…" if len(told) > TOLD else "")))
+    more = len(found) - len(rows)
+    return [*aligned(rows, "  "), *([f"  … and {more:,} more in constraint_violations.json"] if more else [])]
+
+
+def _json(
+    scope: Scope,
+    read: Read,
+    captured: Folded,
+    reports: Reports,
+    broken: Sequence[str],
+    notes: Sequence[str],
+    written: Sequence[str],
+) -> str:
+    document = {
+        "monitor": scope.monitor,
+        "window": {"start": scope.start, "end": scope.end},
+        "requests": read.requests,
+        "requests_outside": captured.outside,
+        "requests_elsewhere": captured.elsewhere,
+        "rows": captured.measured.rows,
+        "labelled_rows": captured.measured.labelled,
+        "repeated_requests": captured.measured.repeated,
+        "labels_conflicting": read.labels_conflicting,
+        "unreadable": len(read.bad) + read.more_bad,
+        "bad_records": {reason: found.count for reason, found in captured.measured.bad_records.items()},
+        "noted_records": {reason: found.count for reason, found in captured.measured.noted_records.items()},
+        "broken": list(broken),
+        "notes": list(notes),
+        "monitors": {
+            FOLDERS[monitor_type]: {  # type: ignore[index]
+                "status": state,
+                "reason": reason,
+                "violations": reports.violations[monitor_type],
+            }
+            for monitor_type, (state, reason) in reports.states.items()
+        },
+        "files": list(written),
+    }
+    return json.dumps(document, indent=2)
+
+
+def _iso(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`plumbline evaluate` and its arguments."""
+    parser = add_command(
+        commands,
+        "evaluate",
+        "evaluate captures against a baseline, here and now",
+        "Writes SageMaker's files of each monitor type, evaluation.json and report.html. Local files need no account.",
+        "evaluate --captures captures/churn --ground-truth labels --baseline baseline --out report \\\n"
+        "      --problem-type BinaryClassification --probability-attribute 0",
+        zero="clean",
+        one="broken data, or nothing (of what was asked for) could be evaluated; AWS did not answer",
+        three="violations",
+    )
+    parser.add_argument(
+        "--captures",
+        required=True,
+        metavar="PATH",
+        help="captures of one endpoint and variant, merged records, output of a batch transform or manifests of its "
+        "capture: a file, a folder or s3://…",
+    )
+    parser.add_argument(
+        "--ground-truth",
+        metavar="PATH",
+        help="labels, JSON Lines as Model Monitor reads them: a file, a folder or s3://…; default: none",
+    )
+    parser.add_argument("--baseline", required=True, metavar="DIR", help="what `plumbline baseline` wrote, or s3://…")
+    parser.add_argument(
+        "--preprocess", type=Path, metavar="FILE.py", help="a script with Model Monitor's preprocess_handler"
+    )
+    parser.add_argument(
+        "--start",
+        metavar="T",
+        help="only requests at or after this: 2026-01-05 or 2026-01-05T18:00Z; UTC unless it says else",
+    )
+    parser.add_argument("--end", metavar="T", help="and before this; default of both: all requests")
+    parser.add_argument("--out", required=True, metavar="DIR", help="the folder that files are written to")
+    add_options(parser, "0-based CSV index or JMESPath", "JMESPath into JSON labels; default: the usual places")
+    add_explaining(parser)
+    parser.add_argument("--json", action="store_true", help="the verdict as JSON")
+    parser.set_defaults(run=run)

@@ -1,0 +1,275 @@
+"""`plumbline ground-truth status | export-unlabelled | push`: which labels are missing, out to people and back in.
+
+`status` reads facts only. `export-unlabelled` writes captured data into a file of this machine. `push` sends a file of
+labels to the webhook, or writes it as ground-truth objects; what was sent is noted beside the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from chalicelib import keys, wiring
+from chalicelib.definition import LABELLED_TYPES, Definition
+from chalicelib.errors import ConflictError, MisconfiguredError, NotFoundError
+from chalicelib.evaluation.measurement import Subject, with_found_features
+from chalicelib.facts import evaluations, monitors
+from chalicelib.facts.evaluations import Evaluation
+from chalicelib.records.located import locate_labels, locate_requests
+from chalicelib.records.segment import segment_from_bytes
+from chalicelib.records.table import Table, to_table
+from chalicelib.records.values import text_of
+from chalicelib.records.window import Window
+from chalicelib.wiring import Services
+from plumbline.cli import push
+from plumbline.cli.account.choice import chosen
+from plumbline.cli.rebuild import parse_time
+from plumbline.cli.terminal.alignment import aligned
+from plumbline.cli.terminal.progress import Progress
+from plumbline.cli.terminal.usage import add_command
+
+# Windows that `status` names; totals are of all that are open.
+SHOWN = 24
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """One window that is open to labels. `age` and `open_for` are whole hours since its end and until it is sealed."""
+
+    window: str
+    rows: int
+    labelled: int
+    coverage: float
+    settled: bool
+    age: int
+    open_for: int
+
+    @property
+    def missing(self) -> int:
+        return self.rows - self.labelled
+
+
+def missing_labels(services: Services, definition: Definition) -> list[Missing]:
+    """The evaluated windows of a monitor that labels still change, newest first."""
+    now, length = services.now(), definition.window_length
+    since = Window.of(now - definition.horizon, length).name
+    found = []
+    for each in evaluations.evaluations(services.ledger, definition.name, since=since):
+        end = Window.parse(each.window, length).end
+        open_for = end + definition.horizon - now
+        if open_for > timedelta(0):
+            age = (now - end) // timedelta(hours=1)
+            found.append(
+                Missing(
+                    each.window,
+                    each.rows,
+                    each.labelled,
+                    each.coverage,
+                    each.settled,
+                    age,
+                    open_for // timedelta(hours=1),
+                )
+            )
+    return found[::-1]
+
+
+def _status(options: argparse.Namespace) -> tuple[str, int]:
+    services = wiring.services()
+    found: dict[str, list[Missing]] = {}
+    for entry in chosen(monitors.all_entries(services.ledger), options.monitor):
+        definition = services.definitions.of(entry)
+        if set(LABELLED_TYPES) & set(definition.monitor_types):
+            found[entry.name] = missing_labels(services, definition)
+        elif options.monitor:
+            raise MisconfiguredError("monitor", entry.name, f"one that reads labels ({', '.join(LABELLED_TYPES)})")
+    if options.json:
+        return json.dumps({name: msgspec.to_builtins(windows) for name, windows in found.items()}, indent=2), 0
+    if not found:
+        return "no monitor reads labels", 0
+    return (windows_text(*found.popitem()) if options.monitor else monitors_text(found)), 0
+
+
+def monitors_text(found: dict[str, list[Missing]]) -> str:
+    """One line per monitor: its open windows together."""
+    rows = [("MONITOR", "OPEN", "ROWS", "LABELLED", "MISSING", "COVERAGE", "SETTLED")]
+    for name, windows in sorted(found.items()):
+        total, labelled = sum(each.rows for each in windows), sum(each.labelled for each in windows)
+        settled = sum(each.settled for each in windows)
+        share = f"{labelled / total:.0%}" if total else "-"
+        rows.append(
+            (name, str(len(windows)), str(total), str(labelled), str(total - labelled), share, f"{settled} windows")
+        )
+    return "\n".join(aligned(rows))
+
+
+def windows_text(name: str, windows: Sequence[Missing]) -> str:
+    """One line per open window, newest first, and the sum of all."""
+    if not windows:
+        return f"{name}: no window is open to labels"
+    rows = [("WINDOW", "ROWS", "LABELLED", "MISSING", "COVERAGE", "SETTLED", "AGE", "OPEN FOR")]
+    for each in windows[:SHOWN]:
+        rows.append(
+            (
+                each.window,
+                str(each.rows),
+                str(each.labelled),
+                str(each.missing),
+                f"{each.coverage:.0%}",
+                "yes" if each.settled else "no",
+                _hours(each.age),
+                _hours(each.open_for),
+            )
+        )
+    lines = aligned(rows)
+    if len(windows) > SHOWN:
+        lines.append(f"… and {len(windows) - SHOWN} older windows (--json has all)")
+    missing = sum(each.missing for each in windows)
+    lines.append(f"{missing} labels are missing in {len(windows)} open windows")
+    if missing:
+        since = min(each.window for each in windows if each.missing)
+        lines.append(f"plumbline ground-truth export-unlabelled {name} --from {since} --out unlabelled.csv")
+    return "\n".join(lines)
+
+
+def _hours(hours: int) -> str:
+    return f"{hours} h" if hours < 72 else f"{hours // 24} d"
+
+
+# export-unlabelled ----------------------------------------------------------------------------------------------------
+
+COLUMNS = ("id", "record_index", "inference_time", "label", "prediction", "score")
+
+
+class Unlabelled(msgspec.Struct, frozen=True):
+    """One record without a label: the cells of COLUMNS, and its features by name."""
+
+    cells: tuple[str, ...]
+    features: dict[str, str]
+
+
+def unlabelled(services: Services, definition: Definition, evaluation: Evaluation) -> Iterator[Unlabelled]:
+    """The records of a window that have no label, in the order of (inference time, event id, position).
+
+    Raises ConflictError when the segment is replaced meanwhile, UnreadableError for a damaged one.
+    """
+    window = Window.parse(evaluation.window, definition.window_length)
+    key = keys.segment_key(definition.name, window, evaluation.segment)
+    try:
+        body = services.objects.get(services.settings.bucket, key).body
+    except NotFoundError:
+        raise ConflictError(f"window {window.name}: evaluated again this moment; say it again") from None
+    segment = segment_from_bytes(body, key)
+    requests, _ = locate_requests(segment, window, definition.attributes)
+    labels = locate_labels(segment, window, definition.labels.conflict)
+    subject = Subject(attributes=definition.attributes)
+    for part in requests.parts():
+        ids = {request.event_id: request.join_id for request in part}
+        table = to_table(part, labels.of(ids.values()).by_id, subject.attributes)
+        subject = with_found_features(subject, table)
+        yield from _rows_without_label(table, ids)
+
+
+def _rows_without_label(table: Table, ids: dict[str, str]) -> Iterator[Unlabelled]:
+    events = [record.rpartition("#") for record in table.record_ids]
+    single = {event for event, _, _ in events} - {event for event, _, position in events if position != "0"}
+    predictions, names = table.answers_of(table.predictions), list(table.features)
+    columns = list(table.features.values())
+    for row, (event, _, position) in enumerate(events):
+        if table.labels[row] == table.labels[row]:
+            continue
+        time = datetime.fromtimestamp(table.times[row], tz=wiring.utc_now().tzinfo)
+        score, prediction = table.scores[row], predictions[row]
+        cells = (
+            ids[event],
+            "" if event in single else position,
+            time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "",
+            "" if prediction is None or prediction != prediction else text_of(prediction),
+            "" if score != score else repr(float(score)),
+        )
+        features = {name: text_of(column[row]) for name, column in zip(names, columns, strict=True)}
+        yield Unlabelled(cells, features)
+
+
+def _export(options: argparse.Namespace) -> tuple[str, int]:
+    services, name = wiring.services(), options.monitor
+    [entry] = chosen(monitors.all_entries(services.ledger), name)
+    definition = services.definitions.of(entry)
+    since = parse_time(options.since, "--from").strftime("%Y-%m-%dT%H:%M:%SZ")
+    until = parse_time(options.until, "--to").strftime("%Y-%m-%dT%H:%M:%SZ") if options.until else "~"
+    windows = evaluations.evaluations(services.ledger, name, since=since, until=until)
+    found: list[Unlabelled] = []
+    with Progress("windows", len(windows)) as progress:
+        for each in windows:
+            found += unlabelled(services, definition, each)
+            progress.advance(1)
+    features = list(dict.fromkeys(feature for row in found for feature in row.features))
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*COLUMNS, *features])
+    writer.writerows([*row.cells, *(row.features.get(feature, "") for feature in features)] for row in found)
+    _write_private(options.out, text.getvalue())
+    return (
+        f"{options.out}: {len(found)} records without a label, of {len(windows)} windows\n"
+        "the file holds captured data: treat it as the captures themselves, and delete it when it is done\n"
+        f"fill in the column label, then: plumbline ground-truth push {options.out} {name} --s3"
+    ), 0
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Only the owner may read it: it is payload."""
+    try:
+        path.unlink(missing_ok=True)
+        path.touch(0o600, exist_ok=False)
+        path.write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        raise MisconfiguredError("--out", str(path), f"a file to write to ({error.strerror})") from None
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`plumbline ground-truth` with its three commands."""
+    parser = add_command(
+        commands,
+        "ground-truth",
+        "say which labels are missing, hand the records out, bring labels back",
+        "Each part has a page of its own: plumbline ground-truth PART --help",
+        "ground-truth status churn",
+    )
+    parts = parser.add_subparsers(required=True, metavar="PART")
+    status = add_command(
+        parts,
+        "status",
+        "say per window: rows, labels, what is missing, how long it stays open",
+        "",
+        "ground-truth status churn",
+    )
+    status.add_argument(
+        "monitor", nargs="?", default="", metavar="MONITOR", help="one monitor by window; default: a line for each"
+    )
+    status.add_argument("--json", action="store_true", help="the same as JSON")
+    status.set_defaults(run=_status)
+    export = add_command(
+        parts,
+        "export-unlabelled",
+        "write the records without a label to a CSV file",
+        "The file holds payload: keep it where the captures are kept.",
+        "ground-truth export-unlabelled churn --from 2026-01-05 --out unlabelled.csv",
+    )
+    export.add_argument("monitor", metavar="MONITOR", help="the monitor's name")
+    export.add_argument(
+        "--from",
+        dest="since",
+        required=True,
+        metavar="T",
+        help="windows that begin at or after this: 2026-01-05 or 2026-01-05T18:00Z; UTC unless it says else",
+    )
+    export.add_argument("--to", dest="until", default="", metavar="T", help="and before this; default: now")
+    export.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="the file to write")
+    export.set_defaults(run=_export)
+    push.register(parts)

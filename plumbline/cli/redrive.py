@@ -1,0 +1,259 @@
+"""`plumbline redrive`: show dead letters, say what a replay would lead to, and send them back or delete them.
+
+Sending comes before deleting, one message at a time: what a crash leaves between is one message that is in both places,
+and every reader of a queue lives with repeats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from chalicelib import wiring
+from chalicelib.errors import MisconfiguredError, PlumblineError
+from chalicelib.ports import DeadLetter, DeadLetters
+from chalicelib.topology import SOURCES
+from chalicelib.wiring import Services
+from plumbline.cli.account.dead_letters import Judgement, Verdict, judge
+
+# Read at once from one queue; what is beyond is counted, and comes when the first ones are gone.
+MOST = 1000
+
+# Hidden while they are looked at, and while they are sent back: longer than either takes with MOST letters.
+LOOK_SECONDS = 30
+MOVE_SECONDS = 300
+
+# Ids shown of letters that are alike; --json has all of them.
+IDS_SHOWN = 3
+
+# Two answers without a message: there is none left that could be received.
+EMPTY_ANSWERS = 2
+
+Action = Literal["show", "replay", "delete"]
+Fate = Literal["", "replayed", "deleted", "left", "doubled"]
+
+_FUNCTIONS = {source.queue: source.function for source in SOURCES}
+_WORDS = {
+    "nothing": "a replay would do nothing",
+    "works": "a replay would work",
+    "fails": "a replay would fail again",
+    "unknown": "cannot tell what a replay would do",
+}
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """One letter, judged; `fate` is what was done with it, `trouble` why it was not.
+
+    "doubled": it was sent back, but is still among the dead letters.
+    """
+
+    letter: DeadLetter
+    judgement: Judgement
+    fate: Fate = ""
+    trouble: str = ""
+
+
+class Queue(msgspec.Struct, frozen=True):
+    """One dead-letter queue: the selected letters, how many others were read, and how many could not be."""
+
+    name: str
+    shown: tuple[Shown, ...]
+    others: int = 0
+    unread: int = 0
+
+
+def redrive(
+    services: Services, dead: DeadLetters, queues: Sequence[str], messages: Sequence[str], action: Action
+) -> list[Queue]:
+    """Look into the dead-letter queues (none named: all of them) and act on the selected letters (no id given: all).
+
+    Raises MisconfiguredError for a queue that the topology does not have and for deleting without naming messages,
+    NotFoundError where a queue is not there.
+    """
+    for name in queues:
+        if name not in _FUNCTIONS:
+            raise MisconfiguredError("queue", name, "one of " + ", ".join(_FUNCTIONS))
+    if action == "delete" and not messages:
+        raise MisconfiguredError("--message", None, "with --delete, the ids of what shall be gone for good")
+    wanted = [name for name in _FUNCTIONS if name in queues or not queues]
+    return [_queue(services, dead, name, frozenset(messages), action) for name in wanted]
+
+
+def _queue(services: Services, dead: DeadLetters, name: str, messages: frozenset[str], action: Action) -> Queue:
+    letters, unread = _look(dead, name, LOOK_SECONDS if action == "show" else MOVE_SECONDS)
+    gone: set[str] = set()
+    shown = []
+    try:
+        for letter in sorted(letters, key=lambda letter: (letter.first_sent, letter.message_id)):
+            if messages and letter.message_id not in messages:
+                continue
+            # Judged before it is sent: afterwards a function may already be at work on it.
+            found = Shown(letter, judge(services, name, letter.body))
+            shown.append(found if action == "show" else _act(dead, name, found, action))
+            if shown[-1].fate in ("replayed", "deleted"):
+                gone.add(letter.message_id)
+    finally:
+        left = [letter for letter in letters if letter.message_id not in gone]
+        _quietly(lambda: dead.release(name, left))
+    return Queue(name, tuple(shown), len(letters) - len(shown), unread)
+
+
+def _look(dead: DeadLetters, name: str, seconds: int) -> tuple[list[DeadLetter], int]:
+    """Every letter that can be received now, at most MOST, and how many there are beside them."""
+    visible, hidden = dead.count(name)
+    found: dict[str, DeadLetter] = {}
+    empty = 0
+    while visible and len(found) < MOST and empty < EMPTY_ANSWERS:
+        page = dead.receive(name, seconds)
+        fresh = {letter.message_id: letter for letter in page if letter.message_id not in found}
+        found |= fresh
+        empty = 0 if fresh else empty + 1
+        if len(found) >= visible and len(page) < 10:
+            break
+    return list(found.values()), max(visible - len(found), 0) + hidden
+
+
+def _act(dead: DeadLetters, name: str, shown: Shown, action: Action) -> Shown:
+    letter = shown.letter
+    if action == "replay" and (trouble := _quietly(lambda: dead.send_back(name, letter))):
+        return msgspec.structs.replace(shown, fate="left", trouble=trouble)
+    if trouble := _quietly(lambda: dead.delete(name, letter)):
+        return msgspec.structs.replace(shown, fate="doubled" if action == "replay" else "left", trouble=trouble)
+    return msgspec.structs.replace(shown, fate="replayed" if action == "replay" else "deleted")
+
+
+def _quietly(do: Callable[[], None]) -> str:
+    """What AWS has against it, "" when it was done: one refused message shall not keep the others."""
+    try:
+        do()
+    except Exception as error:
+        if not (isinstance(error, PlumblineError) or wiring.is_aws_error(error)):
+            raise
+        return " ".join(str(error).split())
+    return ""
+
+
+def missing(queues: Sequence[Queue], messages: Sequence[str]) -> list[str]:
+    """Ids that were asked for and not found."""
+    found = {shown.letter.message_id for queue in queues for shown in queue.shown}
+    return [message for message in dict.fromkeys(messages) if message not in found]
+
+
+def all_well(queues: Sequence[Queue], messages: Sequence[str]) -> bool:
+    """Whether everything that was asked for was found and done."""
+    failed = any(shown.fate in ("left", "doubled") for queue in queues for shown in queue.shown)
+    return not failed and not missing(queues, messages)
+
+
+def text(stage: str, table: str, queues: Sequence[Queue], messages: Sequence[str], action: Action) -> str:
+    """The letters as text, by queue, those that say and lead to the same together."""
+    total = sum(len(queue.shown) for queue in queues)
+    looked = f"{len(queues)} queue{'' if len(queues) == 1 else 's'} looked into"
+    lines = [f"stage {stage}, judged by table {table}: {_letters(total)}, {looked}"]
+    for queue in queues:
+        if not queue.shown and not queue.unread:
+            continue
+        lines += ["", f"{queue.name} -> {_FUNCTIONS[queue.name]}: {_letters(len(queue.shown))}{_beside(queue)}"]
+        for alike in _alike(queue.shown):
+            lines += _lines(alike)
+    if total:
+        lines += ["", _advice(queues) if action == "show" else _sum(queues)]
+    lines += [f"message {each}: not found" for each in missing(queues, messages)]
+    return "\n".join(lines)
+
+
+def _alike(shown: Sequence[Shown]) -> list[list[Shown]]:
+    """Letters about the same thing with the same end, in the order of the first of each kind."""
+    kinds: dict[tuple[Judgement, Fate, str], list[Shown]] = {}
+    for each in shown:
+        kinds.setdefault((each.judgement, each.fate, each.trouble), []).append(each)
+    return list(kinds.values())
+
+
+def _lines(alike: Sequence[Shown]) -> list[str]:
+    first, letters = alike[0], [shown.letter for shown in alike]
+    count = f"{len(alike)} times: " if len(alike) > 1 else ""
+    received = _times(max(letter.receives for letter in letters) - 1)
+    sent = _iso(letters[0]) if len(alike) == 1 else f"from {_iso(letters[0])} to {_iso(letters[-1])}"
+    ids = [letter.message_id for letter in letters]
+    more = f" and {len(ids) - IDS_SHOWN} more" if len(ids) > IDS_SHOWN else ""
+    lines = [
+        f"  {count}{first.judgement.about}",
+        f"      {_WORDS[first.judgement.verdict]}: {first.judgement.why}",
+        f"      first sent {sent}, received {received} before; message {', '.join(ids[:IDS_SHOWN])}{more}",
+    ]
+    fates = {
+        "replayed": "sent back",
+        "deleted": "deleted",
+        "left": f"left where it is: {first.trouble}",
+        "doubled": f"sent back, but still here as well: {first.trouble}",
+    }
+    return [*lines, f"      {fates[first.fate]}"] if first.fate else lines
+
+
+def _beside(queue: Queue) -> str:
+    others = f", {queue.others} others not chosen" if queue.others else ""
+    unread = f", {queue.unread} more that cannot be read now (another look hides them, or more than {MOST})"
+    return others + (unread if queue.unread else "")
+
+
+def _advice(queues: Sequence[Queue]) -> str:
+    """How many of each kind, and what to do with them."""
+    verdicts = [shown.judgement.verdict for queue in queues for shown in queue.shown]
+    words: dict[Verdict, str] = {
+        "works": "would work: --replay",
+        "nothing": "would do nothing: --replay or --delete is the same",
+        "fails": "would fail again: mend first what is said",
+        "unknown": "cannot be told: --replay tries it",
+    }
+    return "\n".join(f"{verdicts.count(kind)} {word}" for kind, word in words.items() if kind in verdicts)
+
+
+def _sum(queues: Sequence[Queue]) -> str:
+    words = {"replayed": "sent back", "deleted": "deleted", "left": "left where they are", "doubled": "in both places"}
+    fates = [shown.fate for queue in queues for shown in queue.shown]
+    return ", ".join(f"{fates.count(fate)} {word}" for fate, word in words.items() if fate in fates) or "nothing to do"
+
+
+def document(stage: str, queues: Sequence[Queue], messages: Sequence[str]) -> str:
+    """Everything as one JSON object; bodies are left out, for a message may be anything."""
+    found: dict[str, Any] = {
+        "stage": stage,
+        "queues": [
+            {
+                "queue": queue.name,
+                "function": _FUNCTIONS[queue.name],
+                "others": queue.others,
+                "unread": queue.unread,
+                "letters": [
+                    {
+                        "message_id": shown.letter.message_id,
+                        "first_sent": _iso(shown.letter),
+                        "received_before": shown.letter.receives - 1,
+                        "about": shown.judgement.about,
+                        "replay": shown.judgement.verdict,
+                        "why": shown.judgement.why,
+                        **({"fate": shown.fate, "trouble": shown.trouble} if shown.fate else {}),
+                    }
+                    for shown in queue.shown
+                ],
+            }
+            for queue in queues
+        ],
+        "not_found": missing(queues, messages),
+    }
+    return msgspec.json.format(msgspec.json.encode(found, order="sorted"), indent=2).decode()
+
+
+def _iso(letter: DeadLetter) -> str:
+    return letter.first_sent.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _letters(count: int) -> str:
+    return f"{count} dead letter{'' if count == 1 else 's'}"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
