@@ -287,7 +287,7 @@ def sends(function: ast.FunctionDef) -> Iterator[str]:
 
 
 def reached(start: tuple[str, str], functions: dict[tuple[str, str], ast.FunctionDef]) -> set[tuple[str, str]]:
-    """(file, name) of every function of `handlers/` and `workflows/` that one uses, directly or not; what is shared is named once."""
+    """(file, name) of every function of `handlers/` and `workflows/` that one uses, directly or not."""
     shared = {name: (file, name) for file, name in functions if name != "handle" and not name.startswith("_")}
     found = {start} & set(functions)
     todo = list(found)
