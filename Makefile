@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine that has Python 3.11 or newer and make: `make demo` and `make test`.
-.PHONY: setup demo test check schemas simulate mutations kill late-labels pipeline pipeline-check sdk-check package package-check bench bench-guard bench-cold-start bench-label-join bench-labels bench-window openapi-fuzz deploy package-test fuzz clean
+.PHONY: setup demo test check schemas simulate mutations kill late-labels pipeline pipeline-check sdk-check package package-check bench bench-guard bench-cold-start bench-label-join bench-labels bench-month bench-window openapi-fuzz deploy package-test fuzz clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -108,6 +108,9 @@ bench-window: setup  ## CPU and memory of a window in the deployed function; fai
 
 bench-cold-start: setup build/package/$(STAGE)-$(HERE)/manifest.json  ## cold starts of the packaged functions against `import boto3`
 	$(BIN)/python -m bench.cold_start --stage "$(STAGE)" --arch $(HERE)
+
+bench-month: setup  ## a simulated month of one endpoint, each call counted and priced; ROWS=… (1000) an hour, LABELS=at-once|2-days|30-days, BY=webhook|s3
+	$(BIN)/python -m bench.month --rows $(or $(ROWS),1000) --labels $(or $(LABELS),30-days) --by $(or $(BY),webhook)
 
 bench-labels: setup  ## signed posts of ten labels for SECONDS=… (60), at most MOST=… (400) a second, over fakes and over the emulator; are all in a report?
 	$(BIN)/python -m bench.label_load --seconds $(or $(SECONDS),60) --most $(or $(MOST),400)
