@@ -1,7 +1,7 @@
 """`make bench-month`: a simulated month of one endpoint, every AWS call counted and priced.
 
-`python -m bench.month [--rows N] [--labels at-once | 2-days | 30-days] [--by webhook | s3] [--days N]`: the functions of
-app.py over fakes that count (bench/counting.py), the clock's schedule each minute, 60 capture files an hour,
+`python -m bench.month [--rows N] [--labels at-once | 2-days | 30-days] [--by webhook | s3] [--days N]`: the functions
+of app.py over fakes that count (bench/counting.py), the clock's schedule each minute, 60 capture files an hour,
 labels of 97 % of the rows handed over every ten minutes. The last 30 days are priced; with labels that trickle over 30
 days the simulation therefore runs for 60, so that each day has the labels of the 30 before. A window is an hour.
 

@@ -20,17 +20,13 @@ from chalicelib.decisions.alert import Route
 from chalicelib.decisions.policy import Policy, check_policy
 from chalicelib.errors import UNDECODABLE, MisconfiguredError, UnreadableStateError
 from chalicelib.monitors.model_explainability import AttributionSettings, check_threshold
+from chalicelib.monitors.types import LABELLED_TYPES, TYPES, MonitorType
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.attributes import check as check_attributes
 from chalicelib.records.label_files import LabelMapping, check_mapping
 from chalicelib.records.window import check_length, parse_duration
 from chalicelib.states.facets import BiasSettings
 from chalicelib.states.facets import check as check_bias
-
-MonitorType = Literal["DataQuality", "ModelQuality", "ModelBias", "ModelExplainability"]
-
-# These are computed from labels.
-LABELLED_TYPES = ("ModelQuality", "ModelBias")
 
 # SageMaker's own rule for endpoint, schedule and pipeline names.
 NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
@@ -225,10 +221,10 @@ def _check(definition: Definition) -> None:
 
 def _check_sections(definition: Definition) -> None:
     """A monitor type has its section, and a section its monitor type: one that nothing reads is a slip."""
-    for monitor_type, name, section in (
-        ("ModelBias", "bias", definition.bias),
-        ("ModelExplainability", "attribution", definition.attribution),
-    ):
+    for monitor_type, kind in TYPES.items():
+        if not (name := kind.section):
+            continue
+        section = getattr(definition, name)
         if monitor_type in definition.monitor_types and section is None:
             raise MisconfiguredError(name, None, f"a section, as monitor_types has {monitor_type}")
         if monitor_type not in definition.monitor_types and section is not None:

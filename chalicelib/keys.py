@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import msgspec
 
+from chalicelib.monitors.types import TYPES
 from chalicelib.records.window import Window
 
 # A ground-truth place may be a whole bucket: its keys begin with the hour.
@@ -60,18 +61,9 @@ def capture_prefix(destination: str, endpoint: str, variant: str) -> str:
     return join(destination, endpoint, variant)
 
 
-# SageMaker's schedule name has the monitor type in it; ours too, so that its readers find the files.
-SCHEDULE_SUFFIX = {
-    "DataQuality": "data-quality",
-    "ModelQuality": "model-quality",
-    "ModelBias": "model-bias",
-    "ModelExplainability": "model-explainability",
-}
-
-
 def report_folder(output: str, endpoint: str, monitor: str, monitor_type: str, window: Window) -> str:
     """{output}/{endpoint}/{monitor}-{type}/YYYY/MM/DD/HH, the hour being the window's end."""
-    schedule = f"{monitor}-{SCHEDULE_SUFFIX[monitor_type]}"
+    schedule = f"{monitor}-{TYPES[monitor_type].suffix}"
     return join(output, endpoint, schedule, hour_folder(window.end))
 
 
@@ -93,7 +85,7 @@ def merge_prefix(output: str, endpoint: str, variant: str) -> str:
 
 def report_prefix(output: str, endpoint: str, monitor: str, monitor_type: str) -> str:
     """The folder of all reports of a monitor type."""
-    return join(output, endpoint, f"{monitor}-{SCHEDULE_SUFFIX[monitor_type]}") + "/"
+    return join(output, endpoint, f"{monitor}-{TYPES[monitor_type].suffix}") + "/"
 
 
 def definition_key(monitor: str, version: str) -> str:

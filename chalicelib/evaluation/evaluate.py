@@ -21,6 +21,7 @@ from chalicelib.evaluation.window_parts import Span, WindowFold, segments_findin
 from chalicelib.monitors import data_quality, model_bias, model_explainability, model_quality
 from chalicelib.monitors.documents import bias_violations_document, encode_json, violations_document
 from chalicelib.monitors.model_explainability import AttributionSettings
+from chalicelib.monitors.types import TYPES
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.located import VALUES, LocatedLabels, LocatedRequests
 from chalicelib.records.merge import MergedRequest, named_in
@@ -31,15 +32,6 @@ from chalicelib.states.facets import BiasSettings
 from chalicelib.states.maturity import LabelAges
 
 Document = Mapping[str, Any]
-
-# The metric that counts a monitor type's violations.
-_COUNTED = {
-    "DataQuality": "data_quality_violations",
-    "ModelQuality": "model_quality_violations",
-    "ModelBias": "model_bias_violations",
-    "ModelExplainability": "model_explainability_violations",
-}
-_NEEDS_LABELS = ("ModelQuality", "ModelBias")
 
 
 class Baselines(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,13 +144,13 @@ def evaluate(task: Task) -> Findings:
     reports = report(measured, asked)
 
     metrics: dict[str, float] = {"rows": float(measured.rows), "label_coverage": coverage}
-    for monitor_type, name in _COUNTED.items():
+    for monitor_type, kind in TYPES.items():
         if monitor_type not in reports.violations:
             continue
         # Counts that depend on labels are published when enough of them are there.
-        if monitor_type in _NEEDS_LABELS and not (settled and loss is not None):
+        if kind.needs_labels and not (settled and loss is not None):
             continue
-        metrics[name] = float(len(reports.violations[monitor_type]))
+        metrics[kind.metric] = float(len(reports.violations[monitor_type]))
     if "ModelQuality" in reports.violations and settled and loss is not None:
         if problem_type == "Regression":
             metrics["mae"] = loss

@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from chalicelib.monitors.types import MonitorType
+
 Count = Annotated[int, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 # Whole numbers that Model Monitor writes as 418.0.
@@ -23,7 +25,6 @@ BiasValue = float | Literal["Infinity", "-Infinity"] | None
 InferredType = Literal["Integral", "Fractional", "String", "Unknown"]
 Switch = Literal["Enabled", "Disabled"]
 Operator = Literal["LessThanThreshold", "GreaterThanThreshold"]
-MonitorType = Literal["DataQuality", "ModelQuality", "ModelBias", "ModelExplainability"]
 
 
 # Data quality ---------------------------------------------------------------------------------------------------------

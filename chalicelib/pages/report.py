@@ -18,6 +18,7 @@ from chalicelib.monitors.baseline import (
     MODEL_STATISTICS,
 )
 from chalicelib.monitors.spelling import snake_case
+from chalicelib.monitors.types import TYPES
 from chalicelib.pages.distributions import distributions
 from chalicelib.pages.markup import (
     Markup,
@@ -35,12 +36,7 @@ from chalicelib.pages.maturity import label_maturity
 from chalicelib.pages.quality import attribution, bias, metrics_of, model_quality, undefined_metrics
 from chalicelib.pages.style import STYLE
 
-TITLES = {
-    "DataQuality": "Data quality",
-    "ModelQuality": "Model quality",
-    "ModelBias": "Model bias",
-    "ModelExplainability": "Feature attribution",
-}
+TITLES: Mapping[str, str] = {name: kind.title for name, kind in TYPES.items()}
 # Longer tables are for machines; the files have all of them.
 MOST_VIOLATIONS = 500
 # Names said in one sentence.

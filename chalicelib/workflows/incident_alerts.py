@@ -14,14 +14,12 @@ from chalicelib.decisions import alert as words
 from chalicelib.decisions.alert import Alert, Severity
 from chalicelib.definition import Definition
 from chalicelib.facts import incidents, pauses
+from chalicelib.monitors.types import TYPES
 from chalicelib.wiring import Services
 
 TITLES = {
     "broken-data": "captured data is broken",
-    "data-quality": "data-quality violations",
-    "model-quality": "model-quality violations",
-    "model-bias": "bias drift",
-    "model-explainability": "feature-attribution drift",
+    **{kind.suffix: kind.incident for kind in TYPES.values()},
     "model-monitor": "a Model Monitor execution found violations",
 }
 

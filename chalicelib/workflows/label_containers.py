@@ -14,10 +14,11 @@ from datetime import datetime, timedelta
 import msgspec
 
 from chalicelib import keys
-from chalicelib.definition import LABELLED_TYPES, Definition, split_s3_uri
+from chalicelib.definition import Definition, split_s3_uri
 from chalicelib.errors import NotFoundError, UnreadableError
 from chalicelib.facts import forgotten, labels
 from chalicelib.facts.labels import Source
+from chalicelib.monitors.types import LABELLED_TYPES
 from chalicelib.ports import StoredObject
 from chalicelib.records.forgetting import Gone, without_labels
 from chalicelib.records.ground_truth import Label

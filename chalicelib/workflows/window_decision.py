@@ -16,7 +16,7 @@ import numpy as np
 from chalicelib import keys
 from chalicelib.decisions.challenger import PairedLoss
 from chalicelib.decisions.decide import Action, Situation, decide
-from chalicelib.definition import LABELLED_TYPES, Definition, split_s3_uri, version_of
+from chalicelib.definition import Definition, split_s3_uri, version_of
 from chalicelib.errors import ConflictError, PlumblineError
 from chalicelib.evaluation.evaluate import Findings
 from chalicelib.events import ClaimMessage
@@ -24,6 +24,7 @@ from chalicelib.facts import alarms, champions, claims, decisions, due, evaluati
 from chalicelib.facts.champions import Champion
 from chalicelib.facts.decisions import Evidence, Record, Reference
 from chalicelib.facts.evaluations import Evaluation, Loss
+from chalicelib.monitors.types import TYPES
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from chalicelib.workflows.challenges import send_promotion
@@ -236,11 +237,11 @@ def _tell(
     verdicts: dict[str, tuple[bool, str, Sequence[str]]] = {}
     if evaluation.rows:
         verdicts["broken-data"] = (bool(evaluation.broken), "DataQuality", evaluation.broken)
-    for monitor_type, kind in keys.SCHEDULE_SUFFIX.items():
-        judged = evaluation.settled if monitor_type in LABELLED_TYPES else evaluation.rows
+    for monitor_type, of_type in TYPES.items():
+        judged = evaluation.settled if of_type.needs_labels else evaluation.rows
         if monitor_type in findings.violations and judged:
             named = findings.violations[monitor_type]
-            verdicts[kind] = (bool(named), monitor_type, _shown(named))
+            verdicts[of_type.suffix] = (bool(named), monitor_type, _shown(named))
     told = {}
     for kind, (bad, monitor_type, reasons) in verdicts.items():
         severity = "error" if kind == "broken-data" else "warning"

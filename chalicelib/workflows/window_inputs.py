@@ -13,7 +13,7 @@ from datetime import datetime
 import msgspec
 
 from chalicelib import keys
-from chalicelib.definition import LABELLED_TYPES, Definition, split_s3_uri
+from chalicelib.definition import Definition, split_s3_uri
 from chalicelib.errors import ConflictError, NotFoundError, UnreadableError
 from chalicelib.evaluation.evaluate import Baselines, Document, Task
 from chalicelib.evaluation.window_parts import Span
@@ -21,6 +21,7 @@ from chalicelib.events import object_created_body
 from chalicelib.facts import champions, deployments, forgotten, labels
 from chalicelib.monitors import baseline
 from chalicelib.monitors.baseline import read_analysis, read_constraints, read_model_constraints, read_statistics
+from chalicelib.monitors.types import LABELLED_TYPES
 from chalicelib.records.forgetting import Gone, without_records
 from chalicelib.records.ground_truth import Label
 from chalicelib.records.located import JoinIds, locate_labels, locate_requests

@@ -9,12 +9,13 @@ from __future__ import annotations
 from datetime import datetime
 
 from chalicelib import keys
-from chalicelib.definition import LABELLED_TYPES, Definition, split_s3_uri
+from chalicelib.definition import Definition, split_s3_uri
 from chalicelib.evidence.label_maturity import outlook_findings
 from chalicelib.facts import evaluations, labels
 from chalicelib.facts.due import debounce
 from chalicelib.facts.evaluations import Evaluation
 from chalicelib.monitors.documents import encode_json
+from chalicelib.monitors.types import LABELLED_TYPES
 from chalicelib.records.window import Window
 from chalicelib.states.maturity import Curve, Observed, maturity
 from chalicelib.wiring import Services

@@ -20,7 +20,7 @@ import msgspec
 
 from chalicelib import keys
 from chalicelib.decisions.policy import Policy
-from chalicelib.definition import Definition, MonitorType
+from chalicelib.definition import Definition
 from chalicelib.errors import MisconfiguredError, UnreadableError
 from chalicelib.evaluation.broken import BROKEN_SHARE
 from chalicelib.evaluation.evaluate import Asked, Baselines, Document, Reports, broken_parts, report
@@ -29,6 +29,7 @@ from chalicelib.evaluation.folding import CaptureFold, Folded
 from chalicelib.evaluation.measurement import Measurement, Subject, with_attributions
 from chalicelib.monitors import baseline
 from chalicelib.monitors.documents import encode_json
+from chalicelib.monitors.types import TYPES
 from chalicelib.pages.report import html_report
 from chalicelib.records.attributes import Attributes, check_names
 from chalicelib.records.capture import CapturedRequest
@@ -51,12 +52,7 @@ from plumbline.cli.terminal.output import folder_of, write_files
 from plumbline.cli.terminal.progress import Progress
 from plumbline.cli.terminal.usage import add_command
 
-FOLDERS: dict[MonitorType, str] = {
-    "DataQuality": "data_quality",
-    "ModelQuality": "model_quality",
-    "ModelBias": "model_bias",
-    "ModelExplainability": "model_explainability",
-}
+FOLDERS: dict[str, str] = {name: kind.folder for name, kind in TYPES.items()}
 _TYPES = {folder: monitor_type for monitor_type, folder in FOLDERS.items()}
 _NAMES = ("statistics.json", "constraints.json", "constraint_violations.json", "analysis.json", "evaluation.json")
 _PATHS = ("report.html", *(f"{folder}/{name}" for folder in FOLDERS.values() for name in _NAMES))
@@ -301,7 +297,7 @@ def _documents(
     )
     documents = {}
     for monitor_type, (state, reason) in reports.states.items():
-        folder = FOLDERS[monitor_type]  # type: ignore[index]
+        folder = FOLDERS[monitor_type]
         for name, body in reports.documents[monitor_type].items():
             documents[f"{folder}/{name}"] = body
         own = own_findings(scope, read, measured, labelled, broken, monitor_type, state, reason)
@@ -481,7 +477,7 @@ def _text(
     rows = [("MONITOR", "STATUS", "VIOLATIONS", "WHY")]
     for monitor_type, (state, reason) in reports.states.items():
         count = str(len(reports.violations[monitor_type])) if state == "EVALUATED" else "-"
-        rows.append((FOLDERS[monitor_type], state.lower().replace("_", " "), count, reason))  # type: ignore[index]
+        rows.append((FOLDERS[monitor_type], state.lower().replace("_", " "), count, reason))
     lines += aligned(rows)
     for monitor_type, folder in FOLDERS.items():
         if reports.violations.get(monitor_type):
@@ -527,7 +523,7 @@ def _json(
         "broken": list(broken),
         "notes": list(notes),
         "monitors": {
-            FOLDERS[monitor_type]: {  # type: ignore[index]
+            FOLDERS[monitor_type]: {
                 "status": state,
                 "reason": reason,
                 "violations": reports.violations[monitor_type],

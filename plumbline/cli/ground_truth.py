@@ -17,11 +17,12 @@ from pathlib import Path
 import msgspec
 
 from chalicelib import keys, wiring
-from chalicelib.definition import LABELLED_TYPES, Definition
+from chalicelib.definition import Definition
 from chalicelib.errors import ConflictError, MisconfiguredError, NotFoundError
 from chalicelib.evaluation.measurement import Subject, with_found_features
 from chalicelib.facts import evaluations, monitors
 from chalicelib.facts.evaluations import Evaluation
+from chalicelib.monitors.types import LABELLED_TYPES
 from chalicelib.records.located import locate_labels, locate_requests
 from chalicelib.records.segment import segment_from_bytes
 from chalicelib.records.table import Table, to_table

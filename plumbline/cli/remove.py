@@ -9,6 +9,7 @@ from typing import Any
 from chalicelib import keys, wiring
 from chalicelib.definition import Definition, split_s3_uri
 from chalicelib.facts import champions, claims, decisions, monitors
+from chalicelib.monitors.types import TYPES
 from chalicelib.wiring import Services
 from plumbline.cli.account.choice import chosen
 from plumbline.cli.terminal.usage import add_command
@@ -45,7 +46,7 @@ def remains(services: Services, definition: Definition) -> list[dict[str, str]]:
     bucket, output = split_s3_uri(definition.output_s3_uri)
     found = []
     for monitor_type in definition.monitor_types:
-        folder = keys.join(output, definition.endpoint, f"{name}-{keys.SCHEDULE_SUFFIX[monitor_type]}")
+        folder = keys.join(output, definition.endpoint, f"{name}-{TYPES[monitor_type].suffix}")
         found.append(_folder(f"{monitor_type} reports", keys.s3_uri(bucket, folder)))
     merged = keys.s3_uri(bucket, keys.join(output, "merge", definition.endpoint, definition.variant))
     found.append(

@@ -38,6 +38,7 @@ from chalicelib.definition import (
 from chalicelib.errors import MisconfiguredError
 from chalicelib.facts import champions, claims, deliveries, due, labels
 from chalicelib.monitors.model_explainability import AttributionSettings
+from chalicelib.monitors.types import TYPES
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.label_files import LabelMapping
 from chalicelib.records.window import Window
@@ -465,7 +466,7 @@ def test_every_s3_key_is_told() -> None:
             keys.capture_prefix("{capture_s3_uri}", "{endpoint}", "{variant}") + "/YYYY/MM/DD/HH/"
         ),
     }
-    for kind in keys.SCHEDULE_SUFFIX:
+    for kind in TYPES:
         made[f"report_folder {kind}"] = lambda kind=kind: (  # type: ignore[misc]
             keys.report_folder("{output_s3_uri}", "{endpoint}", "{monitor}", kind, window) + "/"
         )
