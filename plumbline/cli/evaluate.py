@@ -562,7 +562,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         required=True,
         metavar="PATH",
         help="captures of one endpoint and variant, merged records, output of a batch transform or manifests of its "
-        "capture: a file, a folder or s3://…",
+        "capture, or what KServe and Azure ML logged: a file, a folder or s3://…",
     )
     parser.add_argument(
         "--ground-truth",

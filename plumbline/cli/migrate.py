@@ -89,7 +89,8 @@ def _yaml(migration: Migration) -> bytes:
     names = ", ".join(each.name for each in migration.schedules)
     head = [f"From Model Monitor's schedules: {names}", *migration.notes]
     lines = "".join(f"# {line}\n" for line in head)
-    return (lines + yaml.safe_dump(migration.document, sort_keys=False, allow_unicode=True, width=120)).encode()
+    text: str = yaml.safe_dump(migration.document, sort_keys=False, allow_unicode=True, width=120)
+    return (lines + text).encode()
 
 
 # Both verdicts --------------------------------------------------------------------------------------------------------

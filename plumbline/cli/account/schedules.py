@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC
 from typing import Any, Protocol
 
 import msgspec
@@ -155,7 +156,7 @@ def _execution(summary: Mapping[str, Any], job: Mapping[str, Any]) -> Execution 
         return None
     environment = job.get("Environment", {})
     return Execution(
-        scheduled=f"{summary['ScheduledTime']:%Y-%m-%dT%H:%MZ}",
+        scheduled=f"{summary['ScheduledTime'].astimezone(UTC):%Y-%m-%dT%H:%MZ}",
         status=summary["MonitoringExecutionStatus"],
         captures_uri=places[0] if len(places) == 1 else above.pop(),
         is_several=len(places) > 1,
