@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import os
 from base64 import b64encode
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
+from plumbline.cli.inputs.logged import _lines
+from plumbline.cli.inputs.places import File
 from tests.unit.cli.evaluating import BINARY, ROWS, call, label, read, write
 
 KSERVE, AZURE = "org.kubeflow.serving.inference", "azureml.inference"
@@ -186,3 +191,46 @@ def test_an_object_without_a_time_has_that_of_its_file(
         os.utime(path, (1_700_000_000, 1_700_000_000))
         out, _ = call(capsys, 0, "evaluate", *arguments)
         assert json.loads(out)["window"]["start"] == "2023-11-14T22:00:00Z"
+
+
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5)
+)
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner))
+EVENTS = st.builds(
+    lambda event, changes, gone: {key: value for key, value in {**event, **changes}.items() if key not in gone},
+    st.sampled_from(
+        [
+            *(stored(n, side, {"instances": [1]}) for n in range(2) for side in ("request", "response")),
+            *(kserve_event(n, side, {"instances": [1]}) for n in range(2) for side in ("request", "response")),
+            *(azure_event(n, side, [{"a": 1}]) for n in range(2) for side in ("model_inputs", "response")),
+        ]
+    ),
+    st.dictionaries(
+        st.sampled_from(
+            ["id", "data", "time", "occurrenceTime", "bytes", "datacontenttype", "correlationid", "reqType"]
+        ),
+        VALUES,
+        max_size=2,
+    ),
+    st.sets(st.sampled_from(["id", "data", "time", "type", "bytes", "correlationid", "xrequestid"]), max_size=2),
+)
+
+
+@given(st.lists(EVENTS | VALUES, max_size=8), st.booleans())
+def test_every_event_is_in_one_capture_or_counted(events: list[Any], in_lines: bool) -> None:
+    """Whatever a file holds: a line for each event, and every side of a request in exactly one capture."""
+    assume(not (in_lines and len(events) == 1 and isinstance(events[0], list)))  # that file is a list of events
+    # Events of several services are refused as a whole.
+    for event in events:
+        if isinstance(event, dict):
+            for key in ("source", "inferenceService", "inferenceservicename", "namespace", "component"):
+                event.pop(key, None)
+    text = "\n".join(map(json.dumps, events)) if in_lines else json.dumps(events)
+    file = File("logs/a.json", len(text), datetime(2023, 1, 1, tzinfo=UTC), lambda: iter([text.encode()]))
+    lines = list(_lines([file]))
+    captures = [json.loads(line)["captureData"] for line in lines if line not in (b"", b"{}")]
+    sides = sum(len(capture) for capture in captures)
+    assert sides + lines.count(b"{}") == len(events)
+    # The first side of each request has an empty line, that of one that stays alone too.
+    assert lines.count(b"") == len(captures)
