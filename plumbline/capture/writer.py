@@ -200,6 +200,8 @@ class CaptureWriter:
         if thread is not None and thread is not threading.current_thread():
             self._wake.put(None)
             thread.join(timeout)
+        elif thread is None and self._waiting:  # no thread could be started
+            self._work()
 
     # In the thread ---------------------------------------------------------------------------------------------------
 

@@ -117,6 +117,17 @@ def test_what_is_above_a_bound_is_dropped_and_counted(monkeypatch: pytest.Monkey
     assert not writer.record(b"1", b"2") and writer.counts.dropped_closed == 1
 
 
+def test_what_waits_is_written_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    writer = CaptureWriter(Place(), "churn")
+    assert writer.record(b"1", b"2") and writer.record(b"3", b"4")
+    writer.close()
+    assert writer.counts.written == 2
+
+
 def test_many_threads_lose_nothing() -> None:
     place = Place()
     writer = CaptureWriter(place, "churn", max_requests=100_000)
