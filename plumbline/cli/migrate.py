@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 import yaml
 
-from chalicelib import settings as deployment
 from chalicelib.definition import Definition
 from chalicelib.errors import MisconfiguredError, NotFoundError, UnreadableError
 from chalicelib.monitors import baseline
@@ -61,7 +60,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 def run(options: argparse.Namespace) -> tuple[str, int]:
     """The command: its output and its exit status."""
-    return run_in(Account(deployment.load().region), options)
+    # No stage is needed yet, so nothing of its settings is read.
+    return run_in(Account(None), options)
 
 
 def run_in(account: Asker, options: argparse.Namespace) -> tuple[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -63,6 +64,20 @@ def call(account: FakeAccount, *arguments: object) -> tuple[str, int]:
 def written(folder: Path) -> dict[str, Definition]:
     """The definitions below a folder, as `plumbline add --check` reads them."""
     return {path.stem: read_definition(path) for path in sorted(folder.glob("*.yaml"))}
+
+
+def test_it_needs_a_region_and_no_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [each for each in os.environ if each.startswith(("PLUMBLINE_", "AWS_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-west-2")
+    client = boto3.client("sagemaker", aws_access_key_id="a", aws_secret_access_key="b")
+    asked: list[Any] = []
+    monkeypatch.setattr(wiring, "client", lambda *given: asked.append(given) or client)
+    with Stubber(client) as stub:
+        stub.add_response("list_monitoring_schedules", {"MonitoringScheduleSummaries": []}, {})
+        options = _parser().parse_args(["migrate", "--all", "--out", str(tmp_path)])
+        assert options.run(options) == ("no monitoring schedule in this region", 1)
+    assert asked == [("sagemaker", None)]
 
 
 def test_each_endpoint_becomes_a_monitor(account: FakeAccount, tmp_path: Path) -> None:
