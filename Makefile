@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine that has Python 3.11 or newer and make: `make demo` and `make test`.
-.PHONY: setup demo test check schemas simulate mutations kill late-labels pipeline pipeline-check sdk-check package package-check bench bench-guard bench-cold-start bench-label-join bench-labels bench-month bench-window openapi-fuzz deploy package-test fuzz clean
+.PHONY: setup demo test check schemas simulate mutations kill late-labels pipeline pipeline-check sdk-check package package-check bench bench-capture bench-guard bench-cold-start bench-label-join bench-labels bench-month bench-window openapi-fuzz deploy package-test fuzz clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -96,6 +96,9 @@ package-check: setup build/package/$(STAGE)-$(HERE)/manifest.json  ## the demo, 
 
 bench: setup  ## a window of RECORDS=… (1,000,000) captures to its verdict, against `orjson.loads` of the same bytes; LARGE=1: ten times as many too
 	$(BIN)/python -m bench.speed --records $(or $(RECORDS),1000000) --rounds $(or $(ROUNDS),3) $(if $(LARGE),--large)
+
+bench-capture: setup  ## what capturing costs a prediction, over REQUESTS=… (1,000,000) through the ASGI middleware; is any lost?
+	$(BIN)/python -m bench.capture_writer --requests $(or $(REQUESTS),1000000)
 
 bench-guard: setup  ## the same with fewer records; fails above 4.5 times
 	$(BIN)/python -m bench.speed --guard

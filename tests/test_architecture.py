@@ -63,7 +63,8 @@ TWO_SERVICES = {"secrets": {"ssm", "secretsmanager"}}
 NO_SERVICE = {"courier"}
 
 CODE = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "chalicelib").rglob("*.py"))
-CLI = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "plumbline").rglob("*.py"))
+CAPTURE = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "plumbline" / "capture").rglob("*.py"))
+CLI = sorted({path.relative_to(ROOT).as_posix() for path in (ROOT / "plumbline").rglob("*.py")} - set(CAPTURE))
 DEPLOYED = [*CODE, "app.py"]
 
 
@@ -184,6 +185,22 @@ def chalicelib_stands_alone(place: str, text: str) -> list[str]:
         for line, module in imports(text)
         if module.split(".")[0] in (*ours, "moto", "pytest") or module.startswith(".")
     ]
+
+
+def capture_stands_alone(place: str, text: str) -> list[str]:
+    """The capture writer runs in other people's services: nothing but the standard library, and boto3 for S3 alone."""
+    wrong = []
+    for line, module in imports(text):
+        root = module.split(".")[0]
+        ours = within(module, "plumbline.capture")
+        s3 = root == "boto3" and place == "plumbline/capture/places.py"
+        if not (ours or s3 or root in sys.stdlib_module_names):
+            wrong.append(f"{place}:{line} imports {module}; plumbline.capture needs the standard library alone")
+    tops = [node for node in ast.parse(text).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    wrong += [
+        f"{place}:{node.lineno} imports boto3 before it is needed" for node in tops if "boto3" in ast.unparse(node)
+    ]
+    return wrong
 
 
 def no_word_of_the_emulator(place: str, text: str) -> list[str]:
@@ -314,6 +331,7 @@ RULES: dict[Rule, list[str]] = {
     facts_imports: places("facts"),
     handler_imports: places("handlers", "workflows"),
     chalicelib_stands_alone: CODE,
+    capture_stands_alone: CAPTURE,
     no_word_of_the_emulator: CODE,
     aws_only_in_adapters: [*DEPLOYED, *CLI],
     environment_only_in_settings: [*DEPLOYED, *CLI],
@@ -412,6 +430,15 @@ BAD: list[tuple[Rule, str, str]] = [
     (chalicelib_stands_alone, HANDLER, "from infra.package import Package"),
     (chalicelib_stands_alone, HANDLER, "import emulator.memory"),
     (chalicelib_stands_alone, HANDLER, "def late():\n    from emulator import pump"),
+    *(
+        (capture_stands_alone, place, text)
+        for place, text in [
+            ("plumbline/capture/writer.py", "import numpy"),
+            ("plumbline/capture/writer.py", "from chalicelib.records.capture import Payload"),
+            ("plumbline/capture/writer.py", "def f():\n    import boto3"),
+            ("plumbline/capture/places.py", "import boto3"),
+        ]
+    ),
     (no_word_of_the_emulator, HANDLER, "# the emulator answers otherwise"),
     (no_word_of_the_emulator, HANDLER, "# Moto sends eTag"),
     (aws_only_in_adapters, HANDLER, "import boto3"),

@@ -21,6 +21,7 @@ from plumbline.cli import (
     evaluate,
     forget,
     ground_truth,
+    migrate,
     pause,
     rebuild,
     redrive,
@@ -206,6 +207,6 @@ def _parser() -> argparse.ArgumentParser:
     acts.add_argument("--delete", action="store_true", help="delete the letters named by --message for good")
     dead.add_argument("--json", action="store_true", help="the answer as one JSON object")
     dead.set_defaults(run=_redrive)
-    for command in (baseline, evaluate, doctor, connect, status, ground_truth, forget, pause, remove, diff):
+    for command in (baseline, evaluate, doctor, connect, migrate, status, ground_truth, forget, pause, remove, diff):
         command.register(commands)
     return parser

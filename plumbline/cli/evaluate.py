@@ -44,6 +44,7 @@ from plumbline.cli.explaining import add_options as add_explaining
 from plumbline.cli.explaining import explainer_of
 from plumbline.cli.inputs.attribute_options import add_options, attributes_of, definition_of
 from plumbline.cli.inputs.captures import Requests, is_laid_out, requests_of, transforms_of
+from plumbline.cli.inputs.logged import as_captures
 from plumbline.cli.inputs.places import File, beside, file_of, files_of
 from plumbline.cli.inputs.preprocess import load_preprocessor
 from plumbline.cli.rebuild import parse_time
@@ -189,7 +190,7 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
     baselines, baseline_files = read_baselines(options.baseline)
     if explainer and baselines.data_quality_statistics is None:
         raise MisconfiguredError("--baseline", options.baseline, f"{baseline.DATA_STATISTICS}, for --explain-with")
-    captures = files_of(options.captures, "--captures")
+    captures = as_captures(files_of(options.captures, "--captures"))
     endpoint, variant = _source(captures, definition)
     label_files = files_of(options.ground_truth, "--ground-truth") if options.ground_truth else []
     wanted: Sequence[str] = ("DataQuality", *(["ModelQuality"] if given else []))
@@ -557,7 +558,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         required=True,
         metavar="PATH",
         help="captures of one endpoint and variant, merged records, output of a batch transform or manifests of its "
-        "capture: a file, a folder or s3://…",
+        "capture, or what KServe and Azure ML logged: a file, a folder or s3://…",
     )
     parser.add_argument(
         "--ground-truth",

@@ -81,9 +81,9 @@ def failure(error: Exception) -> str:
 
 
 class Account:
-    """One account in one region, as the identity of this process sees it."""
+    """One account in one region (None: the AWS profile's own), as the identity of this process sees it."""
 
-    def __init__(self, region: str) -> None:
+    def __init__(self, region: str | None) -> None:
         self.region = region
         self._clients: dict[str, Any] = {}
 
