@@ -13,6 +13,7 @@ import msgspec
 
 from chalicelib.errors import UnreadableError
 from chalicelib.records.capture import plausible
+from chalicelib.records.times import iso
 
 
 class ObjectCreated(msgspec.Struct, frozen=True):
@@ -182,7 +183,7 @@ def endpoint_changed_body(name: str, config_name: str, time: datetime) -> bytes:
 
 
 def _event(detail_type: str, source: str, time: datetime, detail: dict[str, Any]) -> bytes:
-    stamp = time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    stamp = iso(time)
     return msgspec.json.encode(
         {"version": "0", "detail-type": detail_type, "source": source, "time": stamp, "detail": detail}
     )

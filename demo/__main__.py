@@ -22,6 +22,7 @@ from typing import TextIO
 import msgspec
 
 from chalicelib.facts import decisions, evaluations
+from chalicelib.records.times import iso
 from demo.account import BUCKET, FIRST, LOOP, definition
 from demo.picture import draw
 from demo.reports import save
@@ -78,7 +79,7 @@ class Progress:
 
     def _error(self, monitor: str) -> str:
         assert self.replay is not None
-        since = (self.replay.clock.now() - (self.RECENT + LABEL_DELAY // HOUR) * HOUR).strftime("%Y-%m-%dT%H:%M:%SZ")
+        since = iso(self.replay.clock.now() - (self.RECENT + LABEL_DELAY // HOUR) * HOUR)
         found = evaluations.evaluations(self.replay.services.ledger, monitor, since)
         losses = [each.loss for each in found if each.settled and each.loss is not None][-self.RECENT :]
         return f"{sum(losses) / len(losses):.3f}" if losses else "-"

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from chalicelib.records.times import iso
 from emulator.pipeline_jobs import split_uri
-from emulator.sagemaker_state import iso
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,13 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from chalicelib.records.times import iso
 from emulator.pipeline_definition import Definition, DefinitionError, Scope, Step, holds, parse, resolve, text, walk
 from emulator.pipeline_jobs import JobError, Jobs, split_uri
 from emulator.sagemaker_events import World
 from emulator.sagemaker_registry import Registry
 from emulator.sagemaker_shapes import ApiError, check_input
-from emulator.sagemaker_state import Document, identifier, iso, moment, sortable
+from emulator.sagemaker_state import Document, identifier, moment, sortable
 
 _REQUESTS = {
     "Processing": "CreateProcessingJob",

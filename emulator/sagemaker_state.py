@@ -148,11 +148,6 @@ class Store:
             self._db.execute("delete from outbox where owner = ? and due > ?", (owner, sortable(after)))
 
 
-def iso(moment: datetime) -> str:
-    """`2021-02-24T17:00:14Z`: a time in events and captures, whole seconds, UTC."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def sortable(moment: datetime) -> str:
     """A time as text of one length (microseconds, UTC), so that text order is time order; kept in documents."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

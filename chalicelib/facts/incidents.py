@@ -14,7 +14,7 @@ Refuses to know what makes a window good or bad, and the words of an alert.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -22,6 +22,7 @@ import msgspec
 from chalicelib.decisions.alert import Severity, alert_id, incident_id
 from chalicelib.facts.document import change, load_all, monitor_partition
 from chalicelib.ports import Ledger
+from chalicelib.records.times import iso
 
 _PREFIX = "INCIDENT#"
 
@@ -118,7 +119,7 @@ def pending(incident: Incident) -> tuple[OwedAlert, ...]:
 
 def forget_ended(ledger: Ledger, monitor: str, name: str, since: datetime) -> None:
     """Owe nothing any more about incidents that were both opened and resolved after a time: nobody was to be told."""
-    began = _text(since)
+    began = iso(since)
 
     def think(stored: Incident | None) -> Incident | None:
         if stored is None:
@@ -169,9 +170,5 @@ def _decided_by(incident: Incident, window_start: str) -> Incident:
 
 def _owing(incident: Incident, state: Literal["opened", "resolved"], window_start: str, now: datetime) -> Incident:
     name = incident_id(incident.monitor, incident.name, incident.number)
-    alert = OwedAlert(alert_id(name, state), name, state, incident.severity, window_start, _text(now))
+    alert = OwedAlert(alert_id(name, state), name, state, incident.severity, window_start, iso(now))
     return msgspec.structs.replace(incident, owed=(*incident.owed, alert))
-
-
-def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -12,6 +12,7 @@ import msgspec
 
 from chalicelib.facts.document import change, load, monitor_partition
 from chalicelib.ports import Ledger
+from chalicelib.records.times import iso
 
 
 class Pause(msgspec.Struct, frozen=True):
@@ -26,8 +27,8 @@ class Pause(msgspec.Struct, frozen=True):
     @property
     def words(self) -> str:
         """ "paused since 2026-01-05T12:00:00Z, until 2026-01-05T18:00:00Z"."""
-        end = f"until {_text(self.until)}" if self.until else "until somebody resumes it"
-        return f"paused since {_text(self.since)}, {end}"
+        end = f"until {iso(self.until)}" if self.until else "until somebody resumes it"
+        return f"paused since {iso(self.since)}, {end}"
 
 
 def begin(ledger: Ledger, monitor: str, now: datetime, until: datetime | None) -> Pause:
@@ -55,7 +56,3 @@ def in_force(ledger: Ledger, monitor: str, now: datetime) -> Pause | None:
     """The pause that holds at this moment, or None."""
     stored = load(ledger, monitor_partition(monitor), "PAUSE", Pause)
     return stored.value if stored and stored.value.holds(now) else None
-
-
-def _text(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,12 +10,15 @@ from typing import Any
 
 import yaml
 
+from chalicelib import wiring
 from chalicelib.definition import Definition, parse_definition
 from chalicelib.errors import MisconfiguredError, NotFoundError
 from chalicelib.facts import champions, monitors
 from chalicelib.facts.champions import Candidate
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
+from plumbline.cli.terminal.answer import Answer
+from plumbline.cli.terminal.usage import add_command
 
 
 def read_definition(path: Path) -> Definition:
@@ -125,3 +129,26 @@ def _artifact(services: Services, model: Mapping[str, Any]) -> tuple[str, str]:
     if package_arn := container.get("ModelPackageName", ""):
         return package_arn, services.sagemaker.describe_model_package(package_arn).model_data_url
     return "", container.get("ModelDataUrl", "")
+
+
+def run(options: argparse.Namespace) -> Answer:
+    """The command: its output and its exit status."""
+    definition = read_definition(options.file)
+    if options.check:
+        return Answer(f"{options.file}: a valid definition of the monitor {definition.name}")
+    entry = add_monitor(wiring.services(), definition)
+    return Answer(f"added {entry.name}, version {entry.version}; windows from {entry.since} on are evaluated")
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`plumbline add` and its arguments."""
+    parser = add_command(
+        commands,
+        "add",
+        "store a monitor definition and index it",
+        "Takes the serving model as champion. A changed definition is stored as the next version.",
+        "add monitor.yaml",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="YAML or JSON file with one definition")
+    parser.add_argument("--check", action="store_true", help="only check the file; needs no AWS account")
+    parser.set_defaults(run=run)

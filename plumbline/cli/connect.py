@@ -24,6 +24,7 @@ from plumbline.cli.account.account import Account, DeniedError
 from plumbline.cli.account.bucket_rules import covering, event_pattern, hears, rule_name
 from plumbline.cli.account.monitor_checks import listened
 from plumbline.cli.account.stage_checks import deploy, lets_send, refuse_wrong_stage, rules_to
+from plumbline.cli.terminal.answer import Answer
 from plumbline.cli.terminal.usage import add_command
 
 Configuration = dict[str, Any]
@@ -241,7 +242,7 @@ def told(wanted: Plan) -> str:
     return "\n".join(lines)
 
 
-def run(options: argparse.Namespace) -> tuple[str, int]:
+def run(options: argparse.Namespace) -> Answer:
     """The command: its output and its exit status."""
     if options.bucket.startswith("s3://"):
         options.bucket = split_s3_uri(options.bucket, "bucket")[0]
@@ -250,7 +251,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         settings = deployment.of_stage(settings, options.stage)
     account, services = Account(settings.region), LazyServices(settings)
     if options.remove:
-        return disconnect(account, services, options.bucket), 0
+        return Answer(disconnect(account, services, options.bucket))
     wanted = plan(account, services, options.bucket)
     text, done = told(wanted), "nothing to change"
     if wanted.changes:
@@ -268,8 +269,8 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
             "rules": msgspec.to_builtins(wanted.rules),
             "result": done,
         }
-        return json.dumps(document, indent=2, sort_keys=True), 0
-    return "\n".join(part for part in (text, done) if part), 0
+        return Answer(json.dumps(document, indent=2, sort_keys=True))
+    return Answer("\n".join(part for part in (text, done) if part))
 
 
 def disconnect(account: Account, services: Services, bucket: str) -> str:

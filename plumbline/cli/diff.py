@@ -15,6 +15,7 @@ from chalicelib.definition import Definition, version_of
 from chalicelib.facts import monitors
 from chalicelib.wiring import Services
 from plumbline.cli.add import read_definition
+from plumbline.cli.terminal.answer import Answer
 from plumbline.cli.terminal.usage import add_command
 
 DIFFERENT = 3
@@ -61,7 +62,7 @@ def stored_definition(services: Services, name: str) -> tuple[Definition | None,
     return services.definitions.of(entry), ""
 
 
-def run(options: argparse.Namespace) -> tuple[str, int]:
+def run(options: argparse.Namespace) -> Answer:
     """The command: its output and its exit status."""
     definition = read_definition(options.file)
     stored, why = stored_definition(wiring.services(), definition.name)
@@ -75,15 +76,15 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
             "file": versions[1],
             "differences": msgspec.to_builtins(found),
         }
-        return json.dumps(document, indent=2, ensure_ascii=False), status
+        return Answer(json.dumps(document, indent=2, ensure_ascii=False), status)
     if stored is None:
-        return why, status
+        return Answer(why, status)
     if not found:
-        return f"{definition.name}: the file is the stored version {versions[0]}", status
+        return Answer(f"{definition.name}: the file is the stored version {versions[0]}", status)
     lines = [f"{definition.name}: stored version {versions[0]}, the file would be {versions[1]}"]
     for each in found:
         lines += [f"  {each.field}", f"    stored  {each.stored}", f"    file    {each.file}"]
-    return "\n".join(lines), status
+    return Answer("\n".join(lines), status)
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

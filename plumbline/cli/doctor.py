@@ -19,6 +19,7 @@ from plumbline.cli.account.choice import chosen
 from plumbline.cli.account.monitor_checks import check_monitor
 from plumbline.cli.account.stage_checks import check_stage, refuse_wrong_stage
 from plumbline.cli.add import read_definition
+from plumbline.cli.terminal.answer import Answer
 from plumbline.cli.terminal.findings import Finding, Findings
 from plumbline.cli.terminal.usage import add_command
 
@@ -73,7 +74,7 @@ def told(account: Account, findings: Sequence[Finding]) -> str:
     return "\n".join(lines)
 
 
-def run(options: argparse.Namespace) -> tuple[str, int]:
+def run(options: argparse.Namespace) -> Answer:
     """The command: its output and its exit status."""
     definition = read_definition(options.definition) if options.definition else None
     settings = deployment.load()
@@ -90,8 +91,8 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
             "stage": settings.stage,
             "findings": msgspec.to_builtins(findings),
         }
-        return json.dumps(document, indent=2, ensure_ascii=False), status
-    return told(account, findings), status
+        return Answer(json.dumps(document, indent=2, ensure_ascii=False), status)
+    return Answer(told(account, findings), status)
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

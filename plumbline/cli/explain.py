@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
+from chalicelib import wiring
 from chalicelib.errors import NotFoundError, UnreadableError
 from chalicelib.facts import decisions
 from chalicelib.facts.decisions import Outcome, Record
 from chalicelib.wiring import Services
+from plumbline.cli.terminal.answer import Answer
+from plumbline.cli.terminal.usage import add_command
 
 T = TypeVar("T")
 
@@ -72,3 +76,28 @@ def explanation(record: Record, outcomes: list[Outcome]) -> str:
     if len(record.evidence) > FILES_SHOWN:
         lines.append(f"  … and {len(record.evidence) - FILES_SHOWN} more")
     return "\n".join(lines)
+
+
+def run(options: argparse.Namespace) -> Answer:
+    """The command: its output and its exit status."""
+    if options.folder:
+        return Answer(explanation(*find_in_folder(options.folder, options.decision)))
+    return Answer(explanation(*find_in_table(wiring.services(), options.decision)))
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`plumbline explain` and its arguments."""
+    parser = add_command(
+        commands,
+        "explain",
+        "print a decision with its reasons and evidence",
+        "",
+        "explain 3f9c --from demo-output",
+    )
+    parser.add_argument(
+        "decision", metavar="DECISION_ID", help="the decision's id (with --from, its first digits are enough)"
+    )
+    parser.add_argument(
+        "--from", dest="folder", type=Path, metavar="DIR", help="a folder of reports; default: the account"
+    )
+    parser.set_defaults(run=run)

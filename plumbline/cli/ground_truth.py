@@ -25,6 +25,7 @@ from chalicelib.facts.evaluations import Evaluation
 from chalicelib.records.located import locate_labels, locate_requests
 from chalicelib.records.segment import segment_from_bytes
 from chalicelib.records.table import Table, to_table
+from chalicelib.records.times import iso
 from chalicelib.records.values import text_of
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
@@ -32,6 +33,7 @@ from plumbline.cli import push
 from plumbline.cli.account.choice import chosen
 from plumbline.cli.rebuild import parse_time
 from plumbline.cli.terminal.alignment import aligned
+from plumbline.cli.terminal.answer import Answer
 from plumbline.cli.terminal.progress import Progress
 from plumbline.cli.terminal.usage import add_command
 
@@ -79,7 +81,7 @@ def missing_labels(services: Services, definition: Definition) -> list[Missing]:
     return found[::-1]
 
 
-def _status(options: argparse.Namespace) -> tuple[str, int]:
+def _status(options: argparse.Namespace) -> Answer:
     services = wiring.services()
     found: dict[str, list[Missing]] = {}
     for entry in chosen(monitors.all_entries(services.ledger), options.monitor):
@@ -89,10 +91,10 @@ def _status(options: argparse.Namespace) -> tuple[str, int]:
         elif options.monitor:
             raise MisconfiguredError("monitor", entry.name, f"one that reads labels ({', '.join(LABELLED_TYPES)})")
     if options.json:
-        return json.dumps({name: msgspec.to_builtins(windows) for name, windows in found.items()}, indent=2), 0
+        return Answer(json.dumps({name: msgspec.to_builtins(windows) for name, windows in found.items()}, indent=2))
     if not found:
-        return "no monitor reads labels", 0
-    return (windows_text(*found.popitem()) if options.monitor else monitors_text(found)), 0
+        return Answer("no monitor reads labels")
+    return Answer(windows_text(*found.popitem()) if options.monitor else monitors_text(found))
 
 
 def monitors_text(found: dict[str, list[Missing]]) -> str:
@@ -197,12 +199,12 @@ def _rows_without_label(table: Table, ids: dict[str, str]) -> Iterator[Unlabelle
         yield Unlabelled(cells, features)
 
 
-def _export(options: argparse.Namespace) -> tuple[str, int]:
+def _export(options: argparse.Namespace) -> Answer:
     services, name = wiring.services(), options.monitor
     [entry] = chosen(monitors.all_entries(services.ledger), name)
     definition = services.definitions.of(entry)
-    since = parse_time(options.since, "--from").strftime("%Y-%m-%dT%H:%M:%SZ")
-    until = parse_time(options.until, "--to").strftime("%Y-%m-%dT%H:%M:%SZ") if options.until else "~"
+    since = iso(parse_time(options.since, "--from"))
+    until = iso(parse_time(options.until, "--to")) if options.until else "~"
     windows = evaluations.evaluations(services.ledger, name, since=since, until=until)
     found: list[Unlabelled] = []
     with Progress("windows", len(windows)) as progress:
@@ -215,11 +217,11 @@ def _export(options: argparse.Namespace) -> tuple[str, int]:
     writer.writerow([*COLUMNS, *features])
     writer.writerows([*row.cells, *(row.features.get(feature, "") for feature in features)] for row in found)
     _write_private(options.out, text.getvalue())
-    return (
+    return Answer(
         f"{options.out}: {len(found)} records without a label, of {len(windows)} windows\n"
         "the file holds captured data: treat it as the captures themselves, and delete it when it is done\n"
         f"fill in the column label, then: plumbline ground-truth push {options.out} {name} --s3"
-    ), 0
+    )
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -14,9 +14,11 @@ from datetime import UTC, datetime
 from chalicelib import wiring
 from chalicelib.errors import MisconfiguredError
 from chalicelib.facts import due, evaluations, monitors, pauses
+from chalicelib.records.times import iso
 from chalicelib.records.window import Window, parse_duration
 from chalicelib.wiring import Services
 from plumbline.cli.account.choice import chosen
+from plumbline.cli.terminal.answer import Answer
 from plumbline.cli.terminal.usage import add_command
 
 
@@ -25,7 +27,7 @@ def pause(services: Services, name: str, until: datetime | None) -> pauses.Pause
     chosen(monitors.all_entries(services.ledger), name)
     now = services.now()
     if until is not None and until <= now:
-        raise MisconfiguredError("--until", until.strftime("%Y-%m-%dT%H:%M:%SZ"), "a moment to come")
+        raise MisconfiguredError("--until", iso(until), "a moment to come")
     return pauses.begin(services.ledger, name, now, until)
 
 
@@ -56,27 +58,24 @@ def moment(text: str, now: datetime) -> datetime:
         raise MisconfiguredError("--until", text, "a day and an hour that exist") from None
 
 
-def run(options: argparse.Namespace) -> tuple[str, int]:
+def run(options: argparse.Namespace) -> Answer:
     """The command: its output and its exit status."""
     services, name = wiring.services(), options.monitor
     if options.resume:
         ended = resume(services, name)
         text = f"{name}: resumed; its newest settled window is decided again" if ended else f"{name}: was not paused"
-        return (json.dumps({"monitor": name, "paused": False, "changed": ended}) if options.json else text), 0
+        return Answer(json.dumps({"monitor": name, "paused": False, "changed": ended}) if options.json else text)
     found = pause(services, name, moment(options.until, services.now()) if options.until else None)
     if options.json:
-        document = {"monitor": name, "paused": True, "since": _iso(found.since), "until": _iso(found.until)}
-        return json.dumps(document), 0
-    return (
+        until = iso(found.until) if found.until else None
+        document = {"monitor": name, "paused": True, "since": iso(found.since), "until": until}
+        return Answer(json.dumps(document))
+    return Answer(
         f"{name}: {found.words}\n"
         "held: alerts of incidents, starts of retrainings, promotions, roll-backs\n"
         "goes on: captures and labels are counted, windows evaluated, reports and metrics written\n"
         f"plumbline pause {name} --resume"
-    ), 0
-
-
-def _iso(time: datetime | None) -> str | None:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ") if time else None
+    )
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -32,6 +32,7 @@ from chalicelib.records.ground_truth import Label, write_ground_truth
 from chalicelib.webhooks import signed_headers
 from chalicelib.wiring import Services
 from plumbline.cli.account.choice import chosen
+from plumbline.cli.terminal.answer import Answer
 from plumbline.cli.terminal.progress import Progress
 from plumbline.cli.terminal.usage import add_command
 
@@ -218,7 +219,7 @@ def to_s3(services: Services, definition: Definition, hour: str) -> Send:
     return send
 
 
-def run(options: argparse.Namespace) -> tuple[str, int]:
+def run(options: argparse.Namespace) -> Answer:
     """The command: its output and its exit status."""
     services = wiring.services()
     [entry] = chosen(monitors.all_entries(services.ledger), options.monitor)
@@ -249,7 +250,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     text = f"{sent} labels handed over in {len(parts)} parts to {target}"
     if skipped:
         text += f"; {skipped} were handed over before ({journal.path})"
-    return text, 0
+    return Answer(text)
 
 
 def _secrets(services: Services, name: str) -> list[str]:

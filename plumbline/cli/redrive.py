@@ -6,17 +6,21 @@ and every reader of a queue lives with repeats.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import msgspec
 
-from chalicelib import wiring
+from chalicelib import settings, wiring
 from chalicelib.errors import MisconfiguredError, PlumblineError
 from chalicelib.ports import DeadLetter, DeadLetters
+from chalicelib.records.times import iso
 from chalicelib.topology import SOURCES
 from chalicelib.wiring import Services
 from plumbline.cli.account.dead_letters import Judgement, Verdict, judge
+from plumbline.cli.terminal.answer import Answer
+from plumbline.cli.terminal.usage import add_command
 
 # Read at once from one queue; what is beyond is counted, and comes when the first ones are gone.
 MOST = 1000
@@ -176,7 +180,11 @@ def _lines(alike: Sequence[Shown]) -> list[str]:
     first, letters = alike[0], [shown.letter for shown in alike]
     count = f"{len(alike)} times: " if len(alike) > 1 else ""
     received = _times(max(letter.receives for letter in letters) - 1)
-    sent = _iso(letters[0]) if len(alike) == 1 else f"from {_iso(letters[0])} to {_iso(letters[-1])}"
+    sent = (
+        iso(letters[0].first_sent)
+        if len(alike) == 1
+        else f"from {iso(letters[0].first_sent)} to {iso(letters[-1].first_sent)}"
+    )
     ids = [letter.message_id for letter in letters]
     more = f" and {len(ids) - IDS_SHOWN} more" if len(ids) > IDS_SHOWN else ""
     lines = [
@@ -230,7 +238,7 @@ def document(stage: str, queues: Sequence[Queue], messages: Sequence[str]) -> st
                 "letters": [
                     {
                         "message_id": shown.letter.message_id,
-                        "first_sent": _iso(shown.letter),
+                        "first_sent": iso(shown.letter.first_sent),
                         "received_before": shown.letter.receives - 1,
                         "about": shown.judgement.about,
                         "replay": shown.judgement.verdict,
@@ -247,13 +255,49 @@ def document(stage: str, queues: Sequence[Queue], messages: Sequence[str]) -> st
     return msgspec.json.format(msgspec.json.encode(found, order="sorted"), indent=2).decode()
 
 
-def _iso(letter: DeadLetter) -> str:
-    return letter.first_sent.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _letters(count: int) -> str:
     return f"{count} dead letter{'' if count == 1 else 's'}"
 
 
 def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
+
+
+def run(options: argparse.Namespace) -> Answer:
+    """The command: its output and its exit status."""
+    services = wiring.services()
+    place = settings.of_stage(services.settings, options.stage) if options.stage else services.settings
+    action: Action = "replay" if options.replay else "delete" if options.delete else "show"
+    queues = redrive(services, wiring.dead_letters(place), options.queues, options.messages, action)
+    if options.json:
+        output = document(place.stage, queues, options.messages)
+    else:
+        output = text(place.stage, place.table, queues, options.messages, action)
+    return Answer(output, 0 if all_well(queues, options.messages) else 1)
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`plumbline redrive` and its arguments."""
+    parser = add_command(
+        commands,
+        "redrive",
+        "show dead letters, explain them, send them back",
+        "Without --replay or --delete it only shows what each is about and what a replay would lead to.",
+        "redrive windows --replay",
+        one="some of the letters were not dealt with; AWS did not answer",
+    )
+    parser.add_argument("queues", nargs="*", metavar="QUEUE", help="such as windows or captures; default: all")
+    parser.add_argument(
+        "--stage",
+        default="",
+        metavar="NAME",
+        help="another stage's queues; table and bucket stay the environment's; default: PLUMBLINE_STAGE, else dev",
+    )
+    parser.add_argument(
+        "--message", dest="messages", action="append", default=[], metavar="ID", help="only this; repeat it"
+    )
+    acts = parser.add_mutually_exclusive_group()
+    acts.add_argument("--replay", action="store_true", help="send each letter back to its queue, then delete it here")
+    acts.add_argument("--delete", action="store_true", help="delete the letters named by --message for good")
+    parser.add_argument("--json", action="store_true", help="the answer as one JSON object")
+    parser.set_defaults(run=run)

@@ -9,8 +9,10 @@ from typing import Any
 from chalicelib import keys, wiring
 from chalicelib.definition import Definition, split_s3_uri
 from chalicelib.facts import champions, claims, decisions, monitors
+from chalicelib.records.times import iso
 from chalicelib.wiring import Services
 from plumbline.cli.account.choice import chosen
+from plumbline.cli.terminal.answer import Answer
 from plumbline.cli.terminal.usage import add_command
 
 REASON = "the monitor was removed"
@@ -25,7 +27,7 @@ def remove(services: Services, name: str) -> bool:
     """
     chosen(monitors.all_entries(services.ledger), name, removed=True)
     now = services.now()
-    at = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    at = iso(now)
     removed = monitors.remove(services.ledger, name, at)
     claim = claims.load_retrain(services.ledger, name)
     if claim and claim.state == "AWAITING_APPROVAL":
@@ -91,7 +93,7 @@ def in_flight(services: Services, name: str) -> list[str]:
     return found
 
 
-def run(options: argparse.Namespace) -> tuple[str, int]:
+def run(options: argparse.Namespace) -> Answer:
     """The command: its output and its exit status."""
     services, name = wiring.services(), options.monitor
     removed = remove(services, name)
@@ -106,7 +108,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
             "in_flight": flying,
             "stays": stays,
         }
-        return json.dumps(document, indent=2), 0
+        return Answer(json.dumps(document, indent=2))
     lines = [
         f"{name}: removed; no window is evaluated any more" if removed else f"{name}: was removed {entry.removed_at}"
     ]
@@ -115,7 +117,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     for each in stays:
         lines += [f"  {each['what']}", f"    > {each['delete']}"]
     lines.append("while these are kept, `plumbline add FILE` takes it up again with its champion and its history")
-    return "\n".join(lines), 0
+    return Answer("\n".join(lines))
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

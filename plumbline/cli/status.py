@@ -17,6 +17,7 @@ from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from plumbline.cli.account.choice import chosen
 from plumbline.cli.terminal.alignment import aligned
+from plumbline.cli.terminal.answer import Answer
 from plumbline.cli.terminal.usage import add_command
 
 # A window whose time came longer ago than this was sent, lost or refused; a clock that is later than this does not run.
@@ -173,16 +174,16 @@ def detail(each: Status) -> str:
     return "\n".join(lines)
 
 
-def run(options: argparse.Namespace) -> tuple[str, int]:
+def run(options: argparse.Namespace) -> Answer:
     """The command: its output and its exit status."""
     services = wiring.services()
     entries = chosen(monitors.all_entries(services.ledger), options.monitor, removed=True)
     found = [status(services, entry) for entry in entries]
     if options.json:
-        return json.dumps([{**msgspec.to_builtins(each), "state": each.state} for each in found], indent=2), 0
+        return Answer(json.dumps([{**msgspec.to_builtins(each), "state": each.state} for each in found], indent=2))
     if not found:
-        return "no monitor is stored; `plumbline add FILE` stores one", 0
-    return (detail(found[0]) if options.monitor else table(found)), 0
+        return Answer("no monitor is stored; `plumbline add FILE` stores one")
+    return Answer(detail(found[0]) if options.monitor else table(found))
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

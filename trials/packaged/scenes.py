@@ -18,6 +18,7 @@ from chalicelib import keys
 from chalicelib.definition import Definition
 from chalicelib.facts import champions, claims, decisions, due, evaluations, labels, rebuilds
 from chalicelib.facts.document import change, monitor_partition
+from chalicelib.records.times import iso
 from chalicelib.records.window import Window
 from chalicelib.workflows.label_batches import SETTLED_AFTER, SPAN
 from chalicelib.workflows.label_containers import FEWEST, HOUR
@@ -78,7 +79,7 @@ class Scenes:
         assert found["KeyCount"] == 2, "expected a quarantine record for each unreadable file"
 
     def _broken_schema(self) -> None:
-        time = self._replay.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        time = iso(self._replay.clock.now())
         sides = {
             "endpointInput": {"observedContentType": "text/csv", "mode": "INPUT", "data": "1,2", "encoding": "CSV"},
             "endpointOutput": {"observedContentType": "text/csv", "mode": "OUTPUT", "data": "0.5", "encoding": "CSV"},
