@@ -22,14 +22,14 @@ from plumbline.cli.terminal.usage import add_command
 
 
 def read_definition(path: Path) -> Definition:
-    """Read a YAML or JSON file. Raises MisconfiguredError naming the field or the place in the file."""
+    """Read a YAML or JSON file. Raises MisconfiguredError naming the field, or the line of the file."""
     try:
         text = path.read_text(encoding="utf-8")
-        # Nearly all JSON is YAML, but not JSON that is indented with tabs.
+        # YAML's reader takes nearly all JSON, but not JSON indented with tabs.
         document = json.loads(text) if path.suffix.lower() == ".json" else yaml.load(text, _Loader)
     except OSError as error:
         raise MisconfiguredError("file", str(path), f"a file that can be read ({error.strerror})") from None
-    # ValueError: text that is not UTF-8, JSON that is none, and what YAML takes for a date and is none.
+    # ValueError: text that is not UTF-8, invalid JSON, and text that YAML reads as an impossible date.
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         line = error.lineno if isinstance(error, json.JSONDecodeError) else _line_of(error)
         where = f"{path}, line {line}" if line else str(path)
@@ -41,7 +41,7 @@ def read_definition(path: Path) -> Definition:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as it is, but a key that comes twice is an error: of two policies only the last would count."""
+    """YAML in which a repeated key is an error: of two policies, only the last would count."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -61,8 +61,9 @@ def _line_of(error: Exception) -> int:
 def add_monitor(services: Services, definition: Definition) -> monitors.Entry:
     """Store a definition, index it, and take the model that its endpoint serves now as the first champion.
 
-    Raises MisconfiguredError when the endpoint, its variant or the pipeline does not exist, when the pipeline takes
-    other parameters, or when a monitor of this name watches something else or in other windows: nothing is stored then.
+    Raises MisconfiguredError, and stores nothing, when the endpoint, its variant or the pipeline does not exist, when
+    the pipeline takes other parameters, or when a stored monitor of this name has another endpoint, variant or window
+    length.
     """
     _refuse_another(services, definition)
     _refuse_unknown_pipeline(services, definition)
@@ -74,7 +75,7 @@ def add_monitor(services: Services, definition: Definition) -> monitors.Entry:
 
 
 def _refuse_another(services: Services, definition: Definition) -> None:
-    """What is known of a monitor is counted in its windows and belongs to its endpoint: these two stay."""
+    """Refuse a change of endpoint, variant or window length: a monitor's stored facts depend on them."""
     entry = monitors.get(services.ledger, definition.name)
     if entry is None:
         return
@@ -91,14 +92,14 @@ def _refuse_another(services: Services, definition: Definition) -> None:
 
 
 def _refuse_unknown_pipeline(services: Services, definition: Definition) -> None:
-    """A start that SageMaker refuses would be found out by the first drift, at night: it is asked for now."""
+    """Check the pipeline now; otherwise the first drift would find out that SageMaker rejects the start."""
     if (retraining := definition.retraining) is None:
         return
     name = retraining.pipeline_name
     try:
         pipeline = services.sagemaker.describe_pipeline(name)
     except NotFoundError:
-        expected = "a pipeline that exists in this account; look at `aws sagemaker list-pipelines`"
+        expected = "a pipeline that exists in this account; see `aws sagemaker list-pipelines`"
         raise MisconfiguredError("retraining.pipeline_name", name, expected) from None
     if unknown := sorted(set(retraining.parameters) - set(pipeline.parameters)):
         known = ", ".join(sorted(pipeline.parameters)) or "none"
@@ -124,7 +125,7 @@ def _serving(services: Services, definition: Definition) -> tuple[Candidate, str
 
 
 def _artifact(services: Services, model: Mapping[str, Any]) -> tuple[str, str]:
-    """The model package and the archive behind a model; of several containers, the first has the model to retrain."""
+    """A model's package ARN and model data URL; of several containers, the first holds the model to retrain."""
     container = model.get("PrimaryContainer") or next(iter(model.get("Containers", [])), {})
     if package_arn := container.get("ModelPackageName", ""):
         return package_arn, services.sagemaker.describe_model_package(package_arn).model_data_url

@@ -1,4 +1,4 @@
-"""`plumbline diff FILE`: a definition's file against what is stored under its name, field by field."""
+"""`plumbline diff FILE`: compare a definition file with the stored definition of that name, field by field."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DIFFERENT = 3
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """A field by its path (`policy.cost`, `routes[0].url`) and what each side holds, as JSON."""
+    """A field's path (`policy.cost`, `routes[0].url`) and its value on each side, as JSON."""
 
     field: str
     stored: str
@@ -30,12 +30,12 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 def differences(stored: Definition, other: Definition) -> list[Difference]:
-    """The fields that differ, defaults filled in on both sides, in the order of the document."""
+    """The fields that differ, in the order of the document, with defaults filled in on both sides."""
     return list(_compared("", msgspec.to_builtins(stored), msgspec.to_builtins(other)))
 
 
 def _compared(path: str, ours: Any, theirs: Any) -> Iterator[Difference]:
-    """Go down as long as both sides are alike; lists of mappings are where they are equally long."""
+    """Descend while both sides have the same shape; lists of mappings have it when they are equally long."""
     if ours == theirs:
         return
     if isinstance(ours, dict) and isinstance(theirs, dict):
@@ -53,12 +53,12 @@ def _mappings(value: Any) -> bool:
 
 
 def stored_definition(services: Services, name: str) -> tuple[Definition | None, str]:
-    """The definition in force and "", or None and why there is none."""
+    """The definition in force and "", or None and the reason why there is none."""
     entry = monitors.get(services.ledger, name)
     if entry is None:
         return None, f"{name} is not stored; `plumbline add FILE` stores it"
     if entry.removed_at:
-        return None, f"{name} was removed {entry.removed_at}; `plumbline add FILE` takes it up again"
+        return None, f"{name} was removed {entry.removed_at}; `plumbline add FILE` resumes it"
     return services.definitions.of(entry), ""
 
 

@@ -1,7 +1,7 @@
-"""`plumbline pause MONITOR`: hold a monitor's effects back for a while, and `--resume` to let them go again.
+"""`plumbline pause MONITOR`: hold a monitor's effects for a while; `--resume` releases them.
 
-What is held: alerts of incidents, starts of retrainings, promotions and roll-backs. What goes on: captures and labels
-are counted, windows are evaluated, reports and metrics are written.
+Held: alerts of incidents, starts of retrainings, promotions and roll-backs. Not held: captures and labels are counted,
+windows are evaluated, reports and metrics are written.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from plumbline.cli.terminal.usage import add_command
 
 
 def pause(services: Services, name: str, until: datetime | None) -> pauses.Pause:
-    """Hold a monitor's effects back from now on. Raises NotFoundError, MisconfiguredError for an end that is over."""
+    """Hold a monitor's effects from now on. Raises NotFoundError, and MisconfiguredError for an end in the past."""
     chosen(monitors.all_entries(services.ledger), name)
     now = services.now()
     if until is not None and until <= now:
-        raise MisconfiguredError("--until", iso(until), "a moment to come")
+        raise MisconfiguredError("--until", iso(until), "a time in the future")
     return pauses.begin(services.ledger, name, now, until)
 
 
 def resume(services: Services, name: str) -> bool:
-    """End the pause, and owe the newest settled window an evaluation: what was held back is decided now.
+    """End the pause and mark the newest settled window due, so that what was held is decided now.
 
-    Returns False when the monitor was not paused; nothing is changed then. Raises NotFoundError.
+    Returns False, and changes nothing, when the monitor was not paused. Raises NotFoundError.
     """
     [entry] = chosen(monitors.all_entries(services.ledger), name)
     if not pauses.end(services.ledger, name, services.now()):
@@ -47,7 +47,7 @@ def resume(services: Services, name: str) -> bool:
 
 
 def moment(text: str, now: datetime) -> datetime:
-    """ "2026-01-05T18:00Z", or "PT4H" from now on. Raises MisconfiguredError."""
+    """Parse "2026-01-05T18:00Z", or "PT4H" counted from now. Raises MisconfiguredError."""
     if text.startswith("P"):
         return now + parse_duration(text, "--until")
     if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})", text):
@@ -55,7 +55,7 @@ def moment(text: str, now: datetime) -> datetime:
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except ValueError:
-        raise MisconfiguredError("--until", text, "a day and an hour that exist") from None
+        raise MisconfiguredError("--until", text, "an existing date and hour") from None
 
 
 def run(options: argparse.Namespace) -> Answer:
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> Answer:
     return Answer(
         f"{name}: {found.words}\n"
         "held: alerts of incidents, starts of retrainings, promotions, roll-backs\n"
-        "goes on: captures and labels are counted, windows evaluated, reports and metrics written\n"
+        "not held: captures and labels are counted, windows evaluated, reports and metrics written\n"
         f"plumbline pause {name} --resume"
     )
 
@@ -83,7 +83,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser = add_command(
         commands,
         "pause",
-        "hold alerts, retrainings and promotions of a monitor back; facts go on",
+        "hold a monitor's alerts, retrainings and promotions; evaluation goes on",
         "",
         "pause churn --until PT4H",
     )

@@ -1,4 +1,4 @@
-"""`plumbline remove MONITOR`: stop evaluating it. Nothing is deleted; what stays is told, with what deletes it."""
+"""`plumbline remove MONITOR`: stop evaluating it. Nothing is deleted: what stays is listed with its delete command."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ REASON = "the monitor was removed"
 
 
 def remove(services: Services, name: str) -> bool:
-    """Let no event and no clock find a monitor any more; False when it was removed already. Raises NotFoundError.
+    """Take a monitor out of every index; False when it was removed already. Raises NotFoundError.
 
-    What is in flight is taken to a safe end by the handlers: a retraining that has not started is not started, a
-    challenger is refused, an endpoint that is being updated is finished. A challenger that waits for a person waits for
-    nobody now, so its claim is ended here.
+    The handlers bring what is in flight to a safe end: a retraining that has not started is not started, a challenger
+    is refused, an endpoint update is finished. A challenger that awaits approval gets no more events, so its claim is
+    ended here.
     """
     chosen(monitors.all_entries(services.ledger), name, removed=True)
     now = services.now()
@@ -73,7 +73,7 @@ def _folder(what: str, uri: str) -> dict[str, str]:
 
 
 def in_flight(services: Services, name: str) -> list[str]:
-    """What had begun before the removal, and how it ends."""
+    """What was in flight at the removal, and how it ends."""
     found = []
     claim = claims.load_retrain(services.ledger, name)
     promotion = claims.load_promotion(services.ledger, name)
@@ -83,13 +83,13 @@ def in_flight(services: Services, name: str) -> list[str]:
             text += "it will not be started"
         else:
             text += (
-                "its execution runs on and its model is refused; to stop it: aws sagemaker stop-pipeline-execution "
+                "its execution continues and its model is refused; to stop it: aws sagemaker stop-pipeline-execution "
                 f"--pipeline-execution-arn {claim.execution_arn} --client-request-token {claim.decision_id}"
             )
         found.append(text)
     if promotion and promotion.in_flight:
-        ends = "taken to its end" if promotion.state != "APPLYING" else "refused"
-        found.append(f"the {promotion.kind} of {promotion.candidate} is {promotion.state}: it is {ends}")
+        end = "finished" if promotion.state != "APPLYING" else "refused"
+        found.append(f"the {promotion.kind} of {promotion.candidate} is {promotion.state}: it is {end}")
     return found
 
 
@@ -110,13 +110,15 @@ def run(options: argparse.Namespace) -> Answer:
         }
         return Answer(json.dumps(document, indent=2))
     lines = [
-        f"{name}: removed; no window is evaluated any more" if removed else f"{name}: was removed {entry.removed_at}"
+        f"{name}: removed; its windows are no longer evaluated"
+        if removed
+        else f"{name}: was removed {entry.removed_at}"
     ]
     lines += flying
-    lines.append("what stays, and what deletes it")
+    lines.append("what stays, and the command that deletes it")
     for each in stays:
         lines += [f"  {each['what']}", f"    > {each['delete']}"]
-    lines.append("while these are kept, `plumbline add FILE` takes it up again with its champion and its history")
+    lines.append("while these are kept, `plumbline add FILE` resumes it with its champion and its history")
     return Answer("\n".join(lines))
 
 
@@ -126,7 +128,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         commands,
         "remove",
         "stop evaluating a monitor; nothing is deleted",
-        "Says what stays and where. `plumbline add` takes it up again.",
+        "Lists what stays and where. `plumbline add` resumes it.",
         "remove churn",
     )
     parser.add_argument("monitor", metavar="MONITOR", help="the monitor's name")

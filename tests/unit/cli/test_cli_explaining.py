@@ -142,7 +142,7 @@ def test_what_cannot_be_explained_is_refused(
     script = write(tmp_path / "script.py", ["def preprocess_handler(inference_record):", "    return {}"])
     arguments = ("--baseline", tmp_path, "--monitor", monitor, "--preprocess", script, "--out", tmp_path / "o")
     _, err = call(capsys, 2, "evaluate", "--captures", table, *arguments, "--explain-with", "quiet")
-    assert "no --preprocess beside it" in err
+    assert "no --preprocess with it" in err
     document = json.loads(monitor.read_text())
     document["attributes"]["problem_type"] = "MulticlassClassification"
     monitor.write_text(json.dumps(document))
