@@ -40,7 +40,11 @@ OTHERS: dict[str, Any] = {
         },
     ],
     "TopicConfigurations": [
-        {"Id": "others", "TopicArn": f"arn:aws:sns:{REGION}:{NUMBER}:others", "Events": ["s3:ReducedRedundancyLostObject"]}
+        {
+            "Id": "other",
+            "TopicArn": f"arn:aws:sns:{REGION}:{NUMBER}:other",
+            "Events": ["s3:ReducedRedundancyLostObject"],
+        }
     ],
 }
 
@@ -65,7 +69,7 @@ def rules(scene: Scene) -> dict[str, tuple[str, str, list[Any]]]:
 def strange(scene: Scene) -> Iterator[Scene]:
     """The watched bucket as it was before anybody connected it: with notifications of others, without rules."""
     scene.client("sqs").create_queue(QueueName="deleted")
-    scene.client("sns").create_topic(Name="others")
+    scene.client("sns").create_topic(Name="other")
     put(scene, OTHERS)
     for name in RULES:
         drop(scene, name)
@@ -109,7 +113,7 @@ def test_what_others_are_told_stays(strange: Scene, capsys: pytest.CaptureFixtur
         "prefix=raw/ suffix=.png (thumbnails)",
         f"  = queue {queue_arn('deleted')} of s3:ObjectRemoved:* (deleted)",
         f"  = queue {queue_arn('deleted')} of s3:ObjectCreated:* prefix=import/ (imports)",
-        f"  = topic arn:aws:sns:{REGION}:{NUMBER}:others of s3:ReducedRedundancyLostObject (others)",
+        f"  = topic arn:aws:sns:{REGION}:{NUMBER}:other of s3:ReducedRedundancyLostObject (other)",
         "  + EventBridge",
     ]
     assert lines[-1] == "done"

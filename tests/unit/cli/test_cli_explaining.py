@@ -149,7 +149,7 @@ def test_what_cannot_be_explained_is_refused(
     _, err = call(
         capsys, 2, "baseline", table, "--monitor", monitor, "--out", tmp_path / "b", "--explain-with", "quiet"
     )
-    assert "a model that answers with a number" in err
+    assert "a model that returns a number" in err
     document["attributes"]["problem_type"] = "Regression"
     outputs = {"output_names": ["x", "y", "z"]}
     document["attributes"] |= outputs
@@ -157,7 +157,7 @@ def test_what_cannot_be_explained_is_refused(
     monitor.write_text(json.dumps(document))
     arguments = ("--monitor", monitor, "--out", tmp_path / "b", "--explain-with", "quiet")
     _, err = call(capsys, 2, "baseline", table, *arguments)
-    assert "attribution.columns name what the model returns" in err
+    assert "named by attribution.columns" in err
 
 
 def test_the_choice_of_rows_does_not_depend_on_the_split() -> None:

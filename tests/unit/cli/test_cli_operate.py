@@ -258,7 +258,9 @@ def test_remove_says_what_is_in_flight(world: World, capsys: pytest.CaptureFixtu
     world.live(3, "z")
     claim = world.retraining()
     text = output_of(capsys, "remove", MONITOR)
-    assert f"the retraining {claim.decision_id[:12]} is STARTED: its execution continues and its model is refused" in text
+    assert (
+        f"the retraining {claim.decision_id[:12]} is STARTED: its execution continues and its model is refused" in text
+    )
     assert f"--pipeline-execution-arn {claim.execution_arn}" in text
     assert "not started" not in text
 

@@ -156,13 +156,13 @@ def test_the_text(capsys: pytest.CaptureFixture[str], world: World, sqs: Any) ->
         "captures -> capture_landed: 1 dead letter",
         "  cannot be read",
         "      a replay would do nothing: expected an S3 Object Created event (DecodeError); the function would log "
-        "that and be done",
+        "that and drop it",
     ]
     assert lines[4].endswith(f"received 0 times before; message {other}")
     assert lines[6:9] == [
         "windows -> window_due: 2 dead letters",
         f"  2 times: window {window_name(1)} of churn",
-        "      a replay would do nothing: not due any more any more: it was evaluated since",
+        "      a replay would do nothing: the window is not due any more: it was evaluated since",
     ]
     assert first in lines[9]
     assert lines[-1] == "3 would do nothing: --replay or --delete is the same"
@@ -446,7 +446,12 @@ CASES: list[tuple[str, Callable[[World], bytes], str, str]] = [
     ("captures", lambda w: removed(w, s3_event(capture(w))), "nothing", "no monitor reads"),
     ("captures", lambda w: without(w, capture(w), s3_event(capture(w))), "nothing", "does not exist any more"),
     ("captures", lambda w: undefined(w, s3_event(capture(w))), "fails", "is not in the bucket"),
-    ("captures", lambda w: undefined(w, s3_event(capture(w)), b'{"name": 1}'), "fails", "cannot be read by this release"),
+    (
+        "captures",
+        lambda w: undefined(w, s3_event(capture(w)), b'{"name": 1}'),
+        "fails",
+        "cannot be read by this release",
+    ),
     ("captures", lambda w: undefined(w, s3_event(capture(w)), b"{"), "fails", "cannot be read by this release"),
     ("captures", lambda w: s3_event(capture(w)), "works", f"the window {window_name(1)} of churn due"),
     ("ground-truth", label_event, "nothing", "was processed"),
