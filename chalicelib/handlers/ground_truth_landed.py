@@ -53,7 +53,7 @@ def handle(body: str, services: Services) -> None:
 def _mark_windows(
     services: Services, definition: Definition, source: labels.Source, found: list[Label], arrived: datetime
 ) -> None:
-    # Whether a window was open to a label is asked of its arrival: an event may come late, or be lost and told anew.
+    # A label's arrival decides whether its window was open: the event may be late, or lost and sent again.
     now, name = services.now(), definition.name
     expires_at = now + definition.horizon
     waiting = unplaced(definition, found, arrived)

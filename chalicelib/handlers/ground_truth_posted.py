@@ -53,7 +53,7 @@ Answer = tuple[int, dict[str, Any], dict[str, str]]
 class PostedRequest(msgspec.Struct, frozen=True):
     """The request as it came: `body` is byte for byte what was signed.
 
-    `caller`: None on the signed path; on the other one the ARN of whoever IAM let in, "" where IAM was not asked.
+    `caller`: None on the signed path; on the other one the ARN that IAM authorized, "" where IAM was not used.
     """
 
     endpoint: str
