@@ -1,7 +1,7 @@
-"""`make demo`: the main job on real data, on this machine alone.
+"""`make demo`: the whole loop on real data, on one machine.
 
-Starts the emulator, plays the electricity stream through the handlers of app.py, prints the table and leaves the
-reports in a folder. Exit status 0 only when the loop closed.
+Starts the emulator, plays the electricity stream through the handlers of app.py, prints the table and writes the
+reports to a folder. Exit status 0 only when the loop closed.
 """
 
 from __future__ import annotations

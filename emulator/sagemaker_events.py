@@ -1,6 +1,6 @@
 """SageMaker's EventBridge events, in the shapes that AWS publishes.
 
-Knows the envelope and the detail of each kind. Refuses to know when one is due and who receives it.
+Not here: when an event is due and who receives it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""The memory of the SageMaker emulator: resources, counters and the events still to be sent, in one SQLite file.
+"""The state of the SageMaker emulator: resources, counters and events still to be sent, in one SQLite file.
 
-Knows how to keep JSON documents so that a killed process finds them again. Refuses to know what any of them means:
-no SageMaker rule, no clock, no network.
+Stores JSON documents so that they survive a killed process. Not here: SageMaker's rules, the clock, the network.
 """
 
 from __future__ import annotations

@@ -373,7 +373,7 @@ def test_neither_rebuild_nor_redrive_takes_a_removed_monitor_up() -> None:
     due.mark(world.services.ledger, MONITOR, Window(hour(1), HOUR), MINUTE, world.clock.time)
     body = msgspec.json.encode(WindowMessage(MONITOR, window_name(1))).decode()
     judged = dead_letters.judge(world.services, "windows", body)
-    assert (judged.verdict, judged.why) == ("nothing", "the monitor was removed: nothing is owed to it")
+    assert (judged.verdict, judged.why) == ("nothing", "the monitor was removed: its windows are not evaluated")
 
 
 def test_removing_twice_is_removing_once() -> None:

@@ -133,7 +133,7 @@ FAULTS: dict[tuple[Any, str], Spoil] = {
     (checks.health_has_alarms, "late messages"): lambda all: all.pop("WindowsLateAlarm"),
     (checks.health_has_alarms, "errors"): lambda all: all.pop("GroundTruthPostedErrorsAlarm"),
     (checks.health_has_alarms, "throttles"): lambda all: all.pop("WindowDueThrottlesAlarm"),
-    (checks.health_has_alarms, "tells nobody"): lambda all: properties(all, "OverdueAlarm").pop("AlarmActions"),
+    (checks.health_has_alarms, "has no receiver"): lambda all: properties(all, "OverdueAlarm").pop("AlarmActions"),
     (checks.health_has_alarms, "more than a week"): lambda all: properties(all, "OverdueAlarm").update(Period=604801),
     (checks.health_has_alarms, "no dashboard"): lambda all: all.pop("Dashboard"),
     (checks.encryption_reaches_the_senders, "AWS's key"): lambda all: properties(all, "WindowsQueue").update(
