@@ -218,9 +218,9 @@ def test_what_cfn_lint_finds_is_told(built: Built) -> None:
     built.template["Resources"].update(Queue=queue, Policy=policy)
     assert list(checks.cfn_lint_is_content(small(built, "Queue"))) == []
     queue["Properties"]["Colour"] = "red"
-    told = "\n".join(checks.cfn_lint_is_content(small(built, "Queue", "Policy")))
-    assert "Colour" in told
-    assert "NoQueue" in told
+    faults = "\n".join(checks.cfn_lint_is_content(small(built, "Queue", "Policy")))
+    assert "Colour" in faults
+    assert "NoQueue" in faults
 
 
 @TRANSLATOR
@@ -236,9 +236,9 @@ def test_what_the_translator_refuses_is_told(built: Built) -> None:
 
 def test_a_handler_that_the_topology_does_not_know_is_told(built: Built) -> None:
     more = built.app + '\n\n@app.on_sqs_message(queue=queue("more"))\ndef more_landed(event):\n    pass\n'
-    told = "\n".join(checks.functions_match_app(replace(built, app=more)))
-    assert "app.py has more_landed, chalicelib/topology.py has not" in told
-    assert "app.py has more_landed, no function of the template calls it" in told
+    faults = "\n".join(checks.functions_match_app(replace(built, app=more)))
+    assert "app.py has more_landed, chalicelib/topology.py has not" in faults
+    assert "app.py has more_landed, no function of the template calls it" in faults
 
 
 # Zips -----------------------------------------------------------------------------------------------------------------
