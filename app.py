@@ -82,7 +82,7 @@ def ground_truth_posted(endpoint: str) -> Response:
     return posted(endpoint)
 
 
-# API Gateway asks IAM before it calls, and tells whom it let in; where nobody was asked there is no name.
+# API Gateway asks IAM before it calls, and passes the caller's ARN; without IAM there is none.
 @app.route("/iam/ground-truth/{endpoint}", methods=["POST"], content_types=["*/*"], authorizer=IAMAuthorizer())
 def ground_truth_posted_by_iam(endpoint: str) -> Response:
     return posted(endpoint, app.current_request.context.get("identity", {}).get("userArn") or "")
@@ -181,7 +181,7 @@ def alert_published(event: SQSEvent) -> dict[str, Any]:
 
 
 def log_refusals(outcomes: Sequence[Any]) -> None:
-    """A receiver that refuses for good must be seen by somebody: the alert itself cannot say it."""
+    """Log receivers that refuse for good, because the alert itself cannot report it."""
     for outcome in outcomes:
         if outcome.result == "refused":
             logger.error("alert refused by its receiver", route=outcome.route, reason=outcome.detail)

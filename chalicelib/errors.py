@@ -1,29 +1,29 @@
-"""Every error that Plumbline raises on purpose; it refuses to know where they are caught.
+"""Every error that Plumbline raises on purpose.
 
-What each one means for a message in a queue is the table of docs/architecture.md: a permanent error is
-recorded and the message is done; any other exception makes the queue deliver the message again.
-No message text ever holds payload: names, keys, line numbers and counts only.
+What each one means for a message in a queue is in docs/architecture.md: a permanent error is recorded and the message
+is done; any other exception makes the queue deliver the message again. An error's text holds names, keys, line numbers
+and counts, never payload.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-# Every way in which msgspec fails on bytes that somebody else wrote: not the format or not the type, text that is not
-# UTF-8, nesting beyond Python's stack.
+# Every way in which msgspec fails on foreign bytes: wrong format or type, text that is not UTF-8, nesting beyond
+# Python's stack.
 UNDECODABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
 class PlumblineError(Exception):
-    """The root: catching it catches what was raised on purpose and nothing else."""
+    """The root of all errors that are raised on purpose."""
 
 
 class PermanentError(PlumblineError):
-    """Trying again with the same input can only fail again."""
+    """A repeat with the same input would fail again."""
 
 
 class MisconfiguredError(PermanentError):
-    """A setting or a field of a definition is wrong: names the field, what it holds, what was expected."""
+    """A setting or a field of a definition is wrong: names the field, its value, and what was expected."""
 
     def __init__(self, field: str, value: object, expected: str) -> None:
         super().__init__(f"{field}: got {value!r}; expected {expected}")
@@ -42,8 +42,8 @@ class UnreadableError(PermanentError):
 
 
 class UnreadableStateError(PlumblineError):
-    """What Plumbline stored itself is nothing that this release reads. Not permanent: another release may read it, so
-    the message that met it is delivered again and in the end is a dead letter, to be redriven after the repair.
+    """This release cannot read a document that Plumbline stored. Not permanent: another release may read it, so the
+    message is delivered again and finally becomes a dead letter, to be redriven after the repair.
     """
 
     def __init__(self, where: str, expected: str) -> None:
@@ -56,8 +56,8 @@ class NotFoundError(PlumblineError):
 
 
 class ConflictError(PlumblineError):
-    """A conditional write lost: somebody else wrote first. Read again and think again."""
+    """A conditional write lost against another one. Read again and decide again."""
 
 
 class RefusedError(PermanentError):
-    """The other side understood the request and refuses it (validation, a forbidden address, a 4xx answer)."""
+    """The receiver rejects the request for good (validation, a forbidden address, a 4xx answer)."""

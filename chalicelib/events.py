@@ -1,7 +1,7 @@
-"""AWS's event shapes, and nothing else knows them: a queue message's body -> the few facts that a handler needs.
+"""AWS's event shapes, only here: a queue message's body -> the few facts that a handler needs.
 
-Shapes are those of format section 10, verbatim samples in tests/events/. A body that is not such an event raises
-UnreadableError naming what was expected; it can never become readable, so it is recorded and not tried again.
+The shapes are in format section 10, verbatim samples in tests/events/. A body that is not such an event raises
+UnreadableError naming what was expected; a retry could not help, so it is recorded and dropped.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import msgspec
 
 from chalicelib.errors import UnreadableError
 from chalicelib.records.capture import plausible
+from chalicelib.records.times import iso
 
 
 class ObjectCreated(msgspec.Struct, frozen=True):
@@ -59,27 +60,27 @@ M = TypeVar("M", bound=msgspec.Struct)
 
 
 class WindowMessage(msgspec.Struct, frozen=True):
-    """Our own message on the windows queue."""
+    """Plumbline's own message on the windows queue."""
 
     monitor: str
     window: str
 
 
 class ClaimMessage(msgspec.Struct, frozen=True):
-    """Our own message on the claim queues: which claim to act on."""
+    """Plumbline's own message on the claim queues: the claim to act on."""
 
     monitor: str
     claim_id: str
 
 
 class LabelBatchMessage(msgspec.Struct, frozen=True):
-    """Our own message on the ground-truth queue: look up the labels of a monitor that wait."""
+    """Plumbline's own message on the ground-truth queue: look up the waiting labels of a monitor."""
 
     label_batch_of: str
 
 
 def label_batch(body: str) -> str | None:
-    """The monitor of a label batch's message; None for any other message."""
+    """The monitor of a label batch message; None for any other message."""
     try:
         return msgspec.json.decode(body, type=LabelBatchMessage).label_batch_of
     except (ValueError, RecursionError):
@@ -87,13 +88,13 @@ def label_batch(body: str) -> str | None:
 
 
 class LabelContainersMessage(msgspec.Struct, frozen=True):
-    """Our own message on the ground-truth queue: copy small label objects of a monitor into containers."""
+    """Plumbline's own message on the ground-truth queue: copy a monitor's small label objects into containers."""
 
     label_containers_of: str
 
 
 def label_containers(body: str) -> str | None:
-    """The monitor of a message about containers; None for any other message."""
+    """The monitor of a label containers message; None for any other message."""
     try:
         return msgspec.json.decode(body, type=LabelContainersMessage).label_containers_of
     except (ValueError, RecursionError):
@@ -158,31 +159,31 @@ def claim_message(body: str) -> ClaimMessage:
 
 
 def object_created_body(bucket: str, key: str, etag: str, size: int, time: datetime) -> bytes:
-    """The event that S3 would have sent: what a sweep puts on the queue for an object whose event was lost."""
+    """S3's event, for a sweep to put on the queue when the real one was lost."""
     detail = {"version": "0", "bucket": {"name": bucket}, "object": {"key": key, "size": size, "etag": etag}}
     return _event("Object Created", "aws.s3", time, detail)
 
 
 def execution_changed_body(arn: str, status: str, time: datetime) -> bytes:
-    """The event that SageMaker would have sent at the end of an execution."""
+    """SageMaker's event for the end of a pipeline execution."""
     detail = {"pipelineExecutionArn": arn, "currentPipelineExecutionStatus": status}
     return _event("SageMaker Model Building Pipeline Execution Status Change", "aws.sagemaker", time, detail)
 
 
 def package_changed_body(arn: str, approval_status: str, time: datetime) -> bytes:
-    """The event that SageMaker would have sent when somebody approved or rejected a model package."""
+    """SageMaker's event for the approval or rejection of a model package."""
     detail = {"ModelPackageArn": arn, "ModelApprovalStatus": approval_status}
     return _event("SageMaker Model Package State Change", "aws.sagemaker", time, detail)
 
 
 def endpoint_changed_body(name: str, config_name: str, time: datetime) -> bytes:
-    """The event that SageMaker would have sent when an endpoint came into service."""
+    """SageMaker's event for an endpoint that came into service."""
     detail = {"EndpointName": name, "EndpointStatus": "IN_SERVICE", "EndpointConfigName": config_name}
     return _event("SageMaker Endpoint State Change", "aws.sagemaker", time, detail)
 
 
 def _event(detail_type: str, source: str, time: datetime, detail: dict[str, Any]) -> bytes:
-    stamp = time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    stamp = iso(time)
     return msgspec.json.encode(
         {"version": "0", "detail-type": detail_type, "source": source, "time": stamp, "detail": detail}
     )

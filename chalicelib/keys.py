@@ -1,8 +1,8 @@
-"""Every S3 key, both directions: alone to know how SageMaker's and our own keys are spelled.
+"""Every S3 key, built and parsed: the only place that spells SageMaker's keys and Plumbline's own.
 
-Layouts: captures, ground truth, merge output and reports are SageMaker's (format sections 2.1, 3, 4, 11.1);
-the rest lies below `plumbline/` in our own bucket, first by retention class: `payload` (holds captured data,
-inherits the captures' KMS key and retention) or `facts` (numbers only).
+Captures, ground truth, merge output and reports have SageMaker's layout (format sections 2.1, 3, 4, 11.1); everything
+else is below `plumbline/` in Plumbline's own bucket, first by retention class: `payload` (holds captured data, with the
+captures' KMS key and retention) or `facts` (numbers only).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import msgspec
 from chalicelib.monitors.types import TYPES
 from chalicelib.records.window import Window
 
-# A ground-truth place may be a whole bucket: its keys begin with the hour.
+# A ground-truth location may be a whole bucket: its keys start with the hour.
 _HOURLY = re.compile(r"(?:(?P<prefix>.+)/)?(?P<hour>[12][0-9]{3}/[0-9]{2}/[0-9]{2}/[0-9]{2})/(?P<name>[^/]+)")
 
 
 class HourlyKey(msgspec.Struct, frozen=True):
-    """A key of SageMaker's hourly layout: prefix (capture destination/endpoint/variant, or ground-truth place)."""
+    """A key of SageMaker's hourly layout; `prefix`: capture destination/endpoint/variant, or ground-truth location."""
 
     prefix: str
     hour: datetime
@@ -40,7 +40,7 @@ def hour_folder(hour: datetime) -> str:
 
 
 def parse_hourly(key: str) -> HourlyKey | None:
-    """Split a capture or ground-truth key; None when it has another layout (then it is nobody's input)."""
+    """Split a capture or ground-truth key; None when it has another layout, and so is no input."""
     match = _HOURLY.fullmatch(key)
     if not match:
         return None
@@ -52,7 +52,7 @@ def parse_hourly(key: str) -> HourlyKey | None:
 
 
 def join(*parts: str) -> str:
-    """Join key parts with single slashes, leaving out empty ones."""
+    """Join key parts with single slashes, skipping empty ones."""
     return "/".join(part.strip("/") for part in parts if part.strip("/"))
 
 
@@ -68,13 +68,13 @@ def report_folder(output: str, endpoint: str, monitor: str, monitor_type: str, w
 
 
 def label_maturity_key(output: str, endpoint: str, monitor: str, monitor_type: str, window: Window) -> str:
-    """Beside a report, and no part of its revisions: what it says depends on the moment."""
+    """Beside a report, but not part of its revisions: its content depends on the time of writing."""
     return join(report_folder(output, endpoint, monitor, monitor_type, window), "label_maturity.json")
 
 
 def merge_key(output: str, endpoint: str, variant: str, monitor: str, hour: str) -> str:
-    """SageMaker's merge folder by capture hour ("YYYY/MM/DD/HH"); the part file is named by the monitor, which so
-    rewrites its own."""
+    """SageMaker's merge folder by capture hour ("YYYY/MM/DD/HH"); the part file has the monitor's name, so that each
+    monitor rewrites its own."""
     return join(output, "merge", endpoint, variant, hour, f"part-00000-{monitor}.c000.jsonl")
 
 
@@ -114,7 +114,7 @@ def ids_key(monitor: str, window: Window, digest: str) -> str:
 
 
 def payload_prefix(monitor: str) -> str:
-    """Everything of a monitor that holds captured data or what could show it."""
+    """Everything of a monitor that holds captured data, or could reveal it."""
     return f"plumbline/payload/{monitor}/"
 
 
@@ -128,7 +128,7 @@ def filters_prefix(monitor: str) -> str:
 
 
 def filter_key(monitor: str, span: Window, digest: str) -> str:
-    """The ids of the windows of a day (or of one longer window), in twelve bits each: it takes the place of theirs."""
+    """The ids of a day's windows (or of one longer window), in twelve bits each: it replaces their own id objects."""
     return f"{filters_prefix(monitor)}{span.name}/{digest}.msgpack"
 
 
@@ -139,7 +139,7 @@ def parse_filter_key(key: str) -> tuple[str, str]:
 
 
 def filter_check_key(monitor: str, span: str, digest: str) -> str:
-    """What a filter's answers are checked with."""
+    """The data that a filter's answers are checked with."""
     return f"plumbline/payload/{monitor}/filter-checks/{span}/{digest}.bin"
 
 
@@ -148,12 +148,12 @@ def label_containers_prefix(monitor: str, hour: str) -> str:
 
 
 def label_container_key(monitor: str, hour: str, digest: str) -> str:
-    """The labels of small ground-truth objects that arrived in an hour (its start, as a window's name)."""
+    """The labels of small ground-truth objects that arrived in `hour` (its start, like a window's name)."""
     return f"{label_containers_prefix(monitor, hour)}{digest}.msgpack"
 
 
 def revision_key(monitor: str, window: Window, digest: str) -> str:
-    """All files of a revision, merged records among them: payload."""
+    """All files of a revision, including merged records, so payload."""
     return f"plumbline/payload/{monitor}/revisions/{window.name}/{digest}.msgpack"
 
 
@@ -166,7 +166,7 @@ def training_manifest_key(monitor: str, decision_id: str) -> str:
 
 
 def baseline_folder(monitor: str, candidate: str) -> str:
-    """Statistics of held-back rows name categories, which are payload."""
+    """Payload, because statistics of held-back rows name categories."""
     return f"plumbline/payload/{monitor}/baselines/{candidate}"
 
 

@@ -1,7 +1,6 @@
-"""The layouts of what Plumbline writes for others beside reports, as types: `schemas/` is generated from them.
+"""The layouts of the other files that Plumbline writes, as types: `schemas/` is generated from them.
 
-Where a type exists already (definition, decision, alert) it is the layout; those of documents that are built as they
-are written are here. Nothing is built or read with these types.
+Definition, decision and alert have types of their own; the other files' are here. No code builds or reads with them.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class GroundTruthData(Struct):
 
 
 class LabelMetadata(Struct, rename="camel"):
-    """`eventId` is the inference id where the caller gave one; the times and the record's index are our addition."""
+    """`eventId` is the inference id where the caller gave one; times and record index are Plumbline's additions."""
 
     event_id: str
     inference_time: str | UnsetType = UNSET
@@ -45,7 +44,7 @@ class GroundTruthLine(Struct, rename="camel"):
 
 
 class CapturedSide(Struct, rename="camel"):
-    """One side of a request, or a line of a batch transform, which has no mode and no content type."""
+    """One side of a request, or a line of a batch transform, which has neither mode nor content type."""
 
     data: str
     encoding: str
@@ -95,7 +94,7 @@ class ManifestModel(Struct, forbid_unknown_fields=True):
 
 
 class Manifest(Struct, forbid_unknown_fields=True):
-    """What a retraining is given (pipelines/README.md)."""
+    """The input of a retraining (pipelines/README.md)."""
 
     version: Literal[1]
     monitor: str

@@ -1,11 +1,8 @@
-"""What the label webhook takes and answers, as types, and the OpenAPI 3.1 document that is made from them.
+"""The label webhook's requests and answers as types, and the OpenAPI 3.1 document made from them.
 
-Knows the shapes, the limits and every status; refuses to know how a request is verified, read and stored
-(handlers/ground_truth_posted.py, which builds its answers from the types here). Sources: OpenAPI 3.1.1, RFC 9457
-(problem documents), Standard Webhooks 1.0.0, model-monitor formats section 3 (SageMaker's entries).
-
-The document is the same for every deployment: it names no endpoint, bucket or account, so reading it
-needs no key.
+The document is the same for every deployment: it names no endpoint, bucket or account, so it is open to all. Sources:
+OpenAPI 3.1.1, RFC 9457 (problem documents), Standard Webhooks 1.0.0, model-monitor formats section 3 (SageMaker's
+entries). Not here: how a request is verified, read and stored (handlers/ground_truth_posted.py).
 """
 
 from __future__ import annotations
@@ -22,13 +19,13 @@ VERSION = "1.0.0"
 PATH, IAM_PATH, DOCUMENT_PATH = "/ground-truth/{endpoint}", "/iam/ground-truth/{endpoint}", "/openapi.json"
 
 MAX_BODY_BYTES = 1024 * 1024
-# How SageMaker lets an endpoint be called (CreateEndpoint, EndpointName).
+# SageMaker's rule for an endpoint's name (CreateEndpoint, EndpointName).
 ENDPOINT_NAME = "^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$"
 JSON_TYPE, LINE_TYPES = "application/json", ("application/jsonlines", "application/x-ndjson")
 CONTENT_TYPES = (JSON_TYPE, *LINE_TYPES)
 PROBLEM_TYPE = "application/problem+json"
 
-# Every refusal of ours; API Gateway adds 403 (IAM), 429 (too many requests) and 5xx of its own.
+# Every refusal of the webhook; API Gateway adds 403 (IAM), 429 (too many requests) and 5xx.
 TITLES = {
     400: "Bad Request",
     401: "Unauthorized",
@@ -123,7 +120,7 @@ class Fault(msgspec.Struct, omit_defaults=True):
 class Problem(msgspec.Struct, omit_defaults=True, kw_only=True):
     """Why nothing was stored (RFC 9457). Names places and expectations, never what was sent."""
 
-    # Not left out where it is the default: a problem document without a type is legal, and less clear.
+    # Always written: a problem document without a type is legal, but less clear.
     type: str
     title: str
     status: int
@@ -132,7 +129,7 @@ class Problem(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class Message(msgspec.Struct):
-    """What API Gateway answers by itself."""
+    """API Gateway's own answer."""
 
     message: str
 
@@ -223,10 +220,10 @@ def _headers(signed: bool) -> list[dict[str, Any]]:
             "name": name,
             "in": "header",
             "required": True,
-            "description": told,
-            "schema": {"type": "string", "pattern": p},
+            "description": description,
+            "schema": {"type": "string", "pattern": pattern},
         }
-        for name, (told, p) in texts.items()
+        for name, (description, pattern) in texts.items()
     ]
 
 

@@ -1,8 +1,8 @@
-"""What the handlers may ask of the world: one small Protocol per service, and the values that cross it.
+"""The services that handlers use: one small Protocol each, and the values that cross it.
 
-Knows no AWS client; `adapters/` implements these against AWS, `emulator/memory/` in memory, and one contract suite
-(`tests/contract/`) holds both to the same behaviour. Any AWS failure that is not named here (throttling, network,
-missing permission) passes through as the client's own exception, so that the queue retries.
+`adapters/` implements them with AWS, `emulator/memory/` in memory; one contract suite (`tests/contract/`) checks both.
+Any AWS error that is not named here (throttling, network, missing permission) passes through as the client's own
+exception, so that the queue retries. Not here: AWS clients.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class ObjectStore(Protocol):
     """S3, strongly consistent. Keys are plain text (never URL-encoded)."""
 
     def get(self, bucket: str, key: str) -> StoredObject:
-        """Read an object. Raises NotFoundError when it is not there."""
+        """Read an object. Raises NotFoundError when it does not exist."""
 
     def list(self, bucket: str, prefix: str) -> Iterator[ObjectSummary]:
         """Every object under a prefix, in key order, all pages."""
@@ -64,7 +64,7 @@ class ObjectStore(Protocol):
         """Write an object only where none exists (If-None-Match: *); False when one did."""
 
     def delete(self, bucket: str, key: str) -> None:
-        """Delete an object; one that is not there is no error."""
+        """Delete an object; a missing one is no error."""
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -79,8 +79,8 @@ class Item(msgspec.Struct, frozen=True):
 class Ledger(Protocol):
     """The DynamoDB table as versioned documents: every write names the revision that it replaces.
 
-    One rule serves claims, generations and facts alike: read, think, write back conditionally; the loser of a race
-    gets ConflictError and thinks again (docs/decisions/0002).
+    Claims, generations and facts all follow one rule: read, decide, write back conditionally; the loser of a race gets
+    ConflictError and starts over (docs/decisions/0002).
     """
 
     def get(self, pk: str, sk: str) -> Item | None:
@@ -119,10 +119,10 @@ class Queues(Protocol):
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """A message that was given up, as one look at it found it. `receives` counts that look, too.
+    """A dead letter as it was received. `receives` counts this receive, too.
 
-    `attributes` and `system_attributes` are SQS's own structures, kept to be sent again as they were; `handle` is this
-    look's receipt, good for deleting and releasing.
+    `attributes` and `system_attributes` are SQS's own structures, kept to be sent back unchanged; `handle` is the
+    receipt handle, for deleting and releasing.
     """
 
     message_id: str
@@ -138,22 +138,22 @@ class DeadLetters(Protocol):
     """The dead-letter queues, by the logical name of the queue that each belongs to. Not for functions."""
 
     def count(self, queue: str) -> tuple[int, int]:
-        """How many can be received now and how many are hidden by another look; SQS's figures lag a little.
+        """How many can be received now and how many are hidden by another reader; SQS's figures lag a little.
 
-        Raises NotFoundError where there is no such queue.
+        Raises NotFoundError when the queue does not exist.
         """
 
     def receive(self, queue: str, seconds: int) -> list[DeadLetter]:
-        """At most ten, hidden from others for so long; none when none can be received within a second."""
+        """At most ten, hidden from others for `seconds`; none when none can be received within a second."""
 
     def send_back(self, queue: str, letter: DeadLetter) -> None:
         """Send body and attributes, as they are, to the queue itself."""
 
     def delete(self, queue: str, letter: DeadLetter) -> None:
-        """Delete from the dead-letter queue what the look at it named."""
+        """Delete a received message from the dead-letter queue."""
 
     def release(self, queue: str, letters: Sequence[DeadLetter]) -> None:
-        """Hide no longer; what cannot be released comes back when its time is over."""
+        """Make letters visible again; one that cannot be released reappears when its timeout ends."""
 
 
 class Pipeline(msgspec.Struct, frozen=True):
@@ -210,12 +210,12 @@ class ProcessingJob(msgspec.Struct, frozen=True):
 
 
 class SageMaker(Protocol):
-    """The SageMaker API, as far as the loop needs it. "ensure": create, and be content where it exists already."""
+    """The part of the SageMaker API that the loop needs. "ensure": create; an existing one is no error."""
 
     def start_pipeline(self, request: Mapping[str, Any]) -> str:
         """StartPipelineExecution with exactly this request, which holds its ClientRequestToken; the execution ARN.
 
-        Raises RefusedError when SageMaker says the request itself is wrong (ValidationException, unknown pipeline).
+        Raises RefusedError when the request itself is wrong (ValidationException, unknown pipeline).
         """
 
     def describe_pipeline(self, name: str) -> Pipeline:
@@ -255,14 +255,14 @@ class SageMaker(Protocol):
         """UpdateEndpoint. Raises ConflictError while another update runs."""
 
     def delete_endpoint(self, name: str) -> None:
-        """DeleteEndpoint and its configuration of the same name; what is not there is no error."""
+        """DeleteEndpoint and its configuration of the same name; a missing one is no error."""
 
     def describe_processing_job(self, name: str) -> ProcessingJob:
         """DescribeProcessingJob. Raises NotFoundError."""
 
 
 class Scorer(Protocol):
-    """SageMaker runtime: ask a model."""
+    """SageMaker runtime: invoke a model."""
 
     def invoke(self, endpoint: str, body: bytes, *, content_type: str, accept: str) -> bytes:
         """InvokeEndpoint. Raises NotFoundError for an endpoint that does not exist."""
@@ -276,10 +276,10 @@ class Metric(msgspec.Struct, frozen=True):
 
 
 class Metrics(Protocol):
-    """CloudWatch PutMetricData; never read to decide."""
+    """CloudWatch PutMetricData; no decision reads metrics."""
 
     def put(self, namespace: str, metrics: Sequence[Metric]) -> None:
-        """Publish data points. The caller leaves out values older than 14 days: CloudWatch refuses them."""
+        """Publish data points. The caller leaves out values older than 14 days: CloudWatch rejects them."""
 
 
 class Topic(Protocol):

@@ -1,7 +1,6 @@
-"""What the deployment tells the functions: the only reader of the environment.
+"""The settings of a deployment, from environment variables: the only reader of the environment.
 
-Knows each variable, its form and its default. Refuses to know what is done with a setting. A wrong or missing one is
-a MisconfiguredError before any event is handled.
+A wrong or missing variable is a MisconfiguredError before any event is handled. Not here: what settings are used for.
 """
 
 from __future__ import annotations
@@ -28,8 +27,7 @@ _YES_OR_NO = re.compile(r"yes|no")
 _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
 _ALLOWANCE = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
-
-# What must be set, beside a region: its form, and what it says.
+# The required variables, beside a region: pattern and meaning.
 _REQUIRED = {
     "PLUMBLINE_BUCKET": (_BUCKET, "the name of an S3 bucket, Plumbline's own (the stack's output BucketName)"),
     "PLUMBLINE_TABLE": (_TABLE, "the name of a DynamoDB table (the stack's output TableName)"),
@@ -45,7 +43,7 @@ _REQUIRED = {
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """One deployment. `bucket` is our own, for definitions and derived data; captures lie in the user's buckets."""
+    """One deployment. `bucket` is Plumbline's own, for definitions and derived data; captures are in users' buckets."""
 
     stage: str
     region: str
@@ -55,9 +53,9 @@ class Settings(msgspec.Struct, frozen=True):
     webhook_key_parameter: str  # SSM parameter (or "secretsmanager:…") with the webhook's keys; empty: no webhook
     execution_role_arn: str  # the role of the models that we create
     metrics_namespace: str = "Plumbline"
-    outgoing_allowances: tuple[str, ...] = ()  # "host:port" that alerts may reach though they are not public https
+    outgoing_allowances: tuple[str, ...] = ()  # "host:port" that alerts may reach without being public https
     log_level: str = "INFO"
-    webhook_iam: bool = False  # whether labels are also taken from callers whom IAM lets in, without a signature
+    webhook_iam: bool = False  # whether callers that IAM authorizes may also post labels, without a signature
 
 
 def from_environment(environ: Mapping[str, str]) -> Settings:
@@ -109,7 +107,7 @@ def load() -> Settings:
 
 
 def stage() -> str:
-    """The stage's name alone, "dev" by default: queue names need it when app.py is imported, also at package time.
+    """The stage's name alone, "dev" by default: app.py needs it for queue names at import, also when packaging.
 
     Raises MisconfiguredError.
     """
@@ -117,7 +115,7 @@ def stage() -> str:
 
 
 def of_stage(settings: Settings, stage: str) -> Settings:
-    """These settings with another stage's name. Raises MisconfiguredError for what cannot be one."""
+    """These settings with another stage's name. Raises MisconfiguredError for an invalid name."""
     return msgspec.structs.replace(settings, stage=_stage_of({"PLUMBLINE_STAGE": stage}))
 
 
@@ -127,7 +125,7 @@ def _stage_of(environ: Mapping[str, str]) -> str:
 
 
 def _refuse_missing(environ: Mapping[str, str], required: Mapping[str, tuple[re.Pattern[str], str]]) -> None:
-    """Several missing ones are told together; one alone is told as a wrong one is."""
+    """Report several missing variables together; a single one is reported like a wrong one."""
     missing = [variable for variable in required if not environ.get(variable)]
     if len(missing) > 1:
         width = max(map(len, missing))
@@ -138,7 +136,7 @@ def _refuse_missing(environ: Mapping[str, str], required: Mapping[str, tuple[re.
 def _checked(
     environ: Mapping[str, str], variable: str, pattern: re.Pattern[str], expected: str, default: str | None = None
 ) -> str:
-    """A variable's text; an empty one counts as not set, for templates cannot always leave a variable out."""
+    """A variable's text; an empty one counts as not set, because templates cannot always omit a variable."""
     value = environ.get(variable) or default
     if value is None or not pattern.fullmatch(value):
         raise MisconfiguredError(variable, environ.get(variable), expected)

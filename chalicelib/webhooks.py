@@ -1,7 +1,7 @@
-"""The Standard Webhooks scheme, symmetric form: how a message and its sender are known to be genuine.
+"""The Standard Webhooks scheme, symmetric form: sign messages, and verify that they come from a holder of a key.
 
-Knows keys, signatures and time stamps as arguments; refuses to know the clock, where secrets are kept, and what
-a body means. Source: standardwebhooks.com, specification 1.0.0; why it is written here: docs/decisions/0003.
+Keys and times are arguments. Source: standardwebhooks.com, specification 1.0.0; why it is implemented here:
+docs/decisions/0003. Not here: the clock, where secrets are kept, what a body means.
 
 >>> secret = "whsec_" + base64.b64encode(bytes(range(24))).decode()
 >>> now = datetime(2026, 1, 2, tzinfo=UTC)
@@ -38,7 +38,7 @@ _TIMESTAMP = re.compile(r"[1-9][0-9]{0,10}")
 
 
 class SignatureError(PermanentError):
-    """The request was not proved to come from a holder of a key. `reason` says nothing about any key."""
+    """The request is not proved to come from a holder of a key. `reason` says nothing about any key."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -46,7 +46,7 @@ class SignatureError(PermanentError):
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """What a genuine request says of itself: its id (the same for every attempt) and when the attempt was signed."""
+    """A genuine request: its id (the same for every attempt) and when this attempt was signed."""
 
     webhook_id: str
     timestamp: int
@@ -57,7 +57,7 @@ class Verified(msgspec.Struct, frozen=True):
 
 
 def read_secret(secret: str) -> bytes:
-    """The key bytes of `whsec_<base64>`, at least 24. Raises MisconfiguredError, which does not repeat the text."""
+    """The key bytes of `whsec_<base64>`, at least 24. Raises MisconfiguredError, which does not quote the secret."""
     expected = f"{_PREFIX} followed by the base64 of at least {MIN_KEY_BYTES} bytes"
     wrong = MisconfiguredError("webhook secret", "a text that is not shown", expected)
     if not secret.startswith(_PREFIX):
@@ -90,7 +90,7 @@ def verify(
 ) -> Verified:
     """Check that one of the signatures was made with one of the secrets, within `tolerance` of `now`.
 
-    Header names are matched in any case. Raises SignatureError, or MisconfiguredError for a secret that is none.
+    Header names are matched in any case. Raises SignatureError, or MisconfiguredError for an invalid secret.
     """
     keys = _keys(secrets)
     found = {name.lower(): value for name, value in headers.items()}
@@ -110,7 +110,7 @@ def verify(
     for key in keys:
         expected = sign(key, webhook_id, timestamp, body).encode()
         for given in found[SIGNATURE_HEADER].split():
-            # No early exit: the time taken shall not tell which key or which signature it was.
+            # No early exit: the time taken must not reveal which key or signature matched.
             genuine |= hmac.compare_digest(expected, given.encode("utf-8", "surrogatepass"))
     if not genuine:
         raise SignatureError(f"no v1 signature in {SIGNATURE_HEADER} fits this id, timestamp and body")
@@ -118,7 +118,7 @@ def verify(
 
 
 def read_id(headers: Mapping[str, str]) -> str:
-    """The id of a message, the same for every attempt. Raises SignatureError where there is no usable one."""
+    """The id of a message, the same for every attempt. Raises SignatureError when it is missing or invalid."""
     found = next((value for name, value in headers.items() if name.lower() == ID_HEADER), "")
     if not _ID.fullmatch(found):
         raise SignatureError(f"{ID_HEADER}: expected 1 to {MAX_ID_LENGTH} printable ASCII characters without blanks")

@@ -1,7 +1,6 @@
-"""Which adapter stands behind each Protocol: handlers ask `services()` and know no client.
+"""Which adapter implements each Protocol: handlers call `services()` and see no client.
 
-Knows how each adapter is built and that building is dear (a client takes tenths of a second of a cold start), so each
-is built at first use only. Refuses to know what any handler does with it.
+Each adapter is built at first use, because a client takes tenths of a second of a cold start.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _BUILDING = Lock()
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Services:
-    """Everything outside of the process that a handler may ask, and the clock. Compared by identity."""
+    """Everything outside the process that a handler uses, and the clock. Compared by identity."""
 
     settings: Settings
     now: Callable[[], datetime]
@@ -62,7 +61,7 @@ def utc_now() -> datetime:
 
 
 def pause(seconds: float) -> None:
-    """Let time pass: for commands that wait, never for functions."""
+    """Sleep: for commands that wait, never for functions."""
     sleep(seconds)
 
 
@@ -77,11 +76,11 @@ def dead_queue_name(stage: str, queue: str) -> str:
 
 
 class LazyServices(Services):
-    """Services over AWS, each with its client built when it is first asked for."""
+    """Services over AWS; each client is built at its first use."""
 
     def __init__(self, settings: Settings, now: Callable[[], datetime] = utc_now) -> None:
-        # The fields of a frozen dataclass cannot be assigned; its own constructor writes them the same way. The
-        # other fields are the cached properties below.
+        # A frozen dataclass cannot assign fields; its own constructor writes them this way too. The other fields are
+        # the cached properties below.
         object.__setattr__(self, "settings", settings)
         object.__setattr__(self, "now", now)
 
@@ -149,21 +148,21 @@ class LazyServices(Services):
 
 
 def object_store() -> ObjectStore:
-    """S3 for commands that read files and need nothing of a deployed stage; the region is the AWS profile's own."""
+    """S3 for commands that need no deployed stage; the region is the AWS profile's."""
     from chalicelib.adapters.object_store import S3ObjectStore
 
     return _services.objects if _services is not None else S3ObjectStore(client("s3"))
 
 
 def scorer() -> Scorer:
-    """Endpoints for commands that ask a model; the region is the AWS profile's own."""
+    """Endpoints for commands that invoke a model; the region is the AWS profile's."""
     from chalicelib.adapters.scorer import EndpointScorer
 
     return _services.scorer if _services is not None else EndpointScorer(client("sagemaker-runtime"))
 
 
 def client(service: str, region: str | None = None) -> Any:
-    """AWS's own client of a service: for the adapters, and for the commands that look at a whole account."""
+    """boto3's client of a service: for the adapters, and for the commands that check an account."""
     import boto3
     from botocore.config import Config
 
@@ -174,7 +173,7 @@ def client(service: str, region: str | None = None) -> Any:
 
 
 def dead_letters(settings: Settings) -> DeadLetters:
-    """The dead-letter queues of a stage: for the command line only, so no function has them among its services."""
+    """The dead-letter queues of a stage: for the command line only, so not among the services of functions."""
     from chalicelib.adapters.queues import SqsDeadLetters
 
     stage = settings.stage
@@ -197,20 +196,20 @@ def services() -> Services:
 
 
 def use(replacement: Services | None) -> None:
-    """Let `services()` return these from now on (say, services in memory); None: build them from the environment."""
+    """Make `services()` return these from now on (services in memory, for example); None: build them again."""
     global _services
     _services = replacement
 
 
 def is_aws_error(error: Exception) -> bool:
-    """Whether an exception is a client's own: no credentials, no permission, no network, a refused request."""
+    """Whether an exception is boto3's own: no credentials, no permission, no network, a rejected request."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     return isinstance(error, BotoCoreError | ClientError)
 
 
 def aws_error_code(error: Exception) -> str:
-    """AWS's word for a refused request ("AccessDenied"), or the client's for one that was never sent ("NoCredentials").
+    """AWS's code for a rejected request ("AccessDenied"), or boto3's for one that was never sent ("NoCredentials").
 
     "" for any other exception.
     """

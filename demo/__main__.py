@@ -1,7 +1,7 @@
-"""`make demo`: the main job on real data, on this machine alone.
+"""`make demo`: the whole loop on real data, on one machine.
 
-Starts the emulator, plays the electricity stream through the handlers of app.py, prints the table and leaves the
-reports in a folder. Exit status 0 only when the loop closed.
+Starts the emulator, plays the electricity stream through the handlers of app.py, prints the table and writes the
+reports to a folder. Exit status 0 only when the loop closed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import TextIO
 import msgspec
 
 from chalicelib.facts import decisions, evaluations
+from chalicelib.records.times import iso
 from demo.account import BUCKET, FIRST, LOOP, definition
 from demo.picture import draw
 from demo.reports import save
@@ -78,7 +79,7 @@ class Progress:
 
     def _error(self, monitor: str) -> str:
         assert self.replay is not None
-        since = (self.replay.clock.now() - (self.RECENT + LABEL_DELAY // HOUR) * HOUR).strftime("%Y-%m-%dT%H:%M:%SZ")
+        since = iso(self.replay.clock.now() - (self.RECENT + LABEL_DELAY // HOUR) * HOUR)
         found = evaluations.evaluations(self.replay.services.ledger, monitor, since)
         losses = [each.loss for each in found if each.settled and each.loss is not None][-self.RECENT :]
         return f"{sum(losses) / len(losses):.3f}" if losses else "-"

@@ -1,4 +1,4 @@
-"""The demo's AWS account: what an ML engineer has before Plumbline is added, and Plumbline's own resources.
+"""The demo's AWS account: an ML engineer's resources before Plumbline is added, and Plumbline's own.
 
 First model, endpoints with data capture, pipeline, alarms, secrets; all through boto3 clients, as on AWS.
 """

@@ -1,7 +1,7 @@
-"""The loop under other policies, on the recorded captures: does the result hang on one lucky setting?
+"""The loop under other policies, on the recorded captures: does the result depend on one lucky setting?
 
-The same pure functions decide (decisions/), the same training step's algorithm learns; deployments take effect one
-window after the decision, labels come two windows late, as in the replay. No alarms: the policy alone.
+The same pure functions decide (decisions/) and the same training algorithm learns; as in the replay, deployments take
+effect one window after the decision, and labels come two windows late. Without alarms: only the policy counts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The picture: error over time, loop against never-retrained, with what the loop did."""
+"""The picture: error over time, with the loop and never retrained, and the loop's actions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading the stored reports: every figure of the final table comes from files in the report folder."""
+"""Reads the stored reports: every figure of the final table comes from files in the report folder."""
 
 from __future__ import annotations
 

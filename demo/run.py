@@ -1,7 +1,7 @@
-"""The replay itself: traffic, labels two hours late, the clock, and everything that AWS would do in between.
+"""The replay: traffic, labels two hours late, the clock, and everything that AWS does in between.
 
-One week of data is one hour on the demo's clock. Nothing here decides anything: it plays the callers, the label
-system, CloudWatch, SageMaker and one person who approves the first challenger.
+One week of data is one hour on the demo's clock. This plays the callers, the label system, CloudWatch, SageMaker, and a
+person who approves the first challenger. Not here: any decision.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Replay:
         self.rest(int(LABEL_DELAY / HOUR) + 1)  # the last labels, and whatever is still in flight
 
     def rest(self, hours: int) -> None:
-        """Let hours pass in which nobody asks the endpoints anything."""
+        """Let hours pass without traffic."""
         for _ in range(hours):
             self._quiet_hour()
 

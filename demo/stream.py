@@ -1,6 +1,6 @@
 """The electricity stream (Elec2): 45,312 half-hourly rows; one week of data is one window of the demo.
 
-Knows the file and how rows become requests. Source and citation: examples/electricity/SOURCE.md.
+Reads the file and turns rows into requests. Source and citation: examples/electricity/SOURCE.md.
 """
 
 from __future__ import annotations

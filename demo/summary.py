@@ -121,8 +121,8 @@ def _restated(windows: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     lines = ["reports restated as labels came"]
     lines += [f"  {number:6d}  windows with {count} revisions" for count, number in sorted(counts.items())]
-    told = [window for window in windows if len(window["revisions"]) > 1 and window["maturity"]]
-    for window in told[-1:]:
+    restated = [window for window in windows if len(window["revisions"]) > 1 and window["maturity"]]
+    for window in restated[-1:]:
         way = ", ".join(f"{each['label_coverage']:.0%} at {each['stored_at'][11:16]}" for each in window["revisions"])
         lines += _wrapped(f"window {window['window']['start']}: labelled {way}")
         lines += _wrapped(f"as of {window['as_of']}: {window['summary']}")

@@ -1,4 +1,4 @@
-"""The label webhook's way in: API Gateway's part, played by chalice's own test client."""
+"""API Gateway for the label webhook, played by Chalice's test client."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""CloudWatch alarms as CloudWatch evaluates them: moto keeps alarms and metric data, but never looks at them.
+"""CloudWatch alarms as CloudWatch evaluates them: moto stores alarms and metric data, but evaluates nothing.
 
-Knows periods, statistics, M out of N, missing data, and the event that a change of state sends. Refuses to know what
-an alarm means. Not evaluated: metric math, composite and anomaly alarms, trimmed statistics, and alarm actions (nothing
-of ours uses them; EventBridge carries every change).
+Covers periods, statistics, M out of N, missing data, and the event of a state change. Not here: metric math, composite
+and anomaly alarms, trimmed statistics, and alarm actions (unused: EventBridge carries every change).
 
 Definitions: Amazon CloudWatch User Guide, "Alarm evaluation" and "Configuring how CloudWatch alarms treat missing
 data"; API reference, PutMetricAlarm and PutMetricData.

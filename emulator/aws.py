@@ -1,9 +1,9 @@
 """The emulator's AWS account: starts moto in a process of its own, hands out boto3 clients, creates the resources.
 
-Knows the resources of `chalicelib.topology` and how to reach them. Refuses to know what the handlers do with them.
+Creates the resources of `chalicelib.topology`. Not here: what the handlers do with them.
 
 The clients are boto3's own (parameters validated, requests built, answers parsed by botocore); two steps that the
-emulator has no use for are left out, because they are more than half of a call's cost: signatures (a constant
+emulator does not need are left out, because they are more than half of a call's cost: signatures (a constant
 credential scope tells moto the service) and urllib3 (a small keep-alive transport through botocore's `before-send`).
 """
 

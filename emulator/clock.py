@@ -1,7 +1,4 @@
-"""The time that the emulator lives in. Knows nothing of who asks for it.
-
-A simulated month passes in seconds: whatever in the emulator would ask the wall for the time asks a LogicalClock.
-"""
+"""The emulator's time: everything in it reads a LogicalClock, not the wall clock, so a month passes in seconds."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ def _aware(name: str, value: datetime) -> datetime:
 
 
 class LogicalClock:
-    """A clock that moves only when told to, and never backwards. Safe to share between threads."""
+    """A clock that moves only when advanced, never backwards. Safe to share between threads."""
 
     def __init__(self, start: datetime) -> None:
         self._now = _aware("start", start)

@@ -1,8 +1,8 @@
 """`chalice local` over the emulator: the label webhook as a process of its own that is called over real HTTP.
 
-Knows how an account with one endpoint and one monitor is furnished for it, and gives whoever asks a look at what is
-stored behind it. Refuses to know what is posted. Chalice's server plays API Gateway: routing and content types are
-its own; IAM is asked by nobody there, so the path for it refuses whoever comes.
+Creates an account with one endpoint and one monitor, and shows what is stored in it. Chalice's server plays API
+Gateway: routing and content types are its own; it does not implement IAM, so the IAM path refuses every caller. Not
+here: what is posted.
 """
 
 from __future__ import annotations

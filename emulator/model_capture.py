@@ -1,6 +1,6 @@
 """Data capture as a SageMaker endpoint does it: which calls are captured, how a line looks, when a file is written.
 
-Knows the capture file format and its key layout. Refuses to know how a model answers.
+Writes the capture file format under its key layout. Not here: how a model answers.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from chalicelib.records.times import iso
 from emulator.pipeline_jobs import split_uri
-from emulator.sagemaker_state import iso
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The serving side of the SageMaker emulator: loads the model of an endpoint and answers invocations.
 
 Knows the scikit-learn container's contract (model_fn, input_fn, predict_fn, output_fn in code/inference.py), the
-runtime's errors, metrics and fault injection. Refuses to know HTTP, and how an endpoint came to its configuration.
+runtime's errors, metrics and fault injection. Not here: HTTP, and how an endpoint gets its configuration.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""moto behind one small HTTP/1.1 server: the process in which the emulator's S3, SQS, DynamoDB and friends live.
+"""moto behind one small HTTP/1.1 server: the process with the emulator's S3, SQS, DynamoDB and other services.
 
 Run as `python -m emulator.moto_server`: binds a free loopback port, prints it as the first line of stdout, serves until
 its stdin is closed (so it never outlives the process that started it).
 
-moto decides what AWS answers; this file decides how fast the question reaches it. One thread, one selector, keep-alive:
-moto's state needs no locks, and a request costs a third of what it costs through moto's own development server. It
-refuses to know Plumbline; long polling (WaitTimeSeconds) would hold up everybody, so nobody here may use it.
+moto decides what AWS answers; this file only makes it fast. One thread, one selector, keep-alive: moto's state needs no
+locks, and a request costs a third of what it costs through moto's own development server. Long polling
+(WaitTimeSeconds) would block every other request, so the emulator does not use it. Not here: Plumbline.
 
-Beyond AWS there are three paths of our own, all JSON: POST /_stand-in/clock {"now": epoch seconds} (S3's LastModified,
+Three JSON paths are not AWS's: POST /_stand-in/clock {"now": epoch seconds} (S3's LastModified,
 EventBridge's time and CloudWatch's two weeks follow it), GET /_stand-in/queues (visible messages of each queue that has
 any) and POST /_stand-in/metric-data (the raw data points of exactly one metric, which GetMetricStatistics cannot give:
 moto's periods start at the first point, and a query there also matches metrics with more dimensions).
@@ -82,7 +82,7 @@ Route = tuple[re.Pattern[str], Callable[..., Any]]
 
 
 class _Clock:
-    """The emulator's time; the wall's until somebody sets it."""
+    """The emulator's time; the wall clock's until it is set."""
 
     epoch: float | None = None
 

@@ -1,7 +1,7 @@
 """A SageMaker pipeline definition (JSON, version 2020-12-01): parameters, steps in running order, references.
 
-Knows how to check a definition before it is stored, how to replace references by values, and how conditions are
-decided. Refuses to know how a step is run.
+Checks a definition before it is stored, replaces references by values, and evaluates conditions. Not here: how a step
+is run.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Processing and training jobs as local processes: a fresh folder stands for /opt/ml, fed from S3 and emptied to S3.
+"""Processing and training jobs as local processes: a new folder replaces /opt/ml, filled from S3 and uploaded to S3.
 
-Knows the container contract of SageMaker's two job kinds. Refuses to know pipelines, logical time and the API.
+Implements the container contract of both job kinds. Not here: pipelines, logical time and the API.
 """
 
 from __future__ import annotations

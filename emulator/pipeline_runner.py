@@ -1,9 +1,9 @@
 """Runs the executions of a pipeline: every step for real, one after the other, with its place on the logical clock.
 
 Step i of n (in running order, all branches counted) takes the i-th n-th of the execution's logical duration, so the
-times are known before anything has run. What a step makes (a model package, a job) exists from the step's logical end;
-the real work may be done long before. Each finished step is kept at once: after a kill the execution goes on with the
-first step that is not kept. Refuses to know the HTTP API.
+times are known before anything has run. A step's result (a model package, a job) exists from the step's logical end,
+although the work may be done long before. Each finished step is stored at once: after a kill the execution continues
+with the first step that is not stored. Not here: the HTTP API.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from chalicelib.records.times import iso
 from emulator.pipeline_definition import Definition, DefinitionError, Scope, Step, holds, parse, resolve, text, walk
 from emulator.pipeline_jobs import JobError, Jobs, split_uri
 from emulator.sagemaker_events import World
 from emulator.sagemaker_registry import Registry
 from emulator.sagemaker_shapes import ApiError, check_input
-from emulator.sagemaker_state import Document, identifier, iso, moment, sortable
+from emulator.sagemaker_state import Document, identifier, moment, sortable
 
 _REQUESTS = {
     "Processing": "CreateProcessingJob",

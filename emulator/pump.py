@@ -1,7 +1,7 @@
 """What AWS does between an event and a function: matching, queueing, polling, batches, retries, dead letters.
 
-Knows the topology's sources, SQS's event as Lambda hands it over, and EventBridge's patterns. Refuses to know what a
-function does. Where moto's events differ from AWS's, they are corrected here, so that the handlers see only AWS's.
+Covers the topology's sources, SQS's event as Lambda passes it, and EventBridge's patterns. Where moto's events differ
+from AWS's, they are corrected here, so that the handlers see only AWS's. Not here: what a function does.
 """
 
 from __future__ import annotations
@@ -353,7 +353,7 @@ class Pump:
         try:
             failed = self._invoke(source, event)
         except ProcessDied:
-            # Nobody deletes the messages and nobody gives them back: they stay taken until their timeout is over.
+            # The messages are neither deleted nor released: they stay invisible until their timeout ends.
             if self._clock is None:
                 raise
             until = self._clock.now() + timedelta(seconds=source.visibility)
@@ -421,7 +421,7 @@ class Pump:
     def deliver(self, event: Mapping[str, Any]) -> list[str]:
         """Put an EventBridge event made by the emulator on every queue whose pattern it matches; returns the queues.
 
-        AWS lets nobody send events in the name of an AWS service, so this goes by the topology's patterns straight to
+        AWS accepts no events in the name of an AWS service, so this goes by the topology's patterns straight to
         the queues. S3's events are refused: moto sends those itself.
         """
         if event.get("source") == "aws.s3":

@@ -1,8 +1,7 @@
-"""Stands for the services that alerts go to: Slack-compatible chat, PagerDuty Events v2, generic webhooks.
+"""Emulates the receivers of alerts: Slack-compatible chat, PagerDuty Events v2, generic webhooks.
 
-Knows what each answers to a good and to a malformed request. Keeps what arrived; refuses to know who sent it.
-Addresses by path, the services' own: `/services/...` and `/slack/...` are chat, `.../v2/enqueue` is PagerDuty, anything
-else is a webhook.
+Answers good and malformed requests as they do, and keeps what arrived. The services' own paths: `/services/...` and
+`/slack/...` are chat, `.../v2/enqueue` is PagerDuty, anything else is a webhook.
 """
 
 from __future__ import annotations
@@ -118,7 +117,7 @@ class Receiver:
     def _accept(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, str, bytes]:
         with self._lock:
             if self._failures:
-                answer = (self._failures.pop(0), "text/plain", b"told to fail")
+                answer = (self._failures.pop(0), "text/plain", b"failure on request")
             elif method != "POST":
                 answer = (405, "text/plain", b"expected POST")
             elif headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":

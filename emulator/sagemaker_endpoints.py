@@ -1,6 +1,6 @@
 """Endpoint configurations and endpoints of the SageMaker emulator, with the logical time that a deployment takes.
 
-Knows blue/green: while an endpoint is Updating the old configuration answers. Refuses to know how a model is run.
+Blue/green: while an endpoint is Updating the old configuration answers. Not here: how a model is run.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """SageMaker's EventBridge events, in the shapes that AWS publishes.
 
-Knows the envelope and the detail of each kind. Refuses to know when one is due and who receives it.
+Not here: when an event is due and who receives it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from emulator.sagemaker_state import Document, Store, iso, moment, sortable
+from chalicelib.records.times import iso
+from emulator.sagemaker_state import Document, Store, moment, sortable
 
 _NAMESPACE = uuid.UUID("6d1a0c6e-6c0b-5f0e-9d0e-5a6b1f3c2d4e")
 

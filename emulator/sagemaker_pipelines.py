@@ -1,6 +1,6 @@
 """The pipeline operations of the SageMaker emulator: pipelines, executions, steps as the logical clock shows them.
 
-Knows AWS's rules for names, tokens and parameters. Refuses to know how a step is run (pipeline_runner.py).
+Applies AWS's rules for names, tokens and parameters. Not here: how a step is run (pipeline_runner.py).
 """
 
 from __future__ import annotations

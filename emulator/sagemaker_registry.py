@@ -1,6 +1,6 @@
 """The registry side of the SageMaker emulator: model package groups, packages, models, jobs, monitoring schedules.
 
-Knows AWS's rules and error texts for these. Refuses to know endpoints and pipelines.
+Applies AWS's rules and error texts. Not here: endpoints and pipelines.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The SageMaker API and runtime on loopback, for an unmodified boto3 client with `endpoint_url`.
 
-Puts the parts together and speaks HTTP: JSON 1.1 by X-Amz-Target, and POST /endpoints/{name}/invocations. Works on a
-logical clock: nothing happens between ticks but answers. Refuses to know any operation's rules.
+Connects the parts and speaks HTTP: JSON 1.1 by X-Amz-Target, and POST /endpoints/{name}/invocations. Runs on a logical
+clock: between ticks it only answers. Not here: any operation's rules.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a SageMaker request may look like and how an answer is written: botocore's service model from the other side.
+"""Parses SageMaker requests and writes answers, with botocore's service model used from the server's side.
 
-Knows shapes (members, lengths, patterns, enumerations) and AWS's error spelling; not what an operation does.
+Covers shapes (members, lengths, patterns, enumerations) and AWS's error spelling. Not here: what an operation does.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""The memory of the SageMaker emulator: resources, counters and the events still to be sent, in one SQLite file.
+"""The state of the SageMaker emulator: resources, counters and events still to be sent, in one SQLite file.
 
-Knows how to keep JSON documents so that a killed process finds them again. Refuses to know what any of them means:
-no SageMaker rule, no clock, no network.
+Stores JSON documents so that they survive a killed process. Not here: SageMaker's rules, the clock, the network.
 """
 
 from __future__ import annotations
@@ -146,11 +145,6 @@ class Store:
         """Forget the events of an owner that are due later than `after`."""
         with self.lock:
             self._db.execute("delete from outbox where owner = ? and due > ?", (owner, sortable(after)))
-
-
-def iso(moment: datetime) -> str:
-    """`2021-02-24T17:00:14Z`: a time in events and captures, whole seconds, UTC."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def sortable(moment: datetime) -> str:

@@ -1,8 +1,8 @@
 """The functions of app.py in a process of their own, that can be killed at any moment and is started again.
 
-What AWS keeps (storage, queues, SageMaker, the receiver of alerts) lives in other processes and stays. Both sides are
-here: `HandlerProcess` for who delivers, and `python -m emulator.worker`, which answers one delivery after the other
-over a socket. It sees the names of the calls that a function makes, and their number. Not here: what a function does.
+AWS's part (storage, queues, SageMaker, the receiver of alerts) runs in other processes and survives. Both sides are
+here: `HandlerProcess` for the deliverer, and `python -m emulator.worker`, which answers one delivery after the other
+over a socket. It counts the calls that a function makes, by name. Not here: what a function does.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Kill:
 class HandlerProcess:
     """The process that runs the handlers: one attribute per function of app.py, and `post` for the label webhook.
 
-    A context manager. The process gets `environ` and writes its log to `log`; it is told the time with each delivery.
+    A context manager. The process gets `environ` and writes its log to `log`; it gets the time with each delivery.
     When it dies, the delivery raises ProcessDied and the next one starts a new process.
     """
 
@@ -242,7 +242,7 @@ class HandlerError(RuntimeError):
 
 
 class _Watch:
-    """Counts the calls of the delivery that runs, and stops for ever where it was told to."""
+    """Counts the calls of the current delivery, and blocks for ever at the requested one."""
 
     def __init__(self, trace: str, answer: Callable[[Mapping[str, Any]], None]) -> None:
         with open(trace, "r+b") as file:

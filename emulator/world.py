@@ -1,4 +1,4 @@
-"""The whole emulator, wired: AWS, SageMaker, receiver, clock, pump and the app, ready for a replay."""
+"""The whole emulator: AWS, SageMaker, receiver, clock, pump and the app, connected for a replay."""
 
 from __future__ import annotations
 

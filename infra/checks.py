@@ -1,8 +1,8 @@
-"""What must hold of a built package, one function per check: the template that AWS would get, and the zips.
+"""The checks of a built package, one function each: the template as AWS gets it, and the zips.
 
 Each check reads what was built and returns its faults, one line each; none trusts infra/template.py, whose output may
 have been merged to nothing (a renamed handler leaves a stray resource, not an error). AWS's limits are named with the
-page that states them. Refuses to know how a package is built.
+page that states them. Not here: how a package is built.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from infra.template import (
 from plumbline.cli.account.bucket_rules import PATTERN_LIMIT
 
 # Lambda Developer Guide, "Lambda quotas": 50 MB zipped for direct upload, 250 MB unzipped with layers. The second is
-# our own: whoever adds a package that doubles the layer should notice.
+# our own: a package that doubles the layer must be noticed.
 ZIPPED_LIMIT, UNZIPPED_LIMIT = 50_000_000, 130_000_000
 # CloudFormation User Guide, "Understand CloudFormation quotas": body from S3, resources.
 TEMPLATE_LIMIT, RESOURCE_LIMIT = 1_000_000, 500
@@ -364,14 +364,14 @@ def logs_are_kept_for_a_while(built: Built) -> Iterator[str]:
 
 
 def health_has_alarms(built: Built) -> Iterator[str]:
-    """Dead letters, late messages, errors, throttles, overdue windows; each tells somebody and is one AWS accepts."""
+    """Dead letters, late messages, errors, throttles, overdue windows; each has a receiver, and AWS accepts it."""
     watched = set()
     topics = {json.dumps({"Ref": name}) for name in built.of_type("AWS::SNS::Topic")}
     for identity, properties in built.of_type("AWS::CloudWatch::Alarm").items():
         for dimension in properties.get("Dimensions", ()):
             watched.add((properties["MetricName"], json.dumps(dimension["Value"])))
         if not {json.dumps(action) for action in properties.get("AlarmActions", ())} & topics:
-            yield f"{identity}: tells nobody"
+            yield f"{identity}: has no receiver"
         if properties["Period"] * properties["EvaluationPeriods"] > ALARM_SPAN:
             yield f"{identity}: looks back over more than seven days"
     wanted: dict[tuple[str, str], str] = {}
@@ -399,7 +399,7 @@ def _queue_name(queue: str) -> str:
 
 
 def encryption_reaches_the_senders(built: Built) -> Iterator[str]:
-    """Whoever sends to an encrypted queue or topic needs the key, and must not need the key that AWS manages."""
+    """Senders to an encrypted queue or topic may use its key, which must not be AWS-managed."""
     for identity, properties in built.of_type("AWS::SQS::Queue").items():
         key = properties.get("KmsMasterKeyId")
         if "alias/aws/" in json.dumps(key):
@@ -475,7 +475,7 @@ def roles_are_the_functions_own(built: Built) -> Iterator[str]:
 
 
 def wildcards_have_reasons(built: Built) -> Iterator[str]:
-    """A wildcard stands behind the stage's own name, or somebody wrote down why it is wider."""
+    """A wildcard follows the stage's own name, or has a written reason for being wider."""
     reasons = {**policies.reasons(), **KEY_REASONS}
     for function, _, statement in roles_of(built):
         for what in _wildcards(statement):
@@ -526,7 +526,7 @@ def effects_have_one_owner(built: Built) -> Iterator[str]:
 
 
 def webhook_writes_labels_only(built: Built) -> Iterator[str]:
-    """Whoever steals the webhook's role can add ground truth and receipts, nothing else."""
+    """The webhook's role can add ground truth and receipts, nothing else."""
     writes = re.compile(r"(s3:(Put|Delete)|sqs:Send|sns:|sagemaker:|iam:|dynamodb:Delete|cloudwatch:)")
     for function, _, statement in roles_of(built):
         if function != WEBHOOK:
@@ -699,7 +699,7 @@ CHECKS: Mapping[str, Callable[[Built], Iterator[str]]] = {
     "table on demand, recoverable, expiring; storage outlives its stack": storage_is_safe,
     "every function has a log group that forgets": logs_are_kept_for_a_while,
     "alarms on dead letters, late messages, errors, throttles, overdue windows; a dashboard": health_has_alarms,
-    "encrypted queues, and a key policy for whoever sends to them": encryption_reaches_the_senders,
+    "encrypted queues, and a key policy for their senders": encryption_reaches_the_senders,
     "one role per function with its own policy": roles_are_the_functions_own,
     "no wildcard without a reason": wildcards_have_reasons,
     "only retrain_claimed starts pipelines, only promotion_claimed changes what is served": effects_have_one_owner,

@@ -1,4 +1,4 @@
-"""`make deploy`: upload a packaged stage, show CloudFormation's change set, and execute it when somebody says yes.
+"""`make deploy`: upload a packaged stage, show CloudFormation's change set, and execute it after a yes.
 
 Knows what can be wrong before anything is created, and how CloudFormation says that something went wrong. Whatever
 this refuses, it refuses before the stack is touched; a new stack that fails is deleted by CloudFormation itself.
@@ -40,7 +40,7 @@ class DeployError(Exception):
 
 
 def explain(error: Exception) -> str:
-    """What an AWS client's error means to whoever deploys, in one line with the next step."""
+    """An AWS client's error in one line, with the next step."""
     if isinstance(error, NoCredentialsError | PartialCredentialsError | ProfileNotFound):
         return f"no AWS credentials ({error}): sign in, for example with `aws sso login`, or set AWS_PROFILE"
     if isinstance(error, TokenRetrievalError) or type(error).__name__ in _EXPIRED:
@@ -274,7 +274,7 @@ def deploy(
     agree: Callable[[], bool],
     say: Callable[[str], None],
 ) -> int:
-    """The whole way; 0 when the stack is as packaged, 1 when somebody said no.
+    """The whole way; 0 when the stack is as packaged, 1 when the answer was no.
 
     Raises DeployError, and botocore's own errors, which `explain` puts into words.
     """
@@ -305,13 +305,13 @@ def _agree(yes: bool) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():
-        print("nobody to ask: YES=1 executes without asking", file=sys.stderr)
+        print("no terminal to ask on: YES=1 executes without asking", file=sys.stderr)
         return False
     return input("Execute this change set? [yes/no] ").strip().lower() in ("y", "yes")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Deploy; 0 done, 1 not wanted, 2 for everything that is wrong, told in one line."""
+    """Deploy; 0 done, 1 declined, 2 for any error, reported in one line."""
     import boto3
 
     parser = argparse.ArgumentParser(prog="python -m infra.deploy")

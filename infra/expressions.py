@@ -1,6 +1,6 @@
 """CloudFormation's intrinsic functions as Python values, and the names by which the template refers to itself.
 
-Knows how a reference is spelled and what a logical id looks like. Refuses to know which resources there are.
+Spells references and logical ids. Not here: which resources there are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def ref(name: str) -> Value:
 
 
 def arn(resource: str) -> Value:
-    """A resource's ARN; it also makes whoever uses it wait for the resource."""
+    """A resource's ARN; a resource that uses it is created after that one."""
     return {"Fn::GetAtt": [resource, "Arn"]}
 
 

@@ -1,7 +1,7 @@
 """`make package`: the template and the zips of one stage, made by Chalice, checked, in build/package/{stage}-{arch}/.
 
 Knows how Chalice is given a stage (a folder with a copy of the code, its configuration and its policies) and what must
-not be in a zip. Refuses to know what the template says (infra/template.py) and what makes it right (infra/checks.py).
+not be in a zip. Not here: the template's content (infra/template.py) and its checks (infra/checks.py).
 The same sources give the same bytes: the zips are written again in the order of names, without times.
 """
 
@@ -149,12 +149,12 @@ def run_chalice(source: Path, made: Path, stage: str, merge: Path) -> None:
     environment.update(AWS_DEFAULT_REGION="us-east-1", AWS_CONFIG_FILE=os.devnull, PYTHONDONTWRITEBYTECODE="1")
     environment.pop("PYTHONPATH", None)
     done = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True)
-    told = f"{done.stdout}\n{done.stderr}"
-    if left_out := re.search(r"Could not install dependencies:\s*((?:\S+\s*)+?)(?:You will|\Z)", told):
+    output = f"{done.stdout}\n{done.stderr}"
+    if left_out := re.search(r"Could not install dependencies:\s*((?:\S+\s*)+?)(?:You will|\Z)", output):
         packages = " ".join(left_out[1].split())
         raise PackageError(f"no wheel for Lambda of {packages}: choose a version that has one in requirements.txt")
-    if done.returncode != 0 or "Could not install" in told:
-        last = [line for line in told.splitlines() if line.strip()] or ["it said nothing"]
+    if done.returncode != 0 or "Could not install" in output:
+        last = [line for line in output.splitlines() if line.strip()] or ["it said nothing"]
         raise PackageError(f"chalice package failed: {last[-1].strip()}")
 
 

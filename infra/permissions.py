@@ -1,7 +1,7 @@
 """Do the policies fit what the functions call? Compares recorded calls with infra/policies.py, both ways.
 
 Knows which IAM action and which resource each boto3 operation is, and how a template's values resolve for one
-deployment. Refuses to know how calls are recorded (trials/packaged).
+deployment. Not here: how calls are recorded (trials/packaged).
 """
 
 from __future__ import annotations

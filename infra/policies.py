@@ -1,6 +1,6 @@
 """What each function may do: one hand-written list of statements per function, as data.
 
-Knows which AWS calls a function makes and on which of the stage's resources. Refuses to know how roles are made
+Knows which AWS calls a function makes and on which of the stage's resources. Not here: how roles are made
 (infra/template.py) and whether the lists are right: infra/permissions.py compares them with what a replay calls.
 
 Three limits hold by construction and are tested: only `retrain_claimed` starts pipelines, only `promotion_claimed`
@@ -290,7 +290,7 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
 # These ask for objects that may not be there and list nothing: without s3:ListBucket the answer would be 403, not 404.
 LOOK_FOR_OBJECTS = ("capture_landed", "execution_finished", "pipeline_finished")
 
-# S3 uses these keys of the captures and labels in the name of whoever reads (Decrypt) or writes (GenerateDataKey).
+# S3 uses these keys of the captures and labels on behalf of the reader (Decrypt) or writer (GenerateDataKey).
 DATA_KEYS: Mapping[str, tuple[str, ...]] = {
     "capture_landed": ("kms:Decrypt", "kms:GenerateDataKey"),
     "ground_truth_landed": ("kms:Decrypt", "kms:GenerateDataKey"),
@@ -319,7 +319,7 @@ def uncalled(function: str) -> tuple[Statement, ...]:
             ),
             "*",
             only_if="InVpc",
-            reason="Lambda makes the interfaces itself, with names and ids that nobody knows before; only in a VPC.",
+            reason="Lambda makes the interfaces itself, with names and ids that are not known before; only in a VPC.",
         ),
     ]
     if function in LOOK_FOR_OBJECTS:

@@ -1,6 +1,6 @@
-"""The file that says how one stage is deployed: where existing data lies, what may be changed, parameters and tags.
+"""The file that describes the deployment of one stage: existing data, what may be changed, parameters and tags.
 
-Knows its fields and what template parameters they become. Refuses to ask AWS anything (infra/deploy.py does).
+Knows its fields and what template parameters they become. Not here: any call to AWS (infra/deploy.py).
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 Knows every resource beside functions, roles and API: parameters, queues and their policies, rules, table, bucket, key,
 topics, alarms, dashboard, log groups; and what Chalice's functions lack. Made from chalicelib/topology.py, so a queue
-or a function is named there only. Refuses to know what functions may do (infra/policies.py) and whether the result is
-right (infra/checks.py).
+or a function is named there only. Not here: what functions may do (infra/policies.py) and the checks (infra/checks.py).
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from infra.policies import key_arn, own_bucket
 
 FUNCTIONS: tuple[str, ...] = (*(source.function for source in SOURCES), WEBHOOK)
 
-# Dead letters wait for somebody to look: SQS's longest.
+# Dead letters are kept as long as SQS allows.
 KEPT_DEAD = 14 * 24 * 3600
 # How long EventBridge tries to reach a queue before the event goes to the queue's dead letters: its own longest.
 RETRY = {"MaximumEventAgeInSeconds": 86400, "MaximumRetryAttempts": 185}
@@ -40,7 +39,7 @@ OWN_FOLDERS = {"captures": "captures/", "ground-truth": "ground-truth/"}
 
 # (logical id, statement id) -> why its wildcard is there.
 KEY_REASONS = {
-    ("Key", "Account"): "KMS: without it nobody but the key's creator could manage the key; IAM still decides who may.",
+    ("Key", "Account"): "KMS: without it only the key's creator could manage the key; IAM still decides who may.",
 }
 
 
@@ -99,7 +98,7 @@ LISTS = (*DATA_LISTS, "SubnetIds", "SecurityGroupIds")
 
 
 def parameters(stage: str) -> Mapping[str, Value]:
-    """What whoever deploys a stage may choose; only the models' role has no default."""
+    """The parameters of a stage; only the models' role has no default."""
     objects = "ARNs such as arn:aws:s3:::bucket/prefix/*, beside Plumbline's own bucket: "
     return {
         "Stage": _text("The stage that this template was made for.", stage, allowed=[stage]),
@@ -280,7 +279,7 @@ _THIS_ACCOUNT = {"StringEquals": {"aws:SourceAccount": ref("AWS::AccountId")}}
 
 
 def _key(stage: str) -> Mapping[str, Value]:
-    """The stage's own key; whoever writes to an encrypted queue or topic needs it too, hence the services."""
+    """The stage's own key; services that write to an encrypted queue or topic may use it, too."""
     use = ("kms:Decrypt", "kms:GenerateDataKey*")
     logs = sub("arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:/aws/lambda/plumbline-${Stage}-*")
     administration = {
@@ -502,7 +501,7 @@ def own_folder_pattern(prefix: str) -> Value:
 
 
 def _rules(stage: str) -> Mapping[str, Value]:
-    """One rule per source of AWS events, and the policies of each queue that somebody else than us sends to.
+    """One rule per source of AWS events, and the policies of each queue that other services send to.
 
     What cannot be put on a queue goes to the queue's own dead letters, so that it is redriven like everything else.
     """

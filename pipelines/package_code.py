@@ -3,7 +3,7 @@
     python -m pipelines.package_code s3://bucket/prefix     upload
     python -m pipelines.package_code /some/folder           copy
 
-Knows which files a step needs; refuses to know any bucket or account. A step's folder is the first entry of its
+Packs the files that a step needs. Not here: any bucket or account. A step's folder is the first entry of its
 import path, so the floors must lie next to the scripts: no installation in the image, no archive.
 """
 

@@ -3,7 +3,7 @@
     python -m pipelines.retraining            write pipelines/retraining.json
     python -m pipelines.retraining --check    compare with the committed file, exit 1 with a diff
 
-Knows the steps, how their files flow, and the parameters; refuses to know any account, region, role, image or
+Defines the steps, their files and the parameters. Not here: any account, region, role, image or
 bucket: every one is a parameter, so the same JSON is created in every account. Needs the SageMaker SDK
 (pipelines/requirements.txt, its own environment), but no AWS account and no network: nothing is created here.
 

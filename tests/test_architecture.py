@@ -153,7 +153,7 @@ def adapter_imports(place: str, text: str) -> list[str]:
 
 def facts_imports(place: str, text: str) -> list[str]:
     more = FACTS_IMPORT.get(module_name(place), set())
-    allowed = {f"chalicelib.{name}" for name in ("ports", "errors", "facts", *more)}
+    allowed = {f"chalicelib.{name}" for name in ("ports", "errors", "facts", "records.times", *more)}
     wrong = []
     for line, module in imports(text):
         top = module.split(".")[0]

@@ -1,8 +1,8 @@
 """Outgoing HTTPS POST to addresses that a definition names: chat, pager, webhooks.
 
-Knows which addresses must never be reached from inside an account (instance metadata, the VPC, this machine) and how
-to make sure that the address that was checked is the one that is connected to. Refuses to know what is sent. A
-webhook's URL is itself a secret, so errors name its host and never its path or query.
+Refuses addresses that must not be reached from inside an account (instance metadata, the VPC, this machine), and
+connects to exactly the address that it checked. A webhook's URL is a secret, so errors name its host and never its path
+or query. Not here: what is sent.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class HttpsCourier:
         self._tls = tls
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
-        """POST `body` and return the status code; a redirect is an answer like any other, never followed.
+        """POST `body` and return the status code; redirects are not followed.
 
         Raises RefusedError for a URL that must not be reached: not https, with user information, or with any address
         that is not public. Network, name and certificate errors pass through as OSError.
@@ -130,7 +130,7 @@ def _target(url: str) -> tuple[SplitResult, str, int]:
 
 
 def _connect(addresses: Sequence[str], port: int, timeout: float) -> socket.socket:
-    """A connection to the first of the checked addresses that answers; numbers only, so nothing is looked up again."""
+    """Connect to the first checked address that answers; addresses are numeric, so no name is resolved again."""
     failure: OSError | None = None
     for address in addresses:
         try:

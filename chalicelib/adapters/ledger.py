@@ -3,14 +3,14 @@
 Key design: one table, string partition key `pk` and string sort key `sk` (DynamoDB orders them by their UTF-8
 bytes), both made by their owner; no index. Every item has exactly these attributes:
 
-    pk          S  whose facts these are, e.g. one monitor: everything that one decision reads lies in one partition
-    sk          S  what the fact is; begins with its kind, and times are written so that text order is time order
-    revision    S  uuid4 in hex, new with every write; every write names the one that it replaces
+    pk          S  the owner, e.g. one monitor: everything that one decision reads is in one partition
+    sk          S  the fact; starts with its kind, and its times sort as text
+    revision    S  uuid4 in hex, new with every write; every write names the revision that it replaces
     body        S  the JSON document, as text so that the console shows it
     expires_at  N  seconds since 1970, only on items that may expire: the table's time-to-live attribute
 
-DynamoDB deletes expired items days late and returns them until then: `expires_at` frees space, it decides nothing.
-Refuses to know what any document says.
+DynamoDB deletes expired items days late and returns them until then, so `expires_at` only frees space. Not here: what a
+document says.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class DynamoLedger:
     def put(self, pk: str, sk: str, body: bytes, *, expected: str | None, expires_at: datetime | None = None) -> str:
         """Write if the stored revision is `expected` (None: if there is no item); returns the new revision.
 
-        Raises ConflictError when somebody else wrote first. `body` is UTF-8 JSON.
+        Raises ConflictError when another write came first. `body` is UTF-8 JSON.
         """
         revision = uuid4().hex
         item = {**_key(pk, sk), "revision": {"S": revision}, "body": {"S": body.decode("utf-8")}}
@@ -61,7 +61,7 @@ class DynamoLedger:
             if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
                 raise
             stored = error.response.get("Item", {})
-            # The client repeats a request whose answer was lost; the repeat then meets the first try's own write.
+            # The client repeats a request whose answer was lost; the repeat then finds its own first write.
             if stored.get("revision", {}).get("S") == revision:
                 return revision
             raise _conflict(pk, sk, expected) from error
@@ -90,8 +90,8 @@ class DynamoLedger:
 
         Strongly consistent; reads as many pages as `limit` (None: all items) needs.
         """
-        # A key condition holds one range of `sk`, so the prefix and the two ends become one range here (DynamoDB
-        # refuses an empty one). Its upper end is inclusive in DynamoDB: `until` itself is left out of what comes back.
+        # A key condition has one range of `sk`, so prefix and ends become one range (DynamoDB rejects an empty one).
+        # Its upper end is inclusive in DynamoDB, so `until` itself is dropped from the result.
         lower = max(begins_with, since or "")
         uppers = [end for end in (begins_with and begins_with + _LAST_CHARACTER, until) if end]
         upper = min(uppers) if uppers else None

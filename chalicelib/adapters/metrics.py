@@ -1,7 +1,4 @@
-"""CloudWatch PutMetricData.
-
-Knows how many data points fit in one call. Refuses to know what they mean, and never reads one back.
-"""
+"""CloudWatch PutMetricData, in calls of at most 1000 data points. Not here: what they mean; none is read back."""
 
 from __future__ import annotations
 

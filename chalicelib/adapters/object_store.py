@@ -1,6 +1,6 @@
 """S3 as the object store: get, list, conditional put, delete.
 
-Knows S3's error codes and how ETags and encryption travel. Refuses to know what any key means (keys.py does).
+Knows S3's error codes, ETags and encryption headers. Not here: what a key means (keys.py).
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class S3ObjectStore:
         """Write an object only where none exists; False when one did.
 
         When the client itself repeats a request whose answer was lost, False may mean that the first try wrote it:
-        False says "it is there", not "somebody else wrote it".
+        False means "it exists", not "another writer wrote it".
         """
         try:
             self._client.put_object(
@@ -94,7 +94,7 @@ class S3ObjectStore:
         return True
 
     def delete(self, bucket: str, key: str) -> None:
-        """Delete an object; S3 is content when there is none."""
+        """Delete an object; a missing one is no error."""
         self._client.delete_object(Bucket=bucket, Key=key)
 
 

@@ -1,7 +1,6 @@
 """SQS by logical queue name: sending, and the dead-letter queues.
 
-Knows the limits of one SendMessageBatch and how SQS tells a message's past. Refuses to know what a message says and
-who reads it.
+Knows the limits of SendMessageBatch and SQS's attributes of a message. Not here: what a message says and who reads it.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _BATCH_BYTES = 256 * 1024
 class SqsQueues:
     """`ports.Queues` over an SQS client; `name_of` turns a logical name into the queue's name in the account.
 
-    URLs are asked for once per queue and kept: a queue keeps its URL as long as it lives.
+    URLs are requested once per queue and cached: a queue keeps its URL for life.
     """
 
     def __init__(self, client: Any, name_of: Callable[[str], str]) -> None:
@@ -34,8 +33,8 @@ class SqsQueues:
     def send(self, queue: str, bodies: Sequence[bytes]) -> None:
         """Send each body (UTF-8 text) as one message, in order, at most ten per request.
 
-        Raises PlumblineError when SQS did not accept some of them. What was accepted stays sent: delivery is at least
-        once, and the readers of every queue live with repeats.
+        Raises PlumblineError when SQS did not accept some of them. Accepted ones stay sent: delivery is at least once,
+        and every handler tolerates repeats.
         """
         for batch in _batches(bodies):
             answer = self._client.send_message_batch(
@@ -56,8 +55,8 @@ class SqsQueues:
 class SqsDeadLetters:
     """`ports.DeadLetters` over an SQS client; `name_of` as above, and `dead_name_of` for the dead-letter queues.
 
-    Not SQS's StartMessageMoveTask: it moves all of a queue and not chosen messages, in the background, and takes what
-    arrives after the look as well.
+    Not SQS's StartMessageMoveTask: it moves a whole queue instead of chosen messages, in the background, with whatever
+    arrives meanwhile.
     """
 
     def __init__(self, client: Any, name_of: Callable[[str], str], dead_name_of: Callable[[str], str]) -> None:
@@ -66,14 +65,14 @@ class SqsDeadLetters:
         self._urls: dict[str, str] = {}
 
     def count(self, queue: str) -> tuple[int, int]:
-        """How many can be received now, and how many are hidden. Raises NotFoundError where there is no such queue."""
+        """How many can be received now, and how many are hidden. Raises NotFoundError when the queue does not exist."""
         names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
         found = self._client.get_queue_attributes(QueueUrl=self._dead(queue), AttributeNames=list(names))
         visible, hidden = (int(found["Attributes"][name]) for name in names)
         return visible, hidden
 
     def receive(self, queue: str, seconds: int) -> list[DeadLetter]:
-        """At most ten, hidden for so long. Waiting a second makes SQS ask all of its servers, not some."""
+        """At most ten, hidden for `seconds`. Waiting a second makes SQS ask all of its servers, not some."""
         answer = self._client.receive_message(
             QueueUrl=self._dead(queue),
             MaxNumberOfMessages=_BATCH_MESSAGES,
@@ -91,11 +90,11 @@ class SqsDeadLetters:
         self._client.send_message(QueueUrl=url, MessageBody=letter.body, MessageAttributes=letter.attributes, **more)
 
     def delete(self, queue: str, letter: DeadLetter) -> None:
-        """Delete from the dead-letter queue what the look at it named."""
+        """Delete a received message from the dead-letter queue."""
         self._client.delete_message(QueueUrl=self._dead(queue), ReceiptHandle=letter.handle)
 
     def release(self, queue: str, letters: Sequence[DeadLetter]) -> None:
-        """Hide no longer; what cannot be released comes back when its time is over."""
+        """Make letters visible again; one that cannot be released reappears when its timeout ends."""
         for first in range(0, len(letters), _BATCH_MESSAGES):
             self._client.change_message_visibility_batch(
                 QueueUrl=self._dead(queue),
@@ -124,7 +123,7 @@ class SqsDeadLetters:
 
 def _letter(message: dict[str, Any]) -> DeadLetter:
     past = message.get("Attributes", {})
-    # Attributes come as they are sent, but for two empty lists that SQS has reserved and refuses.
+    # Attributes come back as they were sent, plus two empty lists that SQS reserves and does not accept.
     attributes = {
         name: {key: value for key, value in attribute.items() if key in ("DataType", "StringValue", "BinaryValue")}
         for name, attribute in message.get("MessageAttributes", {}).items()

@@ -1,7 +1,7 @@
-"""The SageMaker API as far as the loop needs it.
+"""The part of the SageMaker API that the loop needs.
 
-Knows how SageMaker says "there is none", "there is one already" and "not now": most of its calls say all three with
-the one code ValidationException, so that only the text tells them apart. Refuses to know why anything is called.
+Knows how SageMaker says "does not exist", "exists already" and "busy": most of its calls use the one code
+ValidationException for all three, so only the message text distinguishes them. Not here: why anything is called.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class SageMakerApi:
         """StartPipelineExecution with exactly this request; returns the execution's ARN.
 
         Raises RefusedError for a request that can never start (ValidationException, unknown pipeline, or a field that
-        the client's model of the API refuses). Limits and throttling pass through: they end.
+        boto3 rejects). Limits and throttling pass through: they are temporary.
         """
         if not request.get("ClientRequestToken"):
-            # The client would make one up, a new one at each call, and a repeat would start a second execution.
+            # boto3 would generate a new one at each call, and a repeat would start a second execution.
             raise RefusedError(f"pipeline {request.get('PipelineName')}: no ClientRequestToken; expected the claim's")
         try:
             arn: str = self._client.start_pipeline_execution(**request)["PipelineExecutionArn"]
@@ -51,10 +51,10 @@ class SageMakerApi:
         return arn
 
     def describe_pipeline(self, name: str) -> Pipeline:
-        """DescribePipeline, and what its definition says of its parameters. Raises NotFoundError."""
+        """DescribePipeline, with the parameters of its definition. Raises NotFoundError."""
         with _absent_as_not_found(f"pipeline {name}"):
             answer = self._client.describe_pipeline(PipelineName=name)
-        # A definition that somebody wrote by hand may have no parameters at all.
+        # A definition that was written by hand may have no parameters.
         definition = msgspec.json.decode(answer.get("PipelineDefinition") or "{}")
         parameters = {each["Name"]: "DefaultValue" not in each for each in definition.get("Parameters", ())}
         return Pipeline(answer["PipelineName"], answer["RoleArn"], parameters)
@@ -115,7 +115,7 @@ class SageMakerApi:
             return _answer(self._client.describe_model(ModelName=name))
 
     def ensure_model(self, request: Mapping[str, Any]) -> None:
-        """CreateModel with this request; content where a model of that name exists."""
+        """CreateModel with this request; an existing model of that name is no error."""
         with _existing_is_fine():
             self._client.create_model(**request)
 
@@ -139,12 +139,12 @@ class SageMakerApi:
             return _answer(self._client.describe_endpoint_config(EndpointConfigName=name))
 
     def ensure_endpoint_config(self, request: Mapping[str, Any]) -> None:
-        """CreateEndpointConfig with this request; content where a configuration of that name exists."""
+        """CreateEndpointConfig with this request; an existing configuration of that name is no error."""
         with _existing_is_fine():
             self._client.create_endpoint_config(**request)
 
     def ensure_endpoint(self, name: str, config_name: str) -> None:
-        """CreateEndpoint; content where an endpoint of that name exists, whatever it serves."""
+        """CreateEndpoint; an existing endpoint of that name is no error, whatever it serves."""
         with _existing_is_fine():
             self._client.create_endpoint(EndpointName=name, EndpointConfigName=config_name)
 
@@ -158,7 +158,7 @@ class SageMakerApi:
             raise
 
     def delete_endpoint(self, name: str) -> None:
-        """DeleteEndpoint and DeleteEndpointConfig of the same name; what is not there is no error."""
+        """DeleteEndpoint and DeleteEndpointConfig of the same name; a missing one is no error."""
         with _absent_is_fine():
             self._client.delete_endpoint(EndpointName=name)
         with _absent_is_fine():

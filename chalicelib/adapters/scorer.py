@@ -1,7 +1,4 @@
-"""SageMaker runtime: ask a model.
-
-Knows InvokeEndpoint's errors. Refuses to know what is in the request or the answer, and keeps both out of exceptions.
-"""
+"""SageMaker runtime: InvokeEndpoint, with request and answer kept out of exceptions."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ class EndpointScorer:
             if code != "ModelError":
                 raise
             status = error.response.get("OriginalStatusCode", 0)
-        if status is not None:  # outside the handler above, so that the quoting error does not hang on as its context
+        if status is not None:  # outside the handler above, so that the quoting error is not its __context__
             raise PlumblineError(f"endpoint {endpoint}: the model container answered with status {status}")
         with answer["Body"] as stream:
             result: bytes = stream.read()

@@ -1,6 +1,6 @@
 """Secret texts from SSM Parameter Store and Secrets Manager, through Powertools Parameters.
 
-Knows which of the two a name means. Refuses to know what a secret is for, and never names its value anywhere.
+The name says which of the two. A secret's value appears in no message. Not here: what a secret is for.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ParameterSecrets:
     def get(self, name: str) -> str:
         """The text of `secretsmanager:{secret id}`, or of the SSM parameter of this name, decrypted.
 
-        Raises NotFoundError. A rotated secret is seen at the latest after five minutes.
+        Raises NotFoundError. A rotated secret takes effect within five minutes.
         """
         try:
             if name.startswith(_SECRETS_MANAGER):
@@ -34,7 +34,7 @@ class ParameterSecrets:
             else:
                 value = self._parameters.get(name, decrypt=True, max_age=_KEPT_SECONDS)
         except GetParameterError as error:
-            # Powertools wraps whatever happened; the client's own error is what it was handling then.
+            # Powertools wraps every error; the client's own one is its context.
             cause = error.__context__
             if isinstance(cause, ClientError):
                 if cause.response["Error"]["Code"] in _ABSENT:

@@ -1,6 +1,6 @@
 """The SNS topic of alerts.
 
-Knows what SNS refuses in a subject and in attributes. Refuses to know who subscribes and what an alert says.
+Knows what SNS rejects in a subject and in attributes. Not here: who subscribes, and what an alert says.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class SnsTopic:
     def publish(self, subject: str, message: str, attributes: Mapping[str, str]) -> None:
         """Publish one message with string attributes for subscription filters.
 
-        SNS refuses line breaks and length in a subject, and attributes without text. An alert must not be lost for
-        its heading, so the subject is made to fit, and empty attributes are left out: a filter finds neither.
+        SNS rejects a subject that is long or has line breaks, and attributes without text. An alert must not be lost
+        because of them, so the subject is made to fit and empty attributes are left out.
         """
         self._client.publish(
             TopicArn=self._arn,

@@ -1,7 +1,7 @@
-"""The last known state of each declared alarm, and which triggers wait for a decision.
+"""The newest state of each declared alarm, and the triggers that wait for a decision.
 
 Keys: MONITOR#{monitor} / ALARM#{name} -> AlarmState; MONITOR#{monitor} / TRIGGER#{at}#{name} -> Trigger.
-CloudWatch sends an event per transition, in any order: the newest by its own time counts.
+CloudWatch sends an event per transition, in any order: the newest by its own timestamp counts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class AlarmState(msgspec.Struct, frozen=True):
 
 
 class Trigger(msgspec.Struct, frozen=True):
-    """A trigger alarm went to ALARM at `at`; `answered` names the window that was decided with it ("": none yet)."""
+    """A trigger alarm went to ALARM at `at`; `answered`: the window that was decided with it ("": none yet)."""
 
     alarm: str
     at: datetime
@@ -32,7 +32,7 @@ class Trigger(msgspec.Struct, frozen=True):
 def record(ledger: Ledger, monitor: str, state: AlarmState) -> bool:
     """Keep the newest state; False for an older event.
 
-    True for a repeat of the newest: it is worked off again, for a crash may have come before the end of its work.
+    True for a repeat of the newest: it is processed again, because a crash may have interrupted the first time.
     """
     newest, _ = change(
         ledger,
@@ -50,29 +50,29 @@ def states(ledger: Ledger, monitor: str) -> dict[str, AlarmState]:
 
 
 def ask(ledger: Ledger, monitor: str, alarm: str, at: datetime) -> None:
-    """Note that a trigger asks for a decision; the same transition asks once."""
+    """Record that a trigger asks for a decision; the same transition asks once."""
     put_if_absent(ledger, monitor_partition(monitor), _sort_key(alarm, at), Trigger(alarm, at))
 
 
 def asking(ledger: Ledger, monitor: str, window: str, newest: bool) -> list[Trigger]:
-    """The triggers that a window is decided with: its own, and for the newest window those that nobody answered."""
+    """The triggers that a window is decided with: its own, and for the newest window the unanswered ones."""
     found = load_all(ledger, monitor_partition(monitor), Trigger, begins_with="TRIGGER#")
     return [trigger for trigger in found if trigger.answered == window or (newest and not trigger.answered)]
 
 
 def answered(ledger: Ledger, monitor: str, triggers: Iterable[Trigger], window: str) -> bool:
-    """Note that a window was decided with these triggers: no other window will be. False when another one was."""
+    """Record that a window was decided with these triggers, so that no other one is. False when another one was."""
     return all([_answer(ledger, monitor, trigger, "", window) for trigger in triggers])
 
 
 def ask_again(ledger: Ledger, monitor: str, triggers: Iterable[Trigger]) -> None:
-    """Take the answers of these triggers back, unless another window has answered meanwhile."""
+    """Withdraw the answers of these triggers, unless another window has answered meanwhile."""
     for trigger in triggers:
         _answer(ledger, monitor, trigger, trigger.answered, "")
 
 
 def _answer(ledger: Ledger, monitor: str, trigger: Trigger, was: str, to: str) -> bool:
-    """Replace a trigger's answer where it is this one; whether it is the new one now."""
+    """Replace the answer `was` of a trigger; returns whether the answer is `to` now."""
 
     def think(stored: Trigger | None) -> Trigger | None:
         return msgspec.structs.replace(stored, answered=to) if stored and stored.answered == was else None

@@ -1,4 +1,4 @@
-"""Who serves, who could serve again, and since when: one document per monitor, so that each change is one write.
+"""Which model serves, which could serve again, and since when: one document per monitor, so each change is one write.
 
 Key: MONITOR#{monitor} / CHAMPION -> Champion. Its `generation` counts promotions and roll-backs; a promotion is
 compare-and-set on it, so a late repeat can never bring back a model that was rolled back.
@@ -11,7 +11,7 @@ import msgspec
 from chalicelib.facts.document import change, load, monitor_partition
 from chalicelib.ports import Ledger
 
-# Reigns kept in the document: more than a label horizon of restatements looks back on.
+# Reigns kept in the document: more than restatements within a label horizon need.
 HISTORY = 200
 
 
@@ -43,7 +43,7 @@ class Reign(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Champion(msgspec.Struct, frozen=True, kw_only=True):
-    """`retired` did not fit in the pool at the last change: their endpoints are to be deleted."""
+    """`retired`: past champions that did not fit in the pool at the last change; their endpoints must be deleted."""
 
     generation: int
     candidate: Candidate
@@ -57,7 +57,7 @@ class Champion(msgspec.Struct, frozen=True, kw_only=True):
         return next((known for known in (self.candidate, *self.pool) if known.name == name), None)
 
     def reign_at(self, moment: str) -> Reign:
-        """Who served at a time (ISO); before the first reign: the first."""
+        """The reign at a time (ISO); before the first reign: the first."""
         return next((reign for reign in reversed(self.reigns) if reign.since <= moment), self.reigns[0])
 
 
@@ -67,7 +67,7 @@ def load_champion(ledger: Ledger, monitor: str) -> Champion | None:
 
 
 def crown_first(ledger: Ledger, monitor: str, candidate: Candidate, config_name: str, since: str) -> Champion:
-    """Take the model that serves when the monitor is added as generation 0; an existing champion stays."""
+    """Record the model that serves when the monitor is added as generation 0; an existing champion stays."""
     reign = Reign(
         generation=0,
         candidate=candidate.name,
@@ -95,10 +95,10 @@ def crown(
     cause: str,
     pool_size: int,
 ) -> Champion:
-    """Make a candidate the champion if generation `expected` still reigns; the outgoing one joins the pool.
+    """Make a candidate the champion if the generation is still `expected`; the outgoing champion joins the pool.
 
-    The past champions that no longer fit in the pool (who served longest ago first) are `retired`. Returns what reigns
-    now; when another generation reigns already, nothing is written.
+    Past champions that no longer fit in the pool (the oldest first) are `retired`. Returns the champion now; when the
+    generation is another one already, nothing is written.
     """
 
     def think(stored: Champion | None) -> Champion | None:

@@ -1,10 +1,10 @@
-"""The two claims that stand before acts that cannot be taken back: start a retraining, change what is served.
+"""The claims before the two acts that cannot be undone: start a retraining, change what is served.
 
 Keys: MONITOR#{monitor} / CLAIM#RETRAIN -> RetrainClaim; MONITOR#{monitor} / CLAIM#PROMOTION -> PromotionClaim;
 PACKAGE#{arn} / APPROVAL -> Approval (a package that waits for a person).
 
-A claim is written before the act, holds what is needed to repeat it exactly, and is marked after it. A claim in
-flight is a lease: when it expires, the clock sends it again and the act, having the same token, happens once.
+A claim is written before the act, holds what is needed to repeat it exactly, and is marked after it. A claim in flight
+is a lease: when it expires, the clock sends it again, and because of its token the act happens once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from chalicelib.ports import Ledger
 
 LEASE = timedelta(minutes=10)
 
-# Nobody stands still for so many promotions.
+# Ids of earlier claims that are kept: no message is repeated after that many promotions.
 REMEMBERED = 32
 
 RETRAIN_IN_FLIGHT = ("STARTING", "STARTED", "AWAITING_APPROVAL", "PROMOTING")
@@ -27,9 +27,9 @@ RETRAIN_IN_FLIGHT = ("STARTING", "STARTED", "AWAITING_APPROVAL", "PROMOTING")
 class RetrainClaim(msgspec.Struct, frozen=True, kw_only=True):
     """`state`: STARTING, STARTED, AWAITING_APPROVAL, PROMOTING, then PROMOTED, REFUSED or FAILED.
 
-    `window` is the evidence's window, `window_number` its ordinal (so that windows can be subtracted), `request` the
-    exact StartPipelineExecution request, `started_at` when the claim was made: evidence before it is used up.
-    `evidence_since`: windows from this name on were its evidence ("": all), so that deciding it again finds the same.
+    `window` is the evidence's window, `window_number` its ordinal (for subtraction), `request` the exact
+    StartPipelineExecution request, `started_at` when the claim was made: older evidence does not count again.
+    `evidence_since`: windows from this name on were its evidence ("": all), so that deciding again finds the same.
     """
 
     decision_id: str
@@ -58,10 +58,10 @@ def load_retrain(ledger: Ledger, monitor: str) -> RetrainClaim | None:
 
 
 def claim_retrain(ledger: Ledger, monitor: str, claim: RetrainClaim, cool_down_windows: int) -> bool:
-    """True when this claim stands (also when it was made by an earlier delivery and has not started yet).
+    """True when this claim is granted (also when an earlier delivery made it and it has not started yet).
 
     Granted when there is no claim, or the stored one has ended *and* its cool-down is over *and* its window is older.
-    Without the last condition late repeats of old windows start again what was done.
+    Without the last condition late repeats of old windows would start a retraining again.
     """
 
     def think(stored: RetrainClaim | None) -> RetrainClaim | None:
@@ -86,7 +86,7 @@ def move_retrain(
     package_arn: str = "",
     outcome: str = "",
 ) -> bool:
-    """Move the claim of a decision on if it stands in one of `states`; False for a repeat or a newer claim."""
+    """Move a decision's claim to state `to` if it is in one of `states`; False for a repeat or a newer claim."""
 
     def think(stored: RetrainClaim | None) -> RetrainClaim | None:
         if stored is None or stored.decision_id != decision_id or stored.state not in states:
@@ -107,9 +107,9 @@ def move_retrain(
 class PromotionClaim(msgspec.Struct, frozen=True, kw_only=True):
     """`kind`: promote (a challenger) or roll_back (a past champion). `generation`: the one that it may replace.
 
-    `state`: APPLYING (models, endpoints, gate), DEPLOYING (the endpoint updates; `deploying_since` "": not asked yet),
-    then DONE; or ENDING (what is no longer needed is deleted) and then `ending`: REFUSED, SUPERSEDED or FAILED.
-    `before`: ids of the claims that stood here, the last first; a late repeat of one of them is not granted.
+    `state`: APPLYING (models, endpoints, gate), DEPLOYING (the endpoint updates; `deploying_since` "": not requested
+    yet), then DONE; or ENDING (what is no longer needed is deleted) and then `ending`: REFUSED, SUPERSEDED or FAILED.
+    `before`: ids of the previous claims, the last first; a late repeat of one of them is not granted.
     """
 
     claim_id: str
@@ -141,9 +141,9 @@ def load_promotion(ledger: Ledger, monitor: str) -> PromotionClaim | None:
 
 
 def claim_promotion(ledger: Ledger, monitor: str, claim: PromotionClaim) -> bool:
-    """True when this claim stands and is in flight. Granted when none is in flight and this one was not ended before.
+    """True when this claim is granted and in flight. Granted when none is in flight and this one has not ended before.
 
-    Generations only grow: a claim for one older than the last claimed is a late repeat and is not granted.
+    Generations only grow: a claim for an older one than the last claimed is a late repeat and is not granted.
     """
 
     def think(stored: PromotionClaim | None) -> PromotionClaim | None:
@@ -162,7 +162,7 @@ def claim_promotion(ledger: Ledger, monitor: str, claim: PromotionClaim) -> bool
 def amend_promotion(
     ledger: Ledger, monitor: str, claim_id: str, now: datetime, *, was: str = "", **fields: object
 ) -> bool:
-    """Write progress into a claim in flight; False when it has ended, another one stands, or its state is not `was`."""
+    """Write progress into a claim in flight; False when it has ended or was replaced, or its state is not `was`."""
 
     def think(stored: PromotionClaim | None) -> PromotionClaim | None:
         if stored is None or stored.claim_id != claim_id or not stored.in_flight or (was and stored.state != was):
@@ -174,7 +174,7 @@ def amend_promotion(
 
 
 class Approval(msgspec.Struct, frozen=True):
-    """A registered package that a person must approve, and the retraining that it belongs to."""
+    """A registered model package that a person must approve, and its retraining."""
 
     monitor: str
     decision_id: str

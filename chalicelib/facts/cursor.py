@@ -1,4 +1,4 @@
-"""How far the clock has come: the last closed window of a monitor that was marked due.
+"""The clock's position: the last closed window of a monitor that was marked due.
 
 Key: MONITOR#{monitor} / CURSOR -> Cursor.
 """

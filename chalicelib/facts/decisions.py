@@ -1,4 +1,4 @@
-"""Decisions as they were made, with their evidence, and what became of them.
+"""Decisions as they were made, with their evidence and outcomes.
 
 Keys: DECISION#{id} / RECORD -> Record; MONITOR#{monitor} / DECISION#{window}#{id} -> Reference;
 MONITOR#{monitor} / OUTCOME#{id}#{kind} -> Outcome.
@@ -16,14 +16,14 @@ from chalicelib.ports import Ledger
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """One thing that was read: its S3 URI or table key, and the ETag or digest it had."""
+    """One input: its S3 URI or table key, and its ETag or digest when it was read."""
 
     source: str
     digest: str
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """A decision, whole: what, why, by which policy, on what evidence, made when."""
+    """A complete decision: action, reasons, policy, evidence, time."""
 
     decision_id: str
     monitor: str
@@ -89,7 +89,7 @@ def references(ledger: Ledger, monitor: str, window: str = "") -> list[Reference
 
 
 def save_outcome(ledger: Ledger, monitor: str, outcome: Outcome) -> None:
-    """Write an outcome once per decision and kind: the first time it is told counts."""
+    """Write an outcome once per decision and kind: the first one counts."""
     put_if_absent(ledger, monitor_partition(monitor), f"OUTCOME#{outcome.decision_id}#{outcome.kind}", outcome)
 
 

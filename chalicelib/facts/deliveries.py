@@ -1,10 +1,10 @@
-"""Which alert reached which receiver, and which webhook reached us: both are known by id, so a repeat does nothing new.
+"""Which alert reached which receiver, and which webhook was received: both have ids, so a repeat has no effect.
 
 Keys: ALERT#{alert id} / DELIVERY#{route digest} -> Delivery, kept for 30 days; WEBHOOK#{endpoint} / {webhook id} ->
-Receipt, kept for 7 days. Outgoing is claim, act, mark: who delivers holds a lease of two minutes; a repeated message
-finds DELIVERED and leaves it. Only a crash between the receiver's answer and the mark delivers twice, and then under
-the same id. Incoming is written down before it is stored, with all that storing needs, so that a repeat finishes what
-a crash left. Refuses to know what is sent and how, and what was posted.
+Receipt, kept for 7 days. Outgoing is claim, act, mark: the deliverer holds a lease of two minutes; a repeated message
+finds DELIVERED and stops. Only a crash between the receiver's answer and the mark delivers twice, under the same id. An
+incoming webhook is recorded before it is stored, with everything that storing needs, so that a repeat finishes what a
+crash left. Not here: what is sent, how, and what was posted.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from chalicelib.decisions.alert import Route
 from chalicelib.facts.document import change, load
 from chalicelib.ports import Ledger
 
-# Longer than a post takes with its timeout, shorter than the queue waits before it repeats a message.
+# Longer than a post with its timeout, shorter than the queue's visibility timeout.
 LEASE = timedelta(minutes=2)
 # Longer than a queue, and a dead-letter queue after it, can keep a message (14 days each).
 KEPT = timedelta(days=30)
-# A sender that repeats a webhook after this long is taken for a new one.
+# A webhook that is repeated later than this counts as a new one.
 RECEIPT_KEPT = timedelta(days=7)
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """DELIVERING until `until` or FAILED: may be tried (again). DELIVERED, REFUSED, OVERTAKEN: done.
+    """FAILED, or DELIVERING after `until`: may be tried again. DELIVERED, REFUSED, OVERTAKEN: done.
 
     `status` is the receiver's HTTP status (0: there was no answer). OVERTAKEN: an opening that was not sent because
     its resolution had been.
@@ -40,8 +40,8 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """A webhook as it was first seen: the digest of what it says, when that attempt was signed (seconds since 1970),
-    the (bucket, key) of every object that it is stored as, and how many labels it holds."""
+    """A webhook as first received: the digest of its body, when that attempt was signed (seconds since 1970), the
+    (bucket, key) of every object that it is stored as, and its number of labels."""
 
     digest: str
     timestamp: int
@@ -55,9 +55,9 @@ def route_digest(route: Route) -> str:
 
 
 def claim(ledger: Ledger, alert_id: str, route: Route, now: datetime) -> tuple[Delivery, bool]:
-    """Take the delivery of one alert to one receiver, if it is not done and nobody has it.
+    """Claim the delivery of one alert to one receiver, unless it is done or claimed.
 
-    Returns what is stored now, and whether it is ours to deliver.
+    Returns what is stored now, and whether this call holds the claim.
     """
 
     def think(stored: Delivery | None) -> Delivery | None:
@@ -77,7 +77,7 @@ def finish(
     now: datetime,
     status: int = 0,
 ) -> None:
-    """Mark a delivery as done. What was delivered stays so, also for one that came second after a lost lease."""
+    """Mark a delivery as done. DELIVERED stays, also for a second worker whose lease was lost."""
 
     def think(stored: Delivery | None) -> Delivery | None:
         return None if stored and stored.state == "DELIVERED" else Delivery(state, now, status)
@@ -86,7 +86,7 @@ def finish(
 
 
 def release(ledger: Ledger, alert_id: str, route: Route, claimed: Delivery, now: datetime, status: int = 0) -> None:
-    """Give a claim back after a failure, so that the next attempt need not wait for the lease."""
+    """Release a claim after a failure, so that the next attempt need not wait for the lease."""
 
     def think(stored: Delivery | None) -> Delivery | None:
         # With another `until` it is no longer our lease.
@@ -96,13 +96,13 @@ def release(ledger: Ledger, alert_id: str, route: Route, claimed: Delivery, now:
 
 
 def read(ledger: Ledger, alert_id: str, route: Route) -> Delivery | None:
-    """What is known of one delivery; None when it was never begun."""
+    """The state of one delivery; None when it was never started."""
     stored = load(ledger, *_key(alert_id, route), Delivery)
     return stored.value if stored else None
 
 
 def receive(ledger: Ledger, endpoint: str, webhook_id: str, receipt: Receipt, now: datetime) -> Receipt:
-    """Write down a webhook where its id is new; returns the receipt of the first time it was seen."""
+    """Record a webhook if its id is new; returns the receipt of its first arrival."""
     first, _ = change(
         ledger,
         f"WEBHOOK#{endpoint}",

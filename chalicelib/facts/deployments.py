@@ -1,4 +1,4 @@
-"""The deployment timeline of an endpoint: captures do not name the model that answered.
+"""The deployment timeline of an endpoint, because captures do not name the model that answered.
 
 Keys: ENDPOINT#{endpoint} / UPDATING#{time} and IN_SERVICE#{time}#{config} -> Mark. Marks are a set: repeats and order
 do not matter. Rows between an update's start and its end may come from either model and are left out of losses.
@@ -15,9 +15,9 @@ from chalicelib.ports import Endpoint, Ledger
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """At `at` the endpoint began to change (`config_name` "": events name the old one), or came into service.
+    """At `at` the endpoint began an update (`config_name` "": events name the old one), or came into service.
 
-    `sampling_percentage`: what its data capture kept of a hundred requests then, where that was known.
+    `sampling_percentage`: of its data capture at that time, where known.
     """
 
     at: datetime
@@ -26,7 +26,7 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class Deployment(msgspec.Struct, frozen=True):
-    """From `began` to `ended` the endpoint changed to `config_name`; `ended` None: it still does."""
+    """From `began` to `ended` the endpoint was updated to `config_name`; `ended` None: it still is."""
 
     config_name: str
     began: datetime

@@ -13,7 +13,7 @@ from chalicelib.ports import Item, Ledger
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-# A change that loses this often in a row meets a hot key or a fault: the queue's retry is the better waiting room.
+# A change that loses this often in a row meets a hot key or a fault: the queue's retry waits better.
 ATTEMPTS = 8
 
 
@@ -25,7 +25,7 @@ class Stored(msgspec.Struct, Generic[T], frozen=True):
 
 
 def load(ledger: Ledger, pk: str, sk: str, kind: type[T]) -> Stored[T] | None:
-    """Read one document, or None. Raises UnreadableStateError for one that is no such document."""
+    """Read one document, or None. Raises UnreadableStateError for a document of another kind."""
     item = ledger.get(pk, sk)
     return Stored(decoded(item, kind), item.revision) if item else None
 
@@ -41,13 +41,13 @@ def load_all(
     newest_first: bool = False,
     limit: int | None = None,
 ) -> list[T]:
-    """Read the documents of a partition in key order. Raises UnreadableStateError for one that is no such document."""
+    """Read the documents of a partition in key order. Raises UnreadableStateError for a document of another kind."""
     items = ledger.query(pk, begins_with=begins_with, since=since, until=until, newest_first=newest_first, limit=limit)
     return [decoded(item, kind) for item in items]
 
 
 def decoded(item: Item, kind: type[T]) -> T:
-    """The document of an item. Raises UnreadableStateError naming the item, and nothing of what it holds."""
+    """The document of an item. Raises UnreadableStateError naming the item, never its content."""
     try:
         return msgspec.json.decode(item.body, type=kind)
     except UNDECODABLE:

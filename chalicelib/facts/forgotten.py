@@ -1,7 +1,7 @@
 """Whose records a monitor must not take in again, by fingerprints of their ids.
 
 Keys: FORGOTTEN#{monitor} / {fingerprint} -> Tombstone. Kept for good: the captures that they were taken from are the
-user's, and whoever derives a window anew reads them again. Refuses to know how a fingerprint is made.
+user's, and a rebuild reads them again. Not here: how a fingerprint is made.
 """
 
 from __future__ import annotations

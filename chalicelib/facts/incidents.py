@@ -1,20 +1,18 @@
-"""The life of alerts: an incident of one kind in one monitor is opened once and resolved once.
+"""Incidents: one of each kind per monitor, opened once and resolved once.
 
 Keys: MONITOR#{monitor} / INCIDENT#{kind} and INCIDENT#{kind}#{source} -> Incident. Monotone in window: a verdict about
-an older window never undoes what a newer one decided, so the newest verdict holds in whatever order verdicts come.
-Resolving takes a window that is strictly newer than every bad one, opening again one that is strictly newer than the
-resolution.
+an older window never undoes a newer one, so the newest verdict holds in any order of arrival. A window resolves an
+incident if it is strictly newer than every bad one, and opens it again if it is strictly newer than the resolution.
 
-Claim, act, mark: opening or resolving writes down an alert that is owed; who publishes it marks it published; what a
-crash left between is still `pending` for whoever comes next. The id of an alert is a function of the incident and its
-state, so an alert that is published twice is known downstream by its id (facts/deliveries.py).
-Refuses to know what makes a window good or bad, and the words of an alert.
+Claim, act, mark: opening or resolving records an owed alert; publishing it marks it published; after a crash in between
+it is still `pending` for the next worker. The id of an alert depends only on the incident and its state, so one that is
+published twice is recognized by its id (facts/deliveries.py). Not here: what makes a window bad, an alert's text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -22,6 +20,7 @@ import msgspec
 from chalicelib.decisions.alert import Severity, alert_id, incident_id
 from chalicelib.facts.document import change, load_all, monitor_partition
 from chalicelib.ports import Ledger
+from chalicelib.records.times import iso
 
 _PREFIX = "INCIDENT#"
 
@@ -40,8 +39,8 @@ class OwedAlert(msgspec.Struct, frozen=True):
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
     """`number` counts openings (0: never opened). `decided_window`: the newest window whose verdict is the state's.
 
-    `source`: which of several that find the same kind (a monitoring schedule), "" where there is only one.
-    `owed` are the alerts not yet published, oldest first: a resolution stays owed when the next incident opens.
+    `source`: the finder where several find the same kind (a monitoring schedule), else "".
+    `owed`: the alerts not yet published, oldest first; a resolution stays owed when the next incident opens.
     """
 
     monitor: str
@@ -57,7 +56,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """What tells a monitor's incidents apart."""
+        """The key of an incident within its monitor."""
         return _name(self.kind, self.source)
 
 
@@ -71,7 +70,7 @@ def open_incident(
     *,
     source: str = "",
 ) -> Incident:
-    """Note that a window is bad; opens the incident unless it is open or a newer window was good.
+    """Record that a window is bad; opens the incident unless it is open or a newer window was good.
 
     `window_start`: a text that sorts by time (Window.name). Raises ConflictError after several lost races in a row.
     """
@@ -80,7 +79,7 @@ def open_incident(
         incident = stored or Incident(monitor=monitor, kind=kind, source=source)
         if incident.state == "OPEN":
             return _decided_by(incident, window_start)
-        # Restated as bad, a window may open an incident that it said nothing about; one that it resolved it may not.
+        # A window restated as bad may open an incident on which it had no verdict, but not one that it resolved.
         if window_start < incident.decided_window or (incident.number and window_start <= incident.resolved_window):
             return incident
         opened = msgspec.structs.replace(
@@ -94,9 +93,9 @@ def open_incident(
 def resolve_incident(
     ledger: Ledger, monitor: str, kind: str, window_start: str, now: datetime, *, source: str = ""
 ) -> Incident:
-    """Note that a window is good; resolves the incident if the window is newer than every bad one.
+    """Record that a window is good; resolves the incident if the window is newer than every bad one.
 
-    Also a good window without an incident is noted: a late verdict about an older one must not open it.
+    A good window without an incident is recorded, too: a late verdict about an older one must not open it.
     """
 
     def think(stored: Incident | None) -> Incident:
@@ -117,8 +116,8 @@ def pending(incident: Incident) -> tuple[OwedAlert, ...]:
 
 
 def forget_ended(ledger: Ledger, monitor: str, name: str, since: datetime) -> None:
-    """Owe nothing any more about incidents that were both opened and resolved after a time: nobody was to be told."""
-    began = _text(since)
+    """Drop the owed alerts of incidents that were both opened and resolved after a time (within a pause)."""
+    began = iso(since)
 
     def think(stored: Incident | None) -> Incident | None:
         if stored is None:
@@ -133,7 +132,7 @@ def forget_ended(ledger: Ledger, monitor: str, name: str, since: datetime) -> No
 
 
 def mark_published(ledger: Ledger, monitor: str, name: str, published: str) -> None:
-    """Note that the alert of this incident with this id was published; repeating it changes nothing."""
+    """Record that an alert of this incident was published; repeating it changes nothing."""
 
     def think(stored: Incident | None) -> Incident | None:
         if stored is None:
@@ -145,7 +144,7 @@ def mark_published(ledger: Ledger, monitor: str, name: str, published: str) -> N
 
 
 def read_incidents(ledger: Ledger, monitor: str) -> list[Incident]:
-    """Every incident that a monitor ever had a verdict on, by name."""
+    """Every incident on which a monitor ever had a verdict, by name."""
     return load_all(ledger, monitor_partition(monitor), Incident, begins_with=_PREFIX)
 
 
@@ -169,9 +168,5 @@ def _decided_by(incident: Incident, window_start: str) -> Incident:
 
 def _owing(incident: Incident, state: Literal["opened", "resolved"], window_start: str, now: datetime) -> Incident:
     name = incident_id(incident.monitor, incident.name, incident.number)
-    alert = OwedAlert(alert_id(name, state), name, state, incident.severity, window_start, _text(now))
+    alert = OwedAlert(alert_id(name, state), name, state, incident.severity, window_start, iso(now))
     return msgspec.structs.replace(incident, owed=(*incident.owed, alert))
-
-
-def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

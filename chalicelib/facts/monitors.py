@@ -1,9 +1,8 @@
-"""The index of monitor definitions: a capture key, an endpoint or an alarm finds its monitors among thousands.
+"""The index of monitor definitions: from a capture key, an endpoint or an alarm to its monitors, among thousands.
 
-Keys: MONITORS / {name} -> Entry (current version, where the document lies); INDEX#{kind}#{value} / {name} -> Pointer.
-A pointer is a hint: the reader checks it against the current entry, so that one left over from an older version
-leads nowhere. A removed monitor keeps its entry, for what is in flight must find its definition to its end; no source
-leads to it, and its pool's endpoints alone do.
+Keys: MONITORS / {name} -> Entry (the current version); INDEX#{kind}#{value} / {name} -> Pointer. A pointer is a hint:
+the reader checks it against the current entry, so one left from an older version has no effect. A removed monitor keeps
+its entry, because what is in flight still needs its definition; only its pool's endpoints lead to it.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ PARTITION = "MONITORS"
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """`version` of the definition in force, and since when the monitor exists (no window before that is owed).
+    """`version` of the definition in force, and `since`, the monitor's first window.
 
     `removed_at` (ISO) is when it was removed, "" for a monitor that is evaluated.
     """
@@ -53,8 +52,8 @@ def sources_of(definition: Definition) -> tuple[tuple[str, str], ...]:
 def add(ledger: Ledger, objects: ObjectStore, bucket: str, definition: Definition, since: str) -> Entry:
     """Store a definition as a new version and make it the one in force; repeating it changes nothing.
 
-    `since` is the name of the first window owed; a monitor that exists and was not removed keeps its own. The document
-    is written first, the pointers next, the entry last, so that nobody finds a version that is not there.
+    `since` names the first window to evaluate; a monitor that exists and was not removed keeps its own. The document is
+    written first, then the pointers, then the entry, so that every version that can be found exists.
     """
     version = version_of(definition)
     objects.put(bucket, keys.definition_key(definition.name, version), canonical_json(definition))
@@ -71,7 +70,7 @@ def add(ledger: Ledger, objects: ObjectStore, bucket: str, definition: Definitio
 
 
 def remove(ledger: Ledger, name: str, at: str) -> bool:
-    """Let no event and no clock find a monitor any more; False when there is none, or it is removed already."""
+    """Hide a monitor from events and from the clock; False when there is none, or it is removed already."""
 
     def think(stored: Entry | None) -> Entry | None:
         return None if stored is None or stored.removed_at else msgspec.structs.replace(stored, removed_at=at)
@@ -87,12 +86,12 @@ def is_removed(ledger: Ledger, name: str) -> bool:
 
 
 def point(ledger: Ledger, kind: str, value: str, monitor: str) -> None:
-    """Let a source lead to a monitor."""
+    """Add a source's pointer to a monitor."""
     put_if_absent(ledger, f"INDEX#{kind}#{value}", monitor, Pointer(monitor))
 
 
 def find(ledger: Ledger, kind: str, value: str) -> list[Entry]:
-    """The monitors that listen to a source, by name. Endpoints that we made ourselves are in no definition."""
+    """The monitors that a source leads to, by name. Endpoints of the pool are in no definition, so not in `sources`."""
     entries = (get(ledger, pointer.name) for pointer in load_all(ledger, f"INDEX#{kind}#{value}", Pointer))
     if kind == "pool-endpoint":
         return [entry for entry in entries if entry]
@@ -128,7 +127,7 @@ class Definitions:
         return self.of(self.entry(name))
 
     def of(self, entry: Entry) -> Definition:
-        """The definition of an entry. Raises UnreadableStateError when what is stored is none."""
+        """The definition of an entry. Raises UnreadableStateError when the stored document is not one."""
         if (known := self._decoded.get((entry.name, entry.version))) is not None:
             return known
         key = keys.definition_key(entry.name, entry.version)
@@ -145,5 +144,5 @@ class Definitions:
         ]
 
     def find(self, kind: str, value: str) -> list[Definition]:
-        """The definitions that listen to a source."""
+        """The definitions that a source leads to."""
         return [self.of(entry) for entry in find(self._ledger, kind, value)]

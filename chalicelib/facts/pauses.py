@@ -1,7 +1,7 @@
-"""Whether a person holds a monitor's effects back for a while; facts go on.
+"""Pauses: a person holds a monitor's effects for a while; facts go on.
 
-Key: MONITOR#{monitor} / PAUSE -> Pause, one document that stays and says of the last pause how long it holds.
-Refuses to know which effects are held: each handler asks before it begins one.
+Key: MONITOR#{monitor} / PAUSE -> Pause, the last pause. Not here: which effects are held; each handler checks before it
+starts one.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import msgspec
 
 from chalicelib.facts.document import change, load, monitor_partition
 from chalicelib.ports import Ledger
+from chalicelib.records.times import iso
 
 
 class Pause(msgspec.Struct, frozen=True):
-    """In force from `since` until `until`; None: until somebody resumes."""
+    """In force from `since` until `until`; None: until it is resumed."""
 
     since: datetime
     until: datetime | None = None
@@ -26,8 +27,8 @@ class Pause(msgspec.Struct, frozen=True):
     @property
     def words(self) -> str:
         """ "paused since 2026-01-05T12:00:00Z, until 2026-01-05T18:00:00Z"."""
-        end = f"until {_text(self.until)}" if self.until else "until somebody resumes it"
-        return f"paused since {_text(self.since)}, {end}"
+        end = f"until {iso(self.until)}" if self.until else "until resumed"
+        return f"paused since {iso(self.since)}, {end}"
 
 
 def begin(ledger: Ledger, monitor: str, now: datetime, until: datetime | None) -> Pause:
@@ -55,7 +56,3 @@ def in_force(ledger: Ledger, monitor: str, now: datetime) -> Pause | None:
     """The pause that holds at this moment, or None."""
     stored = load(ledger, monitor_partition(monitor), "PAUSE", Pause)
     return stored.value if stored and stored.value.holds(now) else None
-
-
-def _text(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

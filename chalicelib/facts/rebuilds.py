@@ -1,7 +1,7 @@
-"""What became of the last order to derive a window anew.
+"""The outcome of the last rebuild of a window.
 
 Key: MONITOR#{monitor} / REBUILD#{window} -> Rebuild. The order itself is the mark of the due window (facts/due.py);
-whoever works it off writes here, so that the one who asked can tell "done" from "refused" and from "not seen".
+`window_due` writes the outcome here, so that `plumbline rebuild` can distinguish done, refused and not seen.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ import msgspec
 from chalicelib.facts.document import Stored, change, load, monitor_partition
 from chalicelib.ports import Ledger
 
-# A window may have thousands of files; the rest is counted.
+# A window may have thousands of files; those beyond this number are only counted.
 LOST_NAMED = 20
 
 
 class Rebuild(msgspec.Struct, frozen=True, kw_only=True):
     """`before` and `after`: digest of the evaluation ("" where there was none); equal when nothing has changed.
 
-    REFUSED: `lost` inputs were not there any more, the first of them by name and all counted in `lost_count`, or
-    `reason` says what else; nothing was touched.
+    REFUSED: inputs are gone (`lost`: the first of them, `lost_count`: all), or `reason` says why; nothing was changed.
     """
 
     window: str
@@ -36,12 +35,12 @@ class Rebuild(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(ledger: Ledger, monitor: str, window: str) -> Stored[Rebuild] | None:
-    """The outcome of the last order for a window, None when there never was one."""
+    """The outcome of the last rebuild of a window, None when there was none."""
     return load(ledger, *_key(monitor, window), Rebuild)
 
 
 def note(ledger: Ledger, monitor: str, rebuild: Rebuild) -> None:
-    """Write an outcome down; the newest counts."""
+    """Write an outcome; the newest counts."""
     change(ledger, *_key(monitor, rebuild.window), Rebuild, lambda _: rebuild)
 
 

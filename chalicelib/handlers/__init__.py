@@ -1,1 +1,1 @@
-"""One file per event source: gather everything, think with a pure call, act on the result. No handler calls another."""
+"""One file per event source: gather inputs, decide with a pure call, act on the result. No handler calls another."""

@@ -1,6 +1,6 @@
-"""A CloudWatch alarm changed: keep its state, and let a trigger or the end of a veto ask for a decision.
+"""A CloudWatch alarm changed: keep its state; a trigger or the end of a veto asks for a decision.
 
-An alarm enters a decision as the definition declares it; what it leads to is decided where every window is decided.
+The definition declares each alarm's role. Not here: the decision itself, which is made as for every window.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from chalicelib.wiring import Services
 def handle(body: str, services: Services) -> None:
     """Record the newest state; a trigger in ALARM and any change of a veto make the newest settled window due again.
 
-    A trigger that comes before any window has settled is answered by the first that does. It has asked also when its
-    event comes after that of its end: which of the two is delivered first says nothing.
+    A trigger that fires before any window has settled is answered by the first that does. It counts even when its event
+    arrives after that of its end: the order of delivery means nothing.
     """
     event = alarm_changed(body)
     for definition in services.definitions.find("alarm", event.name):

@@ -1,8 +1,7 @@
-"""An alert was published: carry it to every receiver that wants it, each once.
+"""An alert was published: deliver it to every route that accepts it, once each.
 
-Knows the order of claim, post and mark; refuses to know how a message looks (decisions/alert.py) and what is due.
-A receiver that fails does not keep the others waiting: all are tried, then the message goes back to its queue and
-only the missing ones are tried again.
+A failing receiver does not delay the others: all are tried, then the message goes back to its queue and only the
+missing ones are tried again. Not here: what a message looks like (decisions/alert.py), what is due.
 """
 
 from __future__ import annotations
@@ -29,15 +28,15 @@ from chalicelib.facts import deliveries
 from chalicelib.webhooks import signed_headers
 from chalicelib.wiring import Services
 
-# Statuses that say "later": everything else outside 2xx says "never".
+# 4xx statuses that mean "retry"; any other status below 500 outside 2xx means "never".
 _LATER = (408, 429)
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What became of one alert on one route. `route` is the kind and a digest: a URL is a secret.
+    """The result of one alert on one route. `route` is the kind and a digest, because a URL is a secret.
 
-    delivered, or done before; overtaken: an opening whose resolution was sent before it; refused: for good, the
-    caller logs it; failed and busy: another attempt is needed.
+    overtaken: an opening whose resolution was sent before it; refused: for good, the caller logs it; failed, busy:
+    another attempt is needed.
     """
 
     route: str
@@ -46,7 +45,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class UndeliveredError(PlumblineError):
-    """Some receivers did not get the alert yet: the queue shall deliver the message again."""
+    """Some receivers have not got the alert yet: the queue must deliver the message again."""
 
     def __init__(self, alert: Alert, outcomes: Sequence[Outcome]) -> None:
         missing = [f"{o.route}: {o.result} {o.detail}".rstrip() for o in outcomes if o.result in ("failed", "busy")]
@@ -57,7 +56,7 @@ class UndeliveredError(PlumblineError):
 def handle(alert: Alert, routes: Sequence[Route], services: Services) -> list[Outcome]:
     """Deliver an alert to the accepting routes; repeating it delivers only what is missing.
 
-    Raises UndeliveredError after every route was tried, when one must be tried again.
+    Raises UndeliveredError, after trying every route, when one must be tried again.
     """
     accepting = {deliveries.route_digest(route): route for route in routes if route_accepts(route, alert)}
     outcomes = [_deliver(alert, route, services) for route in accepting.values()]
@@ -69,8 +68,8 @@ def handle(alert: Alert, routes: Sequence[Route], services: Services) -> list[Ou
 def handle_notification(body: str, services: Services) -> list[Outcome]:
     """Read an SNS envelope and deliver the alert by its monitor's routes.
 
-    Raises UnreadableError for a body that is no alert, NotFoundError when the stored definition is missing: the queue
-    shall keep the alert until it is back. A removed monitor keeps its routes: the end of what was in flight is told.
+    Raises UnreadableError for a body that is not an alert, and NotFoundError when the stored definition is missing: the
+    queue keeps the alert until it is back. A removed monitor keeps its routes, for alerts about what was in flight.
     """
     alert = decode_alert(notification(body))
     try:
@@ -81,7 +80,7 @@ def handle_notification(body: str, services: Services) -> list[Outcome]:
 
 
 def _deliver(alert: Alert, route: Route, services: Services) -> Outcome:
-    """Claim, post, mark. Whatever goes wrong stays with this route; only the name of an error is told."""
+    """Claim, post, mark. An error stays within this route; only its type is reported."""
     name = f"{route.kind} {deliveries.route_digest(route)[:8]}"
     try:
         result, detail = _attempt(alert, route, services)
@@ -98,13 +97,13 @@ def _attempt(alert: Alert, route: Route, services: Services) -> _Result:
     claimed, ours = deliveries.claim(ledger, alert.alert_id, route, services.now())
     if not ours:
         return ("busy", "") if claimed.state == "DELIVERING" else ("done before", claimed.state)
-    # Asked after the claim: of two that deliver an opening and its resolution at the same time, one sees the other.
+    # Read after the claim: of two workers with an opening and its resolution, one then sees the other.
     twin = _twin(alert, route, services)
     if twin and twin.state == "DELIVERING" and twin.until > services.now():
         deliveries.release(ledger, alert.alert_id, route, claimed, services.now())
         return "busy", "the other alert of this incident is on its way"
     if twin and twin.state == "DELIVERED" and alert.state == "opened":
-        # Sent now, it would open in the pager what nobody will resolve.
+        # Sent now, it would open an incident in the pager that is never resolved.
         deliveries.finish(ledger, alert.alert_id, route, "OVERTAKEN", services.now())
         return "overtaken", ""
     try:
@@ -126,7 +125,7 @@ def _attempt(alert: Alert, route: Route, services: Services) -> _Result:
 
 
 def _twin(alert: Alert, route: Route, services: Services) -> deliveries.Delivery | None:
-    """The delivery of the resolution that belongs to an opening, and of the opening that belongs to a resolution."""
+    """The delivery of the other alert of the incident: the resolution of an opening, or the opening of a resolution."""
     if not alert.incident or alert.state == "notice":
         return None
     other = alert_id(alert.incident, "resolved" if alert.state == "opened" else "opened")

@@ -1,4 +1,4 @@
-"""An endpoint changed: keep the deployment timeline, and let a promotion that waits for it go on."""
+"""An endpoint changed: extend the deployment timeline, and continue a promotion that waits for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chalicelib.workflows.challenges import send_promotion
 
 
 def handle(body: str, services: Services) -> None:
-    """Record what the endpoint really runs; the event itself may be old, so the endpoint is asked."""
+    """Record what the endpoint runs now: it is described, because the event may be old."""
     event = endpoint_changed(body)
     watched = services.definitions.find("endpoint", event.name)
     waiting = services.definitions.find("pool-endpoint", event.name)
@@ -21,7 +21,7 @@ def handle(body: str, services: Services) -> None:
         _restate_touched_windows(services, definition.name, event)
     for definition in (*watched, *waiting):
         claim = claims.load_promotion(services.ledger, definition.name)
-        # One that ended without being deployed looks whether an overtaken worker has deployed it all the same.
+        # A claim that ended without deployment checks whether a delayed worker has deployed it nevertheless.
         if claim and claim.state != "DONE" and event.status == "IN_SERVICE":
             send_promotion(services, definition.name, claim.claim_id)
 
@@ -39,7 +39,8 @@ def _record(services: Services, event: EndpointChanged) -> None:
 
 
 def _restate_touched_windows(services: Services, monitor: str, event: EndpointChanged) -> None:
-    """Rows of a transition are left out of losses: windows evaluated before it was known are evaluated again."""
+    """Mark windows of the last update due: they may have been evaluated before it was known, and rows answered during
+    an update do not count in losses."""
     definition = services.definitions.get(monitor)
     for deployment in deployments.timeline(services.ledger, event.name)[-1:]:
         window = Window.of(deployment.began, definition.window_length)

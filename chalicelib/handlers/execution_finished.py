@@ -1,7 +1,7 @@
-"""A Model Monitor execution of an existing schedule finished: read its files and keep what it found.
+"""A Model Monitor execution of an existing schedule finished: read its files and store its violations.
 
-There is no event of its own for an execution: it is a processing job with a monitoring schedule (format section 10).
-Its plain thresholds alert; they retrain nothing.
+An execution has no event of its own: it is a processing job with a monitoring schedule (format section 10). Its
+violations alert, but start no retraining.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class _Violations(msgspec.Struct):
 
 
 def handle(body: str, services: Services) -> None:
-    """Work off one processing-job event; jobs of no schedule that we know, and merge stages, are nobody's."""
+    """Handle one processing-job event; jobs of unknown schedules, and merge jobs, are ignored."""
     event = job_changed(body)
     if event.name.startswith("groundtruth-merge-"):
         return
@@ -51,7 +51,7 @@ def _record(services: Services, definition: Definition, schedule: str, job: Proc
         finished_at=services.now(),
     )
     evaluations.save_execution(services.ledger, definition.name, execution)
-    # The window's start; a job that was told none has when it was created, in the same words, for these are compared.
+    # The window's start, or the job's creation time in the same format, because the two are compared.
     window = job.environment.get("start_time") or f"{job.created_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     name, now = definition.name, services.now()
     # A clean execution of one schedule says nothing about what another has found.

@@ -16,6 +16,7 @@ from chalicelib.events import label_batch, label_containers
 from chalicelib.facts import due, labels
 from chalicelib.records.ground_truth import Label
 from chalicelib.records.label_files import read_label_file
+from chalicelib.records.times import iso
 from chalicelib.wiring import Services
 from chalicelib.workflows.label_batches import awaiting_of, claimed, look_up, unplaced
 from chalicelib.workflows.label_containers import compact
@@ -35,7 +36,7 @@ def handle(body: str, services: Services) -> None:
     if found is None:
         return
     event, stored = found.event, found.stored
-    source = labels.Source(event.bucket, event.key, event.etag, found.hourly.hour.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    source = labels.Source(event.bucket, event.key, event.etag, iso(found.hourly.hour))
     for definition in found.definitions:
         mapping = definition.labels.mapping
         try:
@@ -52,7 +53,7 @@ def handle(body: str, services: Services) -> None:
 def _mark_windows(
     services: Services, definition: Definition, source: labels.Source, found: list[Label], arrived: datetime
 ) -> None:
-    # Whether a window was open to a label is asked of its arrival: an event may come late, or be lost and told anew.
+    # A label's arrival decides whether its window was open: the event may be late, or lost and sent again.
     now, name = services.now(), definition.name
     expires_at = now + definition.horizon
     waiting = unplaced(definition, found, arrived)

@@ -1,11 +1,11 @@
 """POST /ground-truth/{endpoint}: posted labels become one canonical object in SageMaker's ground-truth layout.
 
-Knows the two forms of an entry and every answer that a caller can get; refuses to know HTTP's machinery (app.py), what
-a label means to a monitor, and which windows it touches (ground_truth_landed, which the object itself sets off).
-All or nothing: one bad entry and nothing is stored. Answers name places and expectations, never what was sent.
+All or nothing: with one bad entry nothing is stored. Answers name positions and expectations, never what was sent. The
+caller is authenticated by a signature (Standard Webhooks), or on the other path by IAM through API Gateway. Entries and
+answers are the types of chalicelib/openapi.py; errors are problem documents (RFC 9457).
 
-Who posts is known by a signature (Standard Webhooks), or on the other path by IAM, which API Gateway asks before it
-calls. The forms of entries and answers are the types of chalicelib/openapi.py; errors are problem documents (RFC 9457).
+Not here: HTTP (app.py), what a label means to a monitor, and which windows it touches (ground_truth_landed, which the
+stored object triggers).
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ Answer = tuple[int, dict[str, Any], dict[str, str]]
 
 
 class PostedRequest(msgspec.Struct, frozen=True):
-    """The request as it came: `body` is byte for byte what was signed.
+    """The request as received: `body` is exactly what was signed.
 
-    `caller`: None on the signed path; on the other one the ARN of whoever IAM let in, "" where IAM was not asked.
+    `caller`: None on the signed path; on the other one the ARN that IAM authorized, "" where IAM was not used.
     """
 
     endpoint: str
@@ -91,7 +91,7 @@ def handle(request: PostedRequest, services: Services, ground_truth_places: Plac
         verified = _verified(request, services, now) if request.caller is None else _let_in(request, services, now)
         places = _places(request.endpoint, ground_truth_places)
         labels = _read(request, places)
-        # The digest leaves out the time that we add, or each attempt would seem to say something else.
+        # The digest leaves out the time that is added here, or each attempt would look like another body.
         canonical = write_ground_truth(labels)
         digest = hashlib.sha256(verified.webhook_id.encode() + b"\n" + canonical).hexdigest()
         hour = keys.hour_folder(now)
@@ -128,7 +128,7 @@ def _verified(request: PostedRequest, services: Services, now: datetime) -> Veri
 
 
 def _let_in(request: PostedRequest, services: Services, now: datetime) -> Verified:
-    """What takes the signature's place where IAM decides: the id is the header's, the time is now."""
+    """The counterpart of a verified signature where IAM authorizes: the id is the header's, the time is now."""
     if not services.settings.webhook_iam:
         raise _Refusal(404, "this deployment takes no labels by IAM; post signed ones to /ground-truth/{endpoint}")
     if not request.caller:

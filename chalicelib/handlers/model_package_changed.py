@@ -1,4 +1,4 @@
-"""A model package changed: a person's approval or rejection of a challenger arrives here."""
+"""A model package changed: a person approved or rejected a challenger."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from chalicelib.workflows.challenges import approval_of, objection_to, refuse, r
 
 
 def handle(body: str, services: Services) -> None:
-    """Work off one event; packages that nobody waits for are nobody's."""
+    """Handle one event; packages that no retraining waits for are ignored."""
     event = package_changed(body)
     approval = claims.awaited_approval(services.ledger, event.arn)
     if approval is None:
@@ -20,7 +20,7 @@ def handle(body: str, services: Services) -> None:
     if claim.state not in ("AWAITING_APPROVAL", "PROMOTING"):
         return
     definition = services.definitions.get(approval.monitor)
-    # The event may be an old one delivered late: the registry says what holds now.
+    # The event may be old and delivered late, so the registry is asked for the current status.
     status = approval_of(services, event.arn)
     if objection := objection_to(event.arn, status):
         refuse(services, definition, claim, objection)

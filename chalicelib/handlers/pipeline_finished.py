@@ -23,14 +23,14 @@ class _Losses(msgspec.Struct):
 
 
 class _Evaluation(msgspec.Struct):
-    """The part of a pipeline's evaluation.json that is told on."""
+    """The part of a pipeline's evaluation.json that a refusal quotes."""
 
     losses: _Losses
     best_incumbent: float
 
 
 def handle(body: str, services: Services) -> None:
-    """Work off one event; executions that we did not start, and repeats, are nobody's."""
+    """Handle one event; executions that Plumbline did not start, and repeats, are ignored."""
     event = execution_changed(body)
     if event.status not in ("Succeeded", "Failed", "Stopped"):
         return
@@ -45,7 +45,7 @@ def handle(body: str, services: Services) -> None:
     if record is None or claim is None or claim.decision_id != record.decision_id or claim.state not in WAITING:
         return
     definition = services.definitions.get(record.monitor)
-    if not claim.execution_arn:  # the mark of the start was lost; the clock will want to ask for this execution
+    if not claim.execution_arn:  # the mark of the start was lost; the clock needs the execution's ARN
         claims.move_retrain(
             services.ledger,
             definition.name,
@@ -76,7 +76,7 @@ def _challenge(services: Services, definition: Definition, claim: claims.Retrain
     if objection := objection_to(package_arn, status):
         refuse(services, definition, claim, objection)
     elif monitors.is_removed(services.ledger, definition.name):
-        reason = f"{package_arn} challenges nobody: the monitor was removed"
+        reason = f"{package_arn} is not used: the monitor was removed"
         end_retrain(services, definition, claim.decision_id, claim.window, "REFUSED", reason)
     elif definition.policy.promotion == "manual" and status != "Approved":
         approval = claims.Approval(definition.name, claim.decision_id)

@@ -1,7 +1,7 @@
-"""A retraining was claimed: start the pipeline with the claim's exact request and mark it started.
+"""A retraining was claimed: start the pipeline with the claim's exact request, and mark the claim started.
 
-The only function that may start pipelines. A repeat sends the same bytes with the same token, and SageMaker answers
-with the same execution.
+The only function that may start pipelines. A repeat sends the same request with the same token, and SageMaker returns
+the same execution.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from chalicelib.workflows.challenges import end_retrain, tell
 
 
 def handle(body: str, services: Services) -> None:
-    """Start what is claimed; a message about a claim that has moved on is a repeat.
+    """Start the claimed pipeline; a message about a claim that has moved on is a repeat.
 
-    While a pause holds nothing is started, and the clock sends the claim again; of a removed monitor nothing is.
+    During a pause nothing is started, and the clock sends the claim again. A removed monitor starts nothing.
     """
     message = claim_message(body)
     claim = claims.load_retrain(services.ledger, message.monitor)
@@ -33,7 +33,7 @@ def handle(body: str, services: Services) -> None:
     try:
         arn = services.sagemaker.start_pipeline(claim.request)
     except RefusedError as error:
-        # A request that SageMaker calls wrong stays wrong: say so instead of trying it for ever.
+        # A request that SageMaker rejects stays wrong: fail instead of retrying for ever.
         end_retrain(services, definition, claim.decision_id, claim.window, "FAILED", f"not started: {error}")
         return
     tell(services, definition, claim.decision_id, claim.window, "STARTED", f"pipeline execution {arn}")

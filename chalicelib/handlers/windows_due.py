@@ -1,6 +1,6 @@
-"""The clock: one message per due window, and whatever has been in flight past its time is taken up again.
+"""The clock: send a message per due window, and check everything in flight whose lease has expired.
 
-Events are hints and SageMaker's are best effort: everything that should have ended by now is looked at here.
+Events are hints, and SageMaker's are best effort, so the clock checks everything that should have ended by now.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from chalicelib.wiring import Services
 from chalicelib.workflows.challenges import approval_of, end_retrain, objection_to, send_promotion
 from chalicelib.workflows.label_containers import hours_to_compact
 
-# A closed window is looked at again this long after, or half a horizon, whichever is shorter: a capture file that came
-# late and whose event was lost would not be found otherwise.
+# A closed window is evaluated again this long after, or half a horizon, whichever is shorter: otherwise a late capture
+# file whose event was lost would not be found.
 SECOND_LOOK = timedelta(days=1)
 
-# One tick catches up at most this many windows of a monitor that was away; the next tick goes on.
+# One tick marks at most this many windows of a monitor; the next tick continues.
 CATCH_UP = 500
 
 
 class TickError(PlumblineError):
-    """Something went wrong with some monitors; the others had their tick."""
+    """Some monitors failed; the others had their tick."""
 
     def __init__(self, failures: Sequence[tuple[str, Exception]]) -> None:
         super().__init__("; ".join(f"{name}: {type(error).__name__}" for name, error in failures))
 
 
 def handle(services: Services) -> int:
-    """One tick; how many of the windows that it sent are overdue.
+    """Run one tick; returns how many of the windows that it sent are overdue.
 
-    One monitor's trouble does not keep the others waiting, nor its own claims: it is raised at the end as a TickError.
+    A failure stops neither the other monitors nor the other steps of its own: it is raised at the end as a TickError.
     """
     now = services.now()
     failures: list[tuple[str, Exception]] = []
@@ -55,7 +55,7 @@ def handle(services: Services) -> int:
         for step in (_tend, _reconcile_retrain, _reconcile_promotion):
             try:
                 step(services, entry, now)
-            except Exception as error:  # told below, with the monitor's name
+            except Exception as error:  # raised below, with the monitor's name
                 failures.append((entry.name, error))
     ready = due.take_ready(services.ledger, now)
     services.queues.send("windows", [msgspec.json.encode(WindowMessage(each.monitor, each.window)) for each in ready])
@@ -65,7 +65,7 @@ def handle(services: Services) -> int:
 
 
 def _tend(services: Services, entry: Entry, now: datetime) -> None:
-    """What a monitor owes by itself; of a removed one only what is in flight is taken to its end."""
+    """A monitor's regular work; a removed one has none, only its claims are finished."""
     if entry.removed_at:
         return
     definition = services.definitions.of(entry)
@@ -76,7 +76,7 @@ def _tend(services: Services, entry: Entry, now: datetime) -> None:
 
 
 def _owe_closed_windows(services: Services, definition: Definition, since: str, now: datetime) -> bool:
-    """Every closed window is owed one evaluation, traffic or not (silence is a finding too), and later a second one.
+    """Mark every newly closed window due, with or without traffic (silence is a finding), and an earlier one again.
 
     Returns whether any has closed since the last tick.
     """
@@ -84,7 +84,7 @@ def _owe_closed_windows(services: Services, definition: Definition, since: str, 
     back = max(min(SECOND_LOOK, definition.horizon / 2) // length, 1) * length
     first = Window.parse(since, length)
     if done := cursor.read(services.ledger, definition.name):
-        # A monitor that was removed and added again begins later than it had come.
+        # A monitor that was removed and added again starts later than its old position.
         first = max(first, Window.parse(done, length).next())
     last = None
     window = first
@@ -103,7 +103,7 @@ def _owe_closed_windows(services: Services, definition: Definition, since: str, 
 
 
 def _send_label_batch(services: Services, definition: Definition, now: datetime) -> None:
-    """Labels whose windows no time tells are looked up together: one batch at a time, whatever came meanwhile."""
+    """Request the look-up of labels without an inference time: in one batch, and one batch at a time."""
     if labels.awaiting(services.ledger, definition.name, limit=1) and labels.begin_batch(
         services.ledger, definition.name, now
     ):
@@ -111,16 +111,16 @@ def _send_label_batch(services: Services, definition: Definition, now: datetime)
 
 
 def _send_label_compaction(services: Services, definition: Definition, since: str, now: datetime) -> None:
-    """An hour of arrival is over: its small label objects may be copied into containers, by one worker at a time."""
+    """Request that small label objects of past hours are copied into containers, by one worker at a time."""
     hours = hours_to_compact(definition, since, now)
     if hours and labels.begin_compaction(services.ledger, definition.name, *hours, now):
         services.queues.send("ground-truth", [msgspec.json.encode(LabelContainersMessage(definition.name))])
 
 
 def _reconcile_deployment(services: Services, definition: Definition, closed: bool) -> None:
-    """An update whose end nobody told would keep every later row in transition: ask, and say what SageMaker would have.
+    """Replace a lost event of an endpoint update: without its end, every later row would count as in transition.
 
-    The endpoint is asked while an update is open, and as each window closes, for both events may have been lost.
+    The endpoint is described while an update is open, and as each window closes, because both events may be lost.
     """
     timeline = deployments.timeline(services.ledger, definition.endpoint)
     if not closed and (not timeline or timeline[-1].ended is not None):
@@ -130,14 +130,14 @@ def _reconcile_deployment(services: Services, definition: Definition, closed: bo
     try:
         endpoint = services.sagemaker.describe_endpoint(definition.endpoint)
     except NotFoundError:
-        return  # without an endpoint there is no traffic either, and its windows say so
+        return  # without an endpoint there is no traffic, which its windows report
     if endpoint.status == "InService" and endpoint.config_name != known:
         body = endpoint_changed_body(endpoint.name, endpoint.config_name, endpoint.last_modified)
         services.queues.send("endpoints", [body])
 
 
 def _reconcile_retrain(services: Services, entry: Entry, now: datetime) -> None:
-    """A lease ran out: ask what became of it, say what SageMaker would have said, and look again a lease later."""
+    """Handle an expired lease: ask SageMaker for the state, send the event that was lost, and renew the lease."""
     claim = claims.load_retrain(services.ledger, entry.name)
     if claim is None or not claim.in_flight or claim.lease_until > now:
         return

@@ -1,5 +1,5 @@
 """States into SageMaker Model Monitor's files: statistics, suggested constraints and constraint violations.
 
-Layouts, names and texts are Model Monitor's, so that its readers keep working. Nothing here knows where a file is
-kept, whether a finding is real, or what is done about it.
+Layouts, names and texts are Model Monitor's, so that its readers keep working. Not here: where a file is stored,
+whether a finding is real, and what is done about it.
 """

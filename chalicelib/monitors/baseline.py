@@ -1,7 +1,7 @@
-"""Baseline files: reading those that a baseline job (or anybody) wrote, and making them from held-back rows.
+"""Baseline files: reading those of a baseline job or a user, and making them from held-back rows.
 
-A file is checked here for the shape that the checks need, once and whole; refuses to know what its numbers mean
-(`data_quality`, `model_quality`). A baseline made from training rows flatters the model and then alarms on everything.
+A file is validated once, for the shape that the checks need. A baseline made from training rows flatters the model and
+then alarms on everything. Not here: what the numbers mean (`data_quality`, `model_quality`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MODEL_CONSTRAINTS = "model_quality/constraints.json"
 BIAS_CONSTRAINTS = "model_bias/analysis.json"
 EXPLAINABILITY_CONSTRAINTS = "model_explainability/analysis.json"
 
-# More rows than anybody has; far below 2^53, where numbers of JSON cease to be whole.
+# More rows than any data set has; far below 2^53, above which JSON numbers are not exact.
 _Count = Annotated[float, msgspec.Meta(ge=0, le=2**50)]
 
 
@@ -215,9 +215,9 @@ def _bias_analysis(table: Table, settings: BiasSettings) -> dict[str, Any] | Non
 
 
 def attribution_document(found: Attributions, settings: AttributionSettings) -> bytes:
-    """The analysis that is the constraints of attributions that somebody asked a model for.
+    """The analysis.json, and so the constraints, of computed attributions.
 
-    Raises MisconfiguredError where they say nothing: no row was explained, or no feature moves the answers.
+    Raises MisconfiguredError when they are empty: no row was explained, or no feature changes the predictions.
     """
     explained = model_explainability.global_attributions(found, settings.agg_method)
     return encode_json(model_explainability.suggest_constraints({settings.label: explained}))

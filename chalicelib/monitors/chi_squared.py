@@ -1,7 +1,7 @@
 """Pearson's chi-squared test of category counts against a baseline, as Deequ runs it (Model Monitor's `ChiSquared`).
 
 The baseline's shares are taken as known, and categories that it does not have are left out (another check reports
-them). Expected counts that are too small for the test are put together. Refuses to know thresholds.
+them). Expected counts that are too small for the test are merged. Not here: thresholds.
 """
 
 from __future__ import annotations

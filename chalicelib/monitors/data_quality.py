@@ -1,8 +1,7 @@
 """Data quality: Model Monitor's statistics, suggested constraints and six checks, from a profile.
 
-Knows Model Monitor's layouts, texts and distances (model-monitor formats, sections 5.1 to 5.4; distances after
-Deequ). Refuses to know whether a violation is more than chance. Violations name columns, types and shares, never
-values.
+Layouts, texts and distances are Model Monitor's (model-monitor formats, sections 5.1 to 5.4; distances after Deequ).
+Violations name columns, types and shares, never values. Not here: whether a violation is more than chance.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from chalicelib.states.profile import Column, Profile
 from chalicelib.states.quantiles import K, weighted
 
 BUCKETS = 10
-# A text column gets a domain when it has few values that come back: at most this many, ten rows each on average.
+# A text column gets a domain when it has few recurring values: at most this many, ten rows each on average.
 DOMAIN_VALUES = 100
 DOMAIN_SHARE = 0.1
 
@@ -308,10 +307,11 @@ def _check_completeness(column: Column, feature: Mapping[str, Any], rows: int) -
 
 
 def _check_domain(column: Column, feature: Mapping[str, Any], settings: _Settings) -> list[dict[str, Any]]:
-    """The share of known values is too small even if all rows whose values are not listed may have known ones.
+    """The share of known values is too small even if every row with an unlisted value has a known one.
 
-    Of many distinct values not all are listed, and a known one that is not may be that of no row or of half of them.
-    An alarm shall be certain, so what may be known counts as known; where both can be, the least share is told too.
+    Of many distinct values not all are listed, and an unlisted known one may belong to no row or to half of them. A
+    violation must be certain, so values that may be known count as known; where it is open, the least share is reported
+    too.
     """
     domains = (feature.get("string_constraints") or {}).get("domains")
     if not isinstance(domains, list) or not domains or not column.present:

@@ -1,13 +1,13 @@
 """How much a metric of model quality varies by chance: Model Monitor's five samples, and two hundred draws.
 
 Both resample rows, and both do it on counts: five samples of 80 % of the rows without replacement are multivariate
-hypergeometric draws of the cells, a bootstrap is a multinomial one. The five are what Model Monitor prints; they
-understate the spread twice (80 % of the rows without replacement vary half as much as as many rows drawn anew: the
-deviation is sqrt(0.25 / (n - 1)) against sqrt(1 / n) in units of one row's) and are themselves within 35 % only. The
-draws are the spread of the metric itself, within 5 %.
+hypergeometric draws of the cells, a bootstrap is a multinomial one. Model Monitor prints the five samples' deviation.
+It understates the spread by half (80 % of the rows without replacement vary half as much as new rows would: the
+deviation is sqrt(0.25 / (n - 1)) against sqrt(1 / n) in units of one row's) and is accurate only within 35 %. The draws
+give the spread of the metric itself, within 5 %.
 
 Seeds are digests of the counts: the same rows give the same numbers as long as NumPy keeps its algorithms, which it
-changes only with notice. Refuses to know files and thresholds.
+changes only with notice. Not here: files and thresholds.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Counts = npt.NDArray[np.int64]
 
 # Model Monitor gives a standard deviation from this many rows on.
 DEVIATION_ROWS = 200
-# NumPy draws from fewer rows than this; a deviation over more is nothing.
+# NumPy draws from fewer rows than this; with more rows the deviation is negligible.
 MOST_DEVIATION_ROWS = 1_000_000_000
 DRAWS = 200
 # Draws of a metric that the drawn labels leave undefined are left out; fewer than this share is no deviation.

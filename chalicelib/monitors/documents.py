@@ -1,7 +1,4 @@
-"""The JSON of every file we write: strict, and the same bytes for the same document.
-
-Knows encoding; refuses to know what a document says.
-"""
+"""The JSON of every file that Plumbline writes: strict, and the same bytes for the same document."""
 
 from __future__ import annotations
 
@@ -10,14 +7,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# What UTF-8 cannot say: Python has it in place of each byte of a file's name that is no UTF-8.
+# Half surrogate pairs, which UTF-8 lacks: Python uses them for bytes of a file name that are not UTF-8.
 _HALF_PAIRS = re.compile("[\ud800-\udfff]")
 
 
 def encode_json(document: Mapping[str, Any]) -> bytes:
     """UTF-8 JSON, keys in the document's own order, one line end at the end; half surrogate pairs become U+FFFD.
 
-    Raises ValueError for NaN and infinities, which strict JSON cannot say (Model Monitor writes the string "NaN").
+    Raises ValueError for NaN and infinities, which strict JSON lacks (Model Monitor writes the string "NaN").
     """
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return _HALF_PAIRS.sub("\ufffd", text).encode() + b"\n"

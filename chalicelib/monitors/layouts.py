@@ -1,8 +1,8 @@
-"""The layouts of every file of a report, as types: what `schemas/` is generated from, and what tests hold files to.
+"""The layouts of every file of a report, as types: `schemas/` is generated from them, and tests check files with them.
 
 SageMaker's layouts are those of the model-monitor formats, sections 5 to 8. They are open: Model Monitor and users
-write more keys than we do, and readers pass over them. Nothing is built or read with these types; the builders are
-beside the numbers (`data_quality`, `model_quality`, `model_bias`, `model_explainability`, `findings`).
+write more keys than Plumbline, and readers ignore them. No code builds or reads files with these types; the builders
+are `data_quality`, `model_quality`, `model_bias`, `model_explainability` and `findings`.
 """
 
 from __future__ import annotations

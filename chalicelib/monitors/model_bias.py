@@ -1,8 +1,8 @@
 """Model bias: Clarify's 8 pre-training and 13 post-training metrics, its analysis.json, and the drift rule.
 
-Knows names, signs, texts and layouts (model-monitor formats, section 7; definitions after the open
-aws/amazon-sagemaker-clarify) and where they are left behind on purpose (section 7.5). Refuses to know whether a
-drift is more than chance. In every formula d is the facet's rows, a all other ones.
+Names, signs, texts and layouts are Clarify's (model-monitor formats, section 7; definitions after the open
+aws/amazon-sagemaker-clarify), with the deliberate differences of section 7.5. In every formula d is the facet's rows, a
+all other ones. Not here: whether a drift is more than chance.
 """
 
 from __future__ import annotations
@@ -247,8 +247,8 @@ def analysis(counts: BiasCounts, settings: BiasSettings) -> dict[str, Any]:
 def suggest_constraints(counts: BiasCounts, settings: BiasSettings) -> dict[str, Any]:
     """The content of the baseline's constraints: its analysis, without metrics that have no value.
 
-    Raises MisconfiguredError where a baseline would say nothing: no labelled rows, labels of which none or all are
-    positive, a facet with rows on one side only.
+    Raises MisconfiguredError where a baseline would be empty: no labelled rows, no or only positive labels, a facet
+    with rows on one side only.
     """
     if not counts.rows:
         raise MisconfiguredError("baseline", "no labelled rows", "rows with labels")

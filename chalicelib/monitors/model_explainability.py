@@ -1,7 +1,7 @@
 """Feature-attribution drift: Clarify's explainability analysis.json, nDCG against a baseline, and violations.
 
-Knows layouts and texts (model-monitor formats, section 8). Refuses to know where attributions come from: those that a
-model returns stand under `kernel_shap` too, because that is where readers look.
+Layouts and texts are Clarify's (model-monitor formats, section 8). Attributions that a model returns are also under
+`kernel_shap`, because readers expect them there. Not here: where attributions come from.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ Document = Mapping[str, Any]
 
 
 class AttributionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where a model that explains itself puts its attributions, and how they are compared.
+    """Where a model returns its attributions, and how they are compared.
 
-    `columns`: the named outputs that hold them, one per feature in the features' order (none: the model returns no
-    attributions, and who wants them has to ask it); `expected_column`: the named
-    output with the value from which they count. `label` names the model's label in the reports.
+    `columns`: the named outputs with attributions, one per feature in the features' order (none: the model returns no
+    attributions, and Kernel SHAP has to compute them); `expected_column`: the named output with the value that they
+    start from. `label` names the model's label in the reports.
     """
 
     columns: tuple[str, ...] = ()
@@ -81,7 +81,7 @@ def analysis(labels: Mapping[str, GlobalAttributions]) -> dict[str, Any]:
 def suggest_constraints(labels: Mapping[str, GlobalAttributions]) -> dict[str, Any]:
     """The content of the baseline's constraints: its analysis.
 
-    Raises MisconfiguredError where a baseline would say nothing: no label, or one whose attributions are all 0.
+    Raises MisconfiguredError where a baseline would be empty: no label, or one whose attributions are all 0.
     """
     document = analysis(labels)
     for label, found in read_analysis(document).items():

@@ -1,8 +1,8 @@
 """Model quality: Model Monitor's statistics, suggested constraints and violations for all three problem types.
 
-Knows Model Monitor's names, texts and rules (model-monitor formats, section 6) and where they are left behind on
-purpose: a metric whose denominator is empty in the data (recall without a label 1, say) is the string "NaN" and
-violates nothing, and `f0_5` is checked like the others. Refuses to know whether a violation is more than chance.
+Names, texts and rules are Model Monitor's (model-monitor formats, section 6), with two deliberate differences: a metric
+whose denominator is zero in the data (recall without a label 1, for example) is the string "NaN" and violates nothing,
+and `f0_5` is checked like the others. Not here: whether a violation is more than chance.
 """
 
 from __future__ import annotations
@@ -95,9 +95,9 @@ def statistics(state: Quality, evaluation_time: datetime) -> dict[str, Any]:
 
 
 def deviations(state: Quality) -> dict[str, Any]:
-    """The better deviations, for our own findings: {"draws", "standard_deviations": metric -> number or None}.
+    """The bootstrap deviations, for evaluation.json: {"draws", "standard_deviations": metric -> number or None}.
 
-    They are those of the metrics themselves, at any number of rows (`deviations.resampled`).
+    They estimate the metrics' own spread, at any number of rows (`deviations.resampled`).
     """
     spread = resampled(state)
     found = {name: value if value == value else None for name, value in spread.deviations.items()}

@@ -1,7 +1,7 @@
 """The metrics of Model Monitor's model quality as formulas: binary 17, multiclass 12, regression 4.
 
-Knows their names, definitions (model-monitor formats, section 6.2) and what is undefined. Each works on one set of
-counts or on many at once (resampled ones), and refuses to know files, thresholds and where counts come from.
+Definitions: model-monitor formats, section 6.2. Each works on one set of counts or on many at once (resampled ones).
+Not here: files, thresholds, where counts come from.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Names of metrics and settings in the spellings that files in the wild have; refuses to know what they mean."""
+"""Names of metrics and settings in the spellings that real files have."""
 
 from __future__ import annotations
 

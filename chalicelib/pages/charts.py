@@ -1,7 +1,7 @@
-"""Small charts as inline SVG, each with a text that says what it shows.
+"""Small charts as inline SVG, each with a text alternative.
 
-Knows coordinates; refuses to know which numbers are good. Colours and strokes are the style sheet's. Series come as
-arrays; what is drawn is thinned to what a screen can show.
+Series are arrays and are thinned to what a screen can show. Not here: colours and strokes (style.py), which numbers are
+good.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Floats = npt.NDArray[np.float64]
 Weighted = tuple[Floats, npt.NDArray[np.int64]]
 
 BINS = 24
-# Points of a curve nearer to the last one than this share of the axis are not drawn.
+# Points of a curve that are closer to the last drawn one than this share of the axis are skipped.
 _STEP = 0.004
 _MOST_POINTS = 600
-# The axis leaves out the outermost half percent on a side when all of it would be this much longer.
+# The axis omits the outermost half percent on each side when the full range would be this many times longer.
 _TAIL = 0.005
 _STRETCH = 4.0
 
@@ -41,7 +41,7 @@ class Pair(NamedTuple):
 
 
 def key(baseline: bool, line: bool = False) -> Markup:
-    """What the two kinds of marks mean."""
+    """The legend of the two kinds of marks."""
     live = _sample(element("line", x1="0", y1="7", x2="28", y2="7", class_="l-line"), "live, this window")
     if not baseline:
         return element("p", live, class_="quiet")
@@ -62,7 +62,7 @@ def key(baseline: bool, line: bool = False) -> Markup:
 def histogram(label: str, baseline: Weighted | None, live: Weighted | None) -> Markup:
     """Shares of rows in `BINS` equal bins of one axis: the baseline as an area, live as a line.
 
-    `label` is the chart's text alternative. A far tail is left out of the axis, and said.
+    `label` is the chart's text alternative. Far tails are left out of the axis, with a note.
     """
     sides = [side for side in (baseline, live) if side is not None and len(side[0])]
     if not sides:
@@ -135,7 +135,7 @@ def curves(
     baseline: tuple[Floats, Floats] | None,
     guide: str,
 ) -> Markup:
-    """Curves in the unit square; `guide` "diagonal" draws chance, a number as text a level, "" nothing."""
+    """Curves in the unit square; `guide`: "diagonal" draws chance, a number as text a level, "" nothing."""
     drawn = []
     if guide == "diagonal":
         drawn.append(element("path", d=_line(np.array([0.0, 1.0]), np.array([0.0, 1.0])), class_="guide"))
@@ -165,7 +165,7 @@ def reliability(label: str, bins: Sequence[tuple[int, float, float]]) -> Markup:
 
 
 def wilson(positive: float, rows: int) -> tuple[float, float]:
-    """The 95 % range of a share seen in so many rows (Wilson, 1927: Probable inference, JASA 22)."""
+    """The 95 % range of a share observed in `rows` rows (Wilson, 1927: Probable inference, JASA 22)."""
     z = 1.959963984540054
     center = positive + z * z / (2 * rows)
     spread = z * math.sqrt(positive * (1 - positive) / rows + z * z / (4 * rows * rows))
@@ -174,7 +174,7 @@ def wilson(positive: float, rows: int) -> tuple[float, float]:
 
 
 def thinned(xs: Floats, ys: Floats) -> tuple[Floats, Floats]:
-    """Points of a curve that a screen can tell apart: the ends, and each that is far enough from the last one kept."""
+    """The points of a curve that differ on a screen: both ends, and each that is far enough from the last one kept."""
     kept = [0]
     for place in range(1, len(xs) - 1):
         last = kept[-1]

@@ -1,7 +1,7 @@
-"""The part of the page about features: every one's distribution in the window against the baseline's.
+"""The page's part about features: each one's distribution in the window against the baseline's.
 
-Knows statistics.json of data quality (model-monitor formats, section 5.1), Model Monitor's own included; refuses to
-judge: what is violated comes as an argument. The distance that orders the charts is the plain one (section 5.4).
+Reads statistics.json of data quality (model-monitor formats, section 5.1), also Model Monitor's own. The distance that
+orders the charts is the plain one (section 5.4). Not here: what is violated, which is an argument.
 """
 
 from __future__ import annotations
@@ -21,15 +21,14 @@ from chalicelib.states.categories import Categories, counts_in
 from chalicelib.states.quantiles import weighted
 from chalicelib.states.serialization import MOST_ROWS
 
-# A page that is read: with 10,000 columns the first ones say enough.
+# People read the page: of 10,000 columns the first ones are enough.
 CHARTS = 100
 # Categories or whole numbers shown in one chart; the rest is one line.
 MOST_BARS = 8
 
 Document = Mapping[str, Any]
 
-
-# More rows than anybody has: sums of them are whole numbers still.
+# More rows than any data set has; their sums are still exact.
 _Count = Annotated[float, msgspec.Meta(ge=0, le=MOST_ROWS)]
 
 
@@ -69,7 +68,7 @@ class _Common(msgspec.Struct, frozen=True):
 
 
 class _Described(msgspec.Struct, frozen=True):
-    """`numerical_statistics` or `string_statistics` of a feature, as far as it is drawn."""
+    """The drawn part of a feature's `numerical_statistics` or `string_statistics`."""
 
     common: _Common = _Common()
     mean: float | None = None
@@ -81,7 +80,7 @@ class _Described(msgspec.Struct, frozen=True):
 
 
 class _Statistics(msgspec.Struct, frozen=True):
-    """One feature of statistics.json; whoever wrote the file, what does not fit is not drawn."""
+    """One feature of statistics.json, by any writer; one of another layout is not drawn."""
 
     inferred_type: str = "Unknown"
     numerical_statistics: _Described | None = None
@@ -89,7 +88,7 @@ class _Statistics(msgspec.Struct, frozen=True):
 
 
 class _Side(NamedTuple):
-    """One side of a feature: its statistics, and numbers or categories as far as they can be told."""
+    """One side of a feature: its statistics, and its numbers or categories as far as they are known."""
 
     kind: str
     described: _Described
@@ -145,7 +144,7 @@ def _feature(live: Document, baseline: Document | None) -> _Feature:
     now = _side(live) or _Side("Unknown", _Described(), False, None, None, 0)
     before = _side(baseline) if baseline else None
     if before and before.numbers is not None and now.numbers is None:
-        # One value that is no number makes the whole column text: its numbers are still worth a look.
+        # One value that is not a number makes the whole column text: its numbers are still worth drawing.
         now = _with_numbers(now)
     distance = None
     if before and _drawable(before.numbers) and _drawable(now.numbers):
@@ -216,9 +215,8 @@ def _card(one: _Feature, checks: Sequence[str]) -> Markup:
         parts.append(element("p", f"▲ Violation: {', '.join(checks)}", class_="flag"))
     parts.append(_chart(one))
     if one.live.not_numbers:
-        rest = (
-            f"{plural(one.live.not_numbers, 'live value is', 'live values are')} no number, or not listed: not drawn."
-        )
+        values = plural(one.live.not_numbers, "live value is", "live values are")
+        rest = f"{values} not a number, or not listed: not drawn."
         parts.append(element("p", rest, class_="quiet"))
     parts.append(_summary(one))
     return element("section", parts, class_="card hit" if checks else "card")
@@ -241,7 +239,7 @@ def _chart(one: _Feature) -> Markup:
 
 
 def _few_values(baseline: Weighted | None, live: Weighted | None) -> list[Pair]:
-    """A bar for each value where there are few of them (a one-hot column, a grade); else nothing."""
+    """A bar for each value when there are few (a one-hot column, a grade); else nothing."""
     sides = [side for side in (baseline, live) if side is not None]
     values: list[float] = np.unique(np.concatenate([side[0] for side in sides])).tolist()
     if len(values) > MOST_BARS:
@@ -256,9 +254,9 @@ def _few_values(baseline: Weighted | None, live: Weighted | None) -> list[Pair]:
 
 
 def _shares_of(baseline: Categories | None, live: Categories | None) -> list[Pair]:
-    """The categories of the greatest share on either side, and one bar for all others.
+    """The categories with the greatest share on either side, and one bar for all others.
 
-    A value that one side lists and the other may have, but does not list, has no bar there.
+    A value that one side does not list, but may have, has no bar there.
     """
     sides = [side if side and side.total else None for side in (baseline, live)]
     names = sorted({name for side in sides if side for name, _ in side.counts})
@@ -305,9 +303,9 @@ def _summary(one: _Feature) -> Markup:
         if side is None:
             continue
         if numeric:
-            cells = [_told(getattr(side.described, name)) for name in ("mean", "std_dev", "min", "max")]
+            cells = [_figure(getattr(side.described, name)) for name in ("mean", "std_dev", "min", "max")]
         else:
-            cells = [_told(side.described.common.num_present), _told(side.described.distinct_count)]
+            cells = [_figure(side.described.common.num_present), _figure(side.described.distinct_count)]
         rows.append(
             element("tr", element("th", title, scope="row"), [element("td", each, class_="n") for each in cells])
         )
@@ -321,7 +319,7 @@ def _summary(one: _Feature) -> Markup:
 
 
 def _missing(one: _Feature) -> list[str]:
-    """What part of the rows has no value, where that is not nothing on both sides."""
+    """The share of rows without a value, unless it is zero on both sides."""
     parts = []
     for side in (one.baseline, one.live):
         if side is not None:
@@ -336,5 +334,5 @@ def _rows(statistics: Document) -> int | None:
     return int(count) if isinstance(count, int | float) and 0 < count <= MOST_ROWS else None
 
 
-def _told(value: Any) -> str:
+def _figure(value: Any) -> str:
     return "-" if value is None else figure(value)

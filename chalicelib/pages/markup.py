@@ -1,7 +1,7 @@
-"""HTML text that is safe by construction: whatever is not markup already is escaped.
+"""HTML that is safe by construction: everything that is not markup already is escaped.
 
-Knows escaping and how numbers are spelled for people; refuses to know what a page says. Names, categories and ids come
-from captured data, so they are written with `foreign` only.
+Also formats numbers for people. Names, categories and ids come from captured data, so they are written with `foreign`
+only. Not here: what a page says.
 """
 
 from __future__ import annotations
@@ -11,30 +11,30 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-# Longer names are cut: a page is read, and a category may be a whole document.
+# Longer names are cut: a category may be a whole document.
 LONGEST_NAME = 80
 LONGEST_SENTENCE = 500
 
 _VOID = {"meta", "line", "rect", "circle", "path"}
-# HTML has no way to spell these, and UTF-8 none for half surrogate pairs.
-_UNSPEAKABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+# HTML cannot contain these, and UTF-8 cannot contain half surrogate pairs.
+_INVALID = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 class Markup(str):
-    """Text that is HTML already; only this module makes it from plain text."""
+    """Text that is HTML; only this module makes it from plain text."""
 
     __slots__ = ()
 
 
 def text(value: str) -> Markup:
     """Plain text as HTML, in an element or in a quoted attribute."""
-    return Markup(html.escape(_UNSPEAKABLE.sub("\ufffd", value), quote=True))
+    return Markup(html.escape(_INVALID.sub("\ufffd", value), quote=True))
 
 
 def element(name: str, /, *children: str | Iterable[Markup], **attributes: str | float | None) -> Markup:
-    """An element; children that are no `Markup` are escaped, attributes always.
+    """An element; children are escaped unless they are `Markup`, attributes always.
 
-    Attribute names: a trailing "_" is dropped (class_), another becomes "-" (aria_label); None leaves one out.
+    Attribute names: a trailing "_" is dropped (class_), any other becomes "-" (aria_label); None omits the attribute.
     """
     spelled = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{text(_coordinate(value))}"'
@@ -47,7 +47,7 @@ def element(name: str, /, *children: str | Iterable[Markup], **attributes: str |
 
 
 def joined(*children: str | Iterable[Markup]) -> Markup:
-    """Children one after the other."""
+    """The children concatenated."""
     parts: list[str] = []
     for child in children:
         if isinstance(child, Markup):
@@ -60,17 +60,17 @@ def joined(*children: str | Iterable[Markup]) -> Markup:
 
 
 def foreign(name: Any) -> Markup:
-    """A name that others chose, in a direction of its own, so that it cannot turn the text around it."""
+    """A name from outside, isolated in its text direction, so that it cannot reverse the text around it."""
     return element("bdi", clipped(name))
 
 
 def sentence(words: Any) -> Markup:
-    """The same for texts with such names in them."""
+    """The same for a sentence that contains such names."""
     return element("bdi", clipped(words, LONGEST_SENTENCE))
 
 
 def clipped(name: Any, longest: int = LONGEST_NAME) -> str:
-    """A foreign text as plain text of at most `longest` characters; what shows nothing is said in words."""
+    """A text from outside, at most `longest` characters; an empty or blank one is named so."""
     found = str(name)
     if not found.strip():
         return f"({'empty' if not found else 'blank'})"
@@ -78,7 +78,7 @@ def clipped(name: Any, longest: int = LONGEST_NAME) -> str:
 
 
 def figure(value: Any) -> str:
-    """A number in at most four significant digits, "Infinity" as a sign; what is no number is "not defined"."""
+    """A number in at most four significant digits, "Infinity" as a sign; anything else is "not defined"."""
     if isinstance(value, str):
         return {"Infinity": "∞", "-Infinity": "-∞"}.get(value, "not defined")
     if value is None or isinstance(value, bool) or not isinstance(value, int | float):
@@ -94,7 +94,7 @@ def count(value: int) -> str:
 
 
 def share(value: float) -> str:
-    """A share of 1 as a percentage; what is not quite nothing or all does not look like it."""
+    """A share of 1 as a percentage; only 0 and 1 are shown as 0 % and 100 %."""
     if value in (0, 1):
         return f"{100 * value:.0f} %"
     if 0 < value < 0.0005:

@@ -1,7 +1,7 @@
-"""The part of the page about labels: how far they have come, how long they took, and whether they come selectively.
+"""The page's part about labels: how many have arrived, how long they took, and whether they arrive selectively.
 
-Knows `label_ages` and `selection` of evaluation.json, and label_maturity.json where there is one. Not here: what these
-numbers are computed from.
+Reads `label_ages` and `selection` of evaluation.json, and label_maturity.json where it exists. Not here: how these
+numbers are computed.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from chalicelib.pages.markup import Markup, count, element, figure, joined, plur
 
 Document = Mapping[str, Any]
 
-# Revisions and late objects that are listed; the file has all.
+# This many revisions and late objects are listed; the file has all.
 LISTED = 20
 
 
 def label_maturity(ages: Document | None, selection: Document | None, outlook: Document | None) -> Markup:
-    """Where the labels stand, their ages, the revisions of the report, and metrics weighted by score."""
+    """Label coverage and ages, the revisions of the report, and metrics weighted by score."""
     parts: list[Markup] = []
     if outlook:
         parts.append(element("p", sentence(f"{_capital(outlook['summary'])}. As of {_moment(outlook['as_of'])} UTC.")))
@@ -81,7 +81,7 @@ def _late(outlook: Document) -> Markup:
         [sentence(each["object"]), _moment(each["arrived"]), count(each["labels"])]
         for each in outlook["late_labels"][:LISTED]
     ]
-    caption = f"{plural(outlook['late_label_count'], 'label')} came after the window was sealed and count nowhere"
+    caption = f"{plural(outlook['late_label_count'], 'label')} came after the window was sealed and do not count"
     return _table(caption, ["Object", "Arrived (UTC)", "Labels"], rows, (2,))
 
 

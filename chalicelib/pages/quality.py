@@ -1,7 +1,7 @@
-"""The part of the page about answers and labels: metrics, curves, confusion, calibration, bias and attribution.
+"""The page's part about predictions and labels: metrics, curves, confusion, calibration, bias and attribution.
 
-Knows the files of model quality, bias and explainability (model-monitor formats, sections 6 to 8), Model Monitor's own
-included; refuses to judge: what is violated comes from their violations.
+Reads the files of model quality, bias and explainability (model-monitor formats, sections 6 to 8), also Model Monitor's
+own. Not here: what is violated, which their violations say.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from chalicelib.pages import charts
 from chalicelib.pages.charts import Pair
 from chalicelib.pages.markup import Markup, count, element, figure, foreign, joined, plural, sentence, share
 
-# Larger matrices and rankings are tables for machines.
+# Larger matrices and rankings are not for people; the files have them.
 MOST_CLASSES = 40
 MOST_RANKED = 50
 
@@ -169,7 +169,7 @@ def _metric_table(
         if better
         else "",
         "± Model Monitor's: of five samples of 80 % of the rows, from 200 rows on.",
-        "Constant answer: the same metric of a classifier that always answers the most frequent class."
+        "Constant answer: the same metric of a classifier that always predicts the most frequent class."
         if constants
         else "",
     ]
@@ -180,7 +180,7 @@ def _metric_table(
 
 
 def _beyond(value: Any, limit: Any, spread: Any) -> str:
-    """How far beyond its threshold a metric is, in standard deviations: a baseline's own value has no margin."""
+    """How far a metric is beyond its threshold, in standard deviations: a baseline's own value has no margin."""
     threshold = limit.get("threshold") if isinstance(limit, Mapping) else None
     if not all(isinstance(number, int | float) for number in (value, threshold, spread)) or not spread:
         return ""
@@ -204,14 +204,14 @@ def _curve(found: Document, before: Document, name: str) -> Markup:
     if live is None:
         return joined()
     area = found.get("auc", {}).get("value")
-    told = f"{words}, live{f': area {figure(area)}' if name == _ROC else ''}."
+    caption = f"{words}, live{f': area {figure(area)}' if name == _ROC else ''}."
     old = _points(before.get(name), keys)
     if old is not None:
         auc = before.get("auc")
         known = auc.get("value") if isinstance(auc, Mapping) else None
-        told += f" The dashed curve is the baseline's{f': area {figure(known)}' if name == _ROC else ''}."
-    drawn = charts.curves(f"{told}", *titles, live, old, "diagonal" if name == _ROC else "")
-    return element("figure", drawn, element("figcaption", told), class_="card")
+        caption += f" The dashed curve is the baseline's{f': area {figure(known)}' if name == _ROC else ''}."
+    drawn = charts.curves(caption, *titles, live, old, "diagonal" if name == _ROC else "")
+    return element("figure", drawn, element("figcaption", caption), class_="card")
 
 
 def _points(curve: Any, names: tuple[str, str]) -> Any:
@@ -226,12 +226,12 @@ def _points(curve: Any, names: tuple[str, str]) -> Any:
 
 def _reliability(calibration: Document) -> Markup:
     bins = [(each["rows"], each["mean_score"], each["positive_share"]) for each in calibration["bins"]]
-    told = (
+    caption = (
         f"Calibration, live: Brier score {figure(calibration['brier_score'])}, expected calibration error "
         f"{figure(calibration['expected_calibration_error'])}. On the dashed line scores are the shares that they "
         "promise; whiskers are 95 % ranges."
     )
-    return element("figure", charts.reliability(told, bins), element("figcaption", told), class_="card")
+    return element("figure", charts.reliability(caption, bins), element("figcaption", caption), class_="card")
 
 
 def _confusion(matrix: Document) -> Markup:
@@ -251,14 +251,14 @@ def _confusion(matrix: Document) -> Markup:
             cells.append(element("td", f"{count(rows_here)}{part}", class_="n right" if actual == predicted else "n"))
         rows.append(element("tr", cells))
     heads: list[str] = ["Label", *(foreign(name) for name in classes)]
-    told = "Rows by label and answer, with their share of the label's rows. Right answers are bold."
+    about = "Rows by label and prediction, with their share of the label's rows. Correct predictions are bold."
     return joined(
-        title, element("p", told), _table("Label down, answer across", heads, rows, tuple(range(1, len(heads))))
+        title, element("p", about), _table("Label down, prediction across", heads, rows, tuple(range(1, len(heads))))
     )
 
 
 def _bias_metrics(document: Document) -> list[tuple[str, str, str, Document]]:
-    """(stage, facet, selection, metric) of an analysis, post-training first; what has another shape is passed over."""
+    """(stage, facet, selection, metric) of an analysis, post-training first; entries of another shape are skipped."""
     found = []
     for stage in STAGES:
         part = document.get(stage)

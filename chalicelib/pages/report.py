@@ -1,7 +1,7 @@
-"""report.html, whole: the verdict, what was read, what was found, what was not evaluated and why.
+"""report.html: the verdict, what was read, what was found, what was not evaluated and why.
 
-Knows the files of a window and of its baseline by name; refuses to compute what they do not say. The page needs no
-network and no script: a content security policy in it forbids both, whatever captured names try.
+Built from the files of a window and its baseline. The page needs no network and no script: its content security policy
+forbids both, whatever captured names contain. Not here: any number that the files do not hold.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from chalicelib.pages.quality import attribution, bias, metrics_of, model_qualit
 from chalicelib.pages.style import STYLE
 
 TITLES: Mapping[str, str] = {name: kind.title for name, kind in TYPES.items()}
-# Longer tables are for machines; the files have all of them.
+# Longer tables are not for people; the files have all rows.
 MOST_VIOLATIONS = 500
-# Names said in one sentence.
+# Names listed in one sentence.
 NAMED = 10
 
 Document = Mapping[str, Any]
@@ -53,14 +53,14 @@ def html_report(documents: Documents, baseline: Mapping[str, Document]) -> bytes
 
     `documents`: monitor type ("DataQuality", …) -> file name -> decoded content, `evaluation.json` in each of them,
     the others where they were written. `baseline`: path below the baseline's folder ("data_quality/statistics.json",
-    …; constants of `monitors.baseline`) -> decoded content, as far as there is one. Values of features are in it: it
-    is to be stored under the captures' key. Raises MisconfiguredError for attributions that cannot be understood.
+    …; constants of `monitors.baseline`) -> decoded content, as far as it exists. The page holds values of features, so
+    it must be stored under the captures' key. Raises MisconfiguredError for malformed attributions.
     """
     kinds = [kind for kind in TITLES if kind in documents]
     own = documents[kinds[0]]["evaluation.json"]
     title = f"{own['monitor']}: {_moment(own['window']['start'])} to {_moment(own['window']['end'])}"
     sections = [("read", "What was read", _read(own))]
-    if waiting := _settledness(documents, kinds):
+    if waiting := _label_maturity(documents, kinds):
         sections.append(("labels", "How far the labels have come", waiting))
     violations = {kind: _violations(documents[kind]) for kind in kinds}
     if any(violations.values()):
@@ -120,7 +120,7 @@ def _subject(own: Document) -> Markup:
 
 
 def _moment(name: str) -> str:
-    """2026-01-05T03 as a person writes it; anything else as it is."""
+    """2026-01-05T03 for people; anything else unchanged."""
     return name.removesuffix("Z").replace("T", " ")
 
 
@@ -130,7 +130,7 @@ def _violations(files: Mapping[str, Document]) -> Sequence[Document]:
 
 
 def _verdict(documents: Documents, violations: Mapping[str, Sequence[Document]]) -> Markup:
-    """One sentence, with a mark of its own shape for each kind."""
+    """One sentence, with a mark that has its own shape for each kind of verdict."""
     evaluated = [kind for kind in violations if documents[kind]["evaluation.json"]["status"] == "EVALUATED"]
     waiting = [kind for kind in violations if kind not in evaluated]
     found = {kind: len(violations[kind]) for kind in evaluated if violations[kind]}
@@ -147,7 +147,7 @@ def _verdict(documents: Documents, violations: Mapping[str, Sequence[Document]])
         named = _listed([TITLES[kind].lower() for kind in waiting])
         verdict += f" {named[:1].upper()}{named[1:]} {'was' if len(waiting) == 1 else 'were'} not evaluated."
     if not found and any(documents[kind]["evaluation.json"].get("broken") for kind in violations):
-        # What was found clean is the rest of something that is not.
+        # The clean part belongs to data that is broken.
         verdict, look, mark = f"The data is broken. {verdict}", "violated", "▲"
     return element(
         "p",
@@ -197,8 +197,8 @@ def _read(own: Document) -> Markup:
     return joined(parts)
 
 
-def _settledness(documents: Documents, kinds: Sequence[str]) -> Markup | None:
-    """The part about labels, from the first report that needs them."""
+def _label_maturity(documents: Documents, kinds: Sequence[str]) -> Markup | None:
+    """The part about labels, from the first report that uses them."""
     for kind in kinds:
         own = documents[kind]["evaluation.json"]
         if "label_ages" in own or "selection" in own:
@@ -209,7 +209,7 @@ def _settledness(documents: Documents, kinds: Sequence[str]) -> Markup | None:
 
 
 def _segments(segments: Sequence[Document]) -> Markup:
-    """Which models answered, where that was more than one or not every request was captured."""
+    """The models that answered, when there was more than one or not every request was captured."""
     sampled = any(each.get("sampling_percentage") not in (None, 100) for each in segments)
     if len(segments) < 2 and not sampled:
         return joined()
@@ -278,7 +278,7 @@ def _subject_of(violation: Document) -> str:
 def _section(
     kind: str, files: Mapping[str, Document], baseline: Mapping[str, Document], violations: Sequence[Document]
 ) -> Markup | None:
-    """A monitor type's own part of the page, None where it wrote nothing to show."""
+    """A monitor type's part of the page, None when it has nothing to show."""
     if kind == "DataQuality" and "statistics.json" in files:
         return distributions(
             files["statistics.json"], baseline.get(DATA_STATISTICS), _checks(violations, "feature_name")
@@ -324,15 +324,15 @@ def _not_evaluated(documents: Documents, baseline: Mapping[str, Document]) -> Ma
     inputs = own["inputs"]
     if inputs["labelled_rows"] < inputs["rows"]:
         without = plural(inputs["rows"] - inputs["labelled_rows"], "row has no", "rows have no")
-        said.append(("Labels", joined(f"{without} label that counts, and no part in what needs labels")))
+        said.append(("Labels", joined(f"{without} label that counts, and are left out of everything that needs one")))
     rows = [element("tr", element("th", title, scope="row"), element("td", reason)) for title, reason in said]
     if not rows:
-        return element("p", "Everything that was asked for was evaluated.")
+        return element("p", "Everything was evaluated.")
     return element("table", element("caption", "What, and why"), element("tbody", rows), class_="facts")
 
 
 def _gaps(kind: str, files: Mapping[str, Document], baseline: Mapping[str, Document]) -> list[Markup]:
-    """What a report leaves open although its monitor type was evaluated."""
+    """What a report lacks although its monitor type was evaluated."""
     gaps: list[Markup] = []
     if kind == "DataQuality" and "statistics.json" in files and DATA_STATISTICS in baseline:
         live = [str(feature["name"]) for feature in files["statistics.json"]["features"]]
@@ -348,7 +348,7 @@ def _gaps(kind: str, files: Mapping[str, Document], baseline: Mapping[str, Docum
         problem = metrics_of(files["statistics.json"])[0]
         if problem == "binary_classification_metrics" and not files["evaluation.json"].get("calibration"):
             gaps.append(
-                joined("calibration: the scores are no probabilities (one is outside of 0 to 1, or all are 0 or 1)")
+                joined("calibration: the scores are not probabilities (one is outside 0 to 1, or all are 0 or 1)")
             )
     if kind == "ModelBias" and "analysis.json" in files:
         errors: Counter[str] = Counter()

@@ -1,7 +1,7 @@
-"""The page's style sheet: one accent for the baseline, one for live data, both told apart without colour too.
+"""The page's style sheet: one accent for the baseline, one for live data, which also differ without colour.
 
-Blue and vermilion after Okabe and Ito, which colour-blind readers tell apart; the baseline is an area or a hollow bar,
-live a line or a filled one.
+Blue and vermilion after Okabe and Ito, which colour-blind readers can distinguish; the baseline is an area or a hollow
+bar, live a line or a filled bar.
 """
 
 from __future__ import annotations

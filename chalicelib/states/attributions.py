@@ -1,7 +1,7 @@
 """How much each feature moved a model's answers: exact sums of attributions, with and without their sign.
 
-Knows where a model that explains itself (XGBoost's pred_contribs, say) puts its attributions; refuses to know what is
-expected of them (`monitors.model_explainability`) and how they are found where a model gives none (`states.shapley`).
+Reads the attributions that a model returns (XGBoost's pred_contribs, for example). Not here: what is expected of them
+(`monitors.model_explainability`), and how to compute them for a model that returns none (`states.shapley`).
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class FeatureAttribution(msgspec.Struct, frozen=True, array_like=True):
 class Attributions(msgspec.Struct, frozen=True, array_like=True):
     """Attributions for one label of a model; `Attributions()` is the identity of `+`.
 
-    `rows` were explained, `left_out` had an attribution that is no finite number. `features` in the order of their
-    positions. `expected`: the value from which attributions count (pred_contribs' bias column), one per row.
+    `rows` were explained, `left_out` had an attribution that is not a finite number. `features` in the order of their
+    positions. `expected`: the value that attributions start from (pred_contribs' bias column), one per row.
     """
 
     rows: int = 0
@@ -111,8 +111,8 @@ def attributions_of_table(
     """The state of what the model returned beside its answer: `columns` are named outputs, one per feature, in order.
 
     `expected_column`: the output with the expected value (pred_contribs' last column), "" when there is none.
-    Irregular records are left out. Raises MisconfiguredError for outputs that are not there, or are not as many as
-    the features.
+    Irregular records are left out. Raises MisconfiguredError for missing outputs, or when there are not as many as
+    features.
     """
     if len(columns) != len(features):
         raise MisconfiguredError("columns", list(columns), f"one output for each of {len(features)} features")

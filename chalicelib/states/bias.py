@@ -1,8 +1,8 @@
-"""How often each facet is labelled and answered positive: what all bias metrics but one are computed from.
+"""Counts of positive labels and predictions per facet: all bias metrics but one are computed from them.
 
 Per facet: rows by (member of the facet or not, label, prediction), the same per value of the group variable, and the
-rows of the flip test. All counts are exact, any split of the rows gives the same state. Refuses to know names and
-signs of metrics (`monitors.model_bias`). Values of the group variable and rows are payload.
+rows of the flip test. All counts are exact, and any split of the rows gives the same state. Values of the group
+variable and rows are payload. Not here: names and signs of metrics (`monitors.model_bias`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from chalicelib.states.flips import FlipRows, digest_of, flip_rows, numbers_of
 from chalicelib.states.serialization import MOST_ROWS, pack, unpack
 
 VERSION = 1
-# A variable with more values than this is an identifier: conditioning on it says nothing.
+# A variable with more values than this is an identifier: conditioning on it is meaningless.
 GROUPS = 1000
 
 _SHAPE = (2, 2, 3)
@@ -90,8 +90,8 @@ class FacetCounts(msgspec.Struct, frozen=True, array_like=True):
 class BiasCounts(msgspec.Struct, frozen=True, array_like=True):
     """Facets of a data set; `BiasCounts()` is the identity of `+`.
 
-    `rows`: labelled rows that were looked at, `unlabelled`: rows left out for want of a label. `facets` in the order
-    of (name, selection).
+    `rows`: labelled rows, `unlabelled`: rows left out because they have no label. `facets` in the order of
+    (name, selection).
     """
 
     rows: int = 0
@@ -133,8 +133,8 @@ class BiasCounts(msgspec.Struct, frozen=True, array_like=True):
 def bias_counts_of(table: Table, settings: BiasSettings) -> BiasCounts:
     """The counts of a table's labelled rows; irregular records are left out.
 
-    Facets and group variable are features or named outputs; the flip test measures distance by the features but the
-    facet's own. Raises MisconfiguredError for a column that is not there.
+    Facets and group variable are features or named outputs; the flip test measures distance by all features but the
+    facet's own. Raises MisconfiguredError for a missing column.
     """
     kept = np.flatnonzero(table.regular).tolist()
     features = {name: [column[index] for index in kept] for name, column in table.features.items()}
@@ -157,13 +157,13 @@ def bias_counts_of_columns(
     predictions: Sequence[Any] | None,
     settings: BiasSettings,
 ) -> BiasCounts:
-    """The counts of named columns of raw values, n each; `features` are those that the model was asked with.
+    """The counts of named columns of raw values, n each; `features` are the model's inputs.
 
-    `record_ids` choose the rows of the flip test (one that is unique per row, and does not depend on the file).
-    Labels and predictions are raw values (missing: None, blank, nan); `predictions` None: there is no model yet.
-    Raises MisconfiguredError for a column that is not there.
+    `record_ids` choose the rows of the flip test (unique per row, and independent of the file). Labels and predictions
+    are raw values (missing: None, blank, nan); `predictions` None: there is no model yet. Raises MisconfiguredError for
+    a missing column.
     """
-    if len(labels):  # without rows nobody may know the columns' names
+    if len(labels):  # without rows the columns' names may be unknown
         _check_columns(columns, settings)
     label = settings.positive.members(labels)
     labelled = np.flatnonzero(label != MISSING).tolist()

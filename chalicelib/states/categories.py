@@ -1,9 +1,9 @@
 """How often each value of a column occurs: exactly, for all values or for a fair choice of them.
 
-Up to `BOUND` distinct values all are kept. Beyond, those with the smallest hashes stay, each with its exact count,
-and the rest is one number: a value that is among the smallest of all is among the smallest of every part, so the
-state is the same however the rows were split, and the hashes tell how many distinct values there are (k minimum
-values; relative error about 1 / sqrt(BOUND)). Refuses to know what a value means. Values are payload.
+Up to `BOUND` distinct values all are kept. Beyond, those with the smallest hashes stay, each with its exact count, and
+the rest is one number: a value that is among the smallest of all is among the smallest of every part, so the state is
+the same however the rows are split, and the hashes give the number of distinct values (k minimum values; relative error
+about 1 / sqrt(BOUND)). Values are payload.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Categories(msgspec.Struct, frozen=True, array_like=True):
             merged[value] = merged.get(value, 0) + count
         limits = [state.limit for state in (self, other) if state.more]
         if limits:
-            # What one side kept and the other may have dropped is not exact any more: it joins the rest.
+            # A value that one side kept and the other may have dropped is no longer exact: it joins the rest.
             limit = min(limits)
             hashes = _hashes(merged)
             merged = {value: count for value, count in merged.items() if hashes[value] <= limit}

@@ -1,8 +1,8 @@
 """The confusion matrix of a classifier with any number of classes: how many rows per label and served class.
 
-Everything that multiclass quality says comes from these counts. Exact, and any split of the rows gives the same
-bytes. Only the cells that have rows are kept, so a column of ten thousand different words costs its rows and not their
-square. Class names are what labels and answers said: payload. Refuses to know names of metrics (`monitors`).
+All multiclass metrics come from these counts. They are exact, and any split of the rows gives the same bytes. Only
+cells with rows are kept, so a column of ten thousand different words costs its rows and not their square. Class names
+are labels and predictions, so payload. Not here: names of metrics (`monitors`).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A profile folded from cells: bytes in a buffer become counts, moments, quantiles and categories of each column.
 
-Gives what `profile_of` gives of the same rows, without a Python object for each value. A column starts by counting its
-distinct texts; with more than `categories.BOUND` of them its numbers are read by `records.cells`. What is no plain
-decimal number there (1e3, +1, NaN, blank, other scripts) is counted as text and classified by `column_of_counts`, so
-that there is one rule. Refuses to know where cells come from. Values are payload.
+Equals `profile_of` of the same rows, without a Python object per value. A column starts by counting its distinct texts;
+with more than `categories.BOUND` of them its numbers are read by `records.cells`. Anything but a plain decimal number
+(1e3, +1, NaN, blank, other scripts) is counted as text and classified by `column_of_counts`, so that there is one rule.
+Values are payload. Not here: where cells come from.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from chalicelib.states.moments import MomentsFold
 from chalicelib.states.profile import Column, Profile, column_of_counts
 from chalicelib.states.quantiles import QuantilesFold
 
-# Texts that are no number are classified together when there are so many different ones.
+# Texts that are not numbers are classified together, once there are this many different ones.
 _ODD = 4 * BOUND
 _SLOT_BITS = 14
 _SLOT_SHIFT = np.uint64(64 - _SLOT_BITS)
-# What starts with one of these letters is text; with others it may be nan, infinity, true or false.
+# A cell that starts with one of these letters is text; with others it may be nan, infinity, true or false.
 _LETTERS = np.zeros(256, dtype=np.bool_)
 _LETTERS[[byte for byte in b"abcdeghjklmopqrsuvwxyzABCDEGHJKLMOPQRSUVWXYZ"]] = True
 

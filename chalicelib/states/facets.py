@@ -1,8 +1,8 @@
-"""Which rows a facet is about, and which labels are positive: by value, list of values, threshold or interval.
+"""Which rows a facet selects, and which labels are positive: by value, list of values, threshold or interval.
 
-Knows when two spellings are one value ("1", 1 and 1.0); refuses to know what is counted of the rows. What a setting
-means never depends on the data: Clarify takes a number for a value or for a threshold by how many distinct values the
-column has at the time. Raw values are payload.
+Spellings of one value ("1", 1 and 1.0) are equal. A setting's meaning never depends on the data, while Clarify reads a
+number as a value or as a threshold, depending on the column's number of distinct values. Raw values are payload. Not
+here: what is counted of the rows.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Facet(Selection, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class BiasSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What Clarify's analysis configuration says about bias.
+    """The bias settings of Clarify's analysis configuration.
 
     `label_name` is how reports name the label; positive are the labels and predictions in `label_values`, or above
     `label_above`. `group_variable`: the column by which demographic disparity is conditioned; empty: CDDL and CDDPL

@@ -1,9 +1,9 @@
-"""Rows for the counterfactual flip test: would the nearest of the other rows have been answered otherwise?
+"""Rows for the counterfactual flip test: did the nearest of the other rows get another prediction?
 
-The test needs rows, not counts, so this is the one part of the bias state that is bounded: up to `ROWS` rows on each
-side of a facet are kept and the result is exact; beyond, the rows of the smallest hashes of their record ids stay,
-a fair sample that is the same however the rows were split. Rows with a feature that is no number are left out and
-counted. Refuses to know names and meanings of facets. Rows are payload.
+The test needs rows, not counts, so this is the one bounded part of the bias state: up to `ROWS` rows on each side of a
+facet are kept and the result is exact; beyond, the rows with the smallest hashes of their record ids stay, a fair
+sample that is the same however the rows are split. Rows with a feature that is not a number are left out and counted.
+Rows are payload. Not here: names and meanings of facets.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def _side(
 ) -> tuple[tuple[FlipRow, ...], int]:
     indices = np.flatnonzero(chosen).tolist()
     if len(indices) > ROWS:
-        # Rows of one digest are told apart by _kept alone.
+        # Only _kept distinguishes rows of one digest.
         last = sorted(digests[index] for index in indices)[ROWS - 1]
         kept = [index for index in indices if digests[index] <= last]
     else:

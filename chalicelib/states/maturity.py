@@ -1,12 +1,11 @@
 """How long labels take: a mergeable histogram of label ages, and the maturity curve that past windows teach.
 
-The age of a request's first label is counted from the request, or from the end of its window: windows of an hour whose
-labels come in one batch a day have nothing in common but how long after their end the batch comes, so the curve is
-learned from the second. Histograms of windows that are still waiting are used as far as they can be seen (a window
-that is three days old says nothing about the fourth day): the curve is the product-limit estimator of right-censored
-ages (Kaplan and Meier, 1958) over fixed steps, in which a request that never gets a label is one that is censored.
-Exact counts: any order and split gives the same bytes.
-Refuses to know clocks (ages and observed times are arguments) and words (`evidence.label_maturity`).
+The age of a request's first label is counted from the request, and from the end of its window; the curve is learned
+from the second, because hourly windows whose labels come in one daily batch have only that in common. Windows that
+still wait are used as far as they were observed (a window three days old says nothing about the fourth day): the curve
+is the product-limit estimator of right-censored ages (Kaplan and Meier, 1958) over fixed steps, and a request that
+never gets a label is censored. Counts are exact: any order and split gives the same bytes. Not here: clocks (ages and
+observed times are arguments) and texts (`evidence.label_maturity`).
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ VERSION = 1
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
-# Where the steps end, in seconds. What comes later than the last is in a step without an end.
+# Where the steps end, in seconds. Later labels are in a last step without an end.
 EDGES: tuple[int, ...] = (
     *(minutes * _MINUTE for minutes in (0, 1, 5, 10, 15, 30, 45)),
     *(hours * _HOUR for hours in range(1, 25)),
@@ -93,7 +92,7 @@ def label_ages(requests: int, ages: npt.NDArray[np.float64]) -> LabelAges:
 def ages_of(requests: Sequence[CapturedRequest], labels: Resolved, since: datetime | None = None) -> LabelAges:
     """The histogram of a window's requests, counted from each request or from `since` (the window's end).
 
-    Labels whose time nothing tells have no age.
+    Labels without a time have no age.
     """
     ages = []
     for request in requests:
@@ -127,12 +126,12 @@ class Curve(msgspec.Struct, frozen=True):
         return float(np.interp(seconds, EDGES[: len(self.shares)], self.shares))
 
 
-# With fewer requests at risk a step teaches nothing: one late label would be a tenth.
+# A step with fewer requests at risk is not used: one late label would be a tenth of them.
 LEAST_AT_RISK = 10
 
 
 def maturity(past: Iterable[Observed], horizon: float) -> Curve:
-    """The curve that past windows teach, up to `horizon` seconds, as far as any could be seen.
+    """The curve learned from past windows, up to `horizon` seconds, as far as any was observed.
 
     In each step, of the requests without a label and in windows old enough to have seen all of it, the share that got
     one. Beyond the last step that `LEAST_AT_RISK` requests could be seen in, nothing is said.
@@ -161,7 +160,7 @@ def maturity(past: Iterable[Observed], horizon: float) -> Curve:
 
 
 class Outlook(msgspec.Struct, frozen=True):
-    """Where a window's labels stand and where they are going.
+    """The state of a window's labels, and the expected one.
 
     `settled_share` is the coverage as a share of the one expected in the end; `settled_in`: in how many seconds
     `SETTLED` of that are expected, None where the curve does not reach so far.
@@ -178,10 +177,10 @@ SETTLED = 0.99
 
 
 def outlook(ages: LabelAges, curve: Curve, since: float) -> Outlook:
-    """What a curve says of a window that ended `since` seconds ago; `ages` are counted from its end.
+    """The outlook of a window that ended `since` seconds ago; `ages` are counted from its end.
 
-    The requests that wait get labels as those did that waited as long. Without a curve the coverage is all that there
-    is to expect.
+    Waiting requests are expected to get labels as earlier ones did that waited as long. Without a curve, the present
+    coverage is the expected one.
     """
     here, final = curve.at(since), curve.shares[-1] if curve.shares else 0.0
     waiting = (1.0 - ages.coverage) / (1.0 - here) if here < 1.0 else 0.0

@@ -2,7 +2,7 @@
 
 Floating-point addition depends on its order; here it does not. Every float64 is a whole number of 2^-1126, so sums
 are kept as whole numbers of unlimited size: any split of the values into files, folded in any order, gives the same
-bytes, and mean and deviation are rounded once, at the end. Refuses to know names, types and missing values.
+bytes, and mean and deviation are rounded once, at the end. Not here: names, types and missing values.
 """
 
 from __future__ import annotations

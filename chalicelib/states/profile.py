@@ -1,7 +1,6 @@
-"""What the columns of a data set look like: types, moments, quantiles and categories of each.
+"""The profile of a data set: types, moments, quantiles and categories of each column.
 
-Knows how raw values are classified; refuses to know what is expected of them (`monitors.data_quality`). Values are
-payload.
+Classifies raw values. Values are payload. Not here: what is expected of them (`monitors.data_quality`).
 """
 
 from __future__ import annotations

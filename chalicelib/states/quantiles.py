@@ -5,7 +5,7 @@ are in level 0. Beyond, two equal items of a level become one of the next, which
 values everything is exact, however often each occurs, and the bytes do not depend on order and split. Where a level
 then still holds more than k items, every other one moves up, the odd ones and the even ones taking turns: the state
 carries a proven bound of its rank error, and its bytes depend on the order of folding (callers fold in the sorted
-order of their sources). Refuses to know names and types.
+order of their sources). Not here: names and types.
 
 Bound: moving every other one of sorted items of weight w changes the rank of any value by at most w, so the error is
 at most the sum of the weights of all moves; `rank_error` is that sum.

@@ -3,7 +3,7 @@
 Mean absolute and mean squared error, and the share of the labels' variance that is explained, come from exact sums
 (`moments`), so any split of the rows into files gives the same bytes. What needs rows (the spread that resampling
 shows) has up to `ROWS` of them: all, or those of the smallest hashes of their record ids, which is the same choice for
-every split and says nothing about the values. Refuses to know names of metrics (`monitors`). Rows are payload.
+every split and independent of the values. Rows are payload. Not here: names of metrics (`monitors`).
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The tally of a binary classifier: how many rows per distinct score, served class and label.
 
-Everything that model quality says comes from these counts by one cumulative sum: confusion matrices at any cut,
+All metrics of binary model quality come from these counts by one cumulative sum: confusion matrices at any cut,
 ROC and precision-recall curves, the area under the curve. Exact up to `SCORES` distinct scores (40 bytes each). Beyond,
 scores lose so many of their lowest bits, all the same number, that no more than that are distinct: neighbours become
 one score, always towards zero. How many bits depends on the set of scores alone, so any split of the rows gives the
-same bytes; `area_error` says by how much the area may be off. Refuses to know thresholds of alarm and names of metrics
+same bytes; `area_error` bounds the error of the area. Not here: alarm thresholds and names of metrics
 (`monitors.model_quality`).
 """
 
@@ -101,7 +101,7 @@ class Tally(msgspec.Struct, frozen=True, array_like=True):
     def area_error(self) -> float:
         """How far the area under the ROC curve may be from that of the scores themselves; 0.0 while all are kept.
 
-        Only pairs within one score are not told apart, and they count half.
+        Only pairs within one score cannot be ordered, and they count half.
         """
         by_label = _by_label(self.cells).astype(np.float64)
         pairs = float(by_label[:, 0].sum()) * float(by_label[:, 1].sum())

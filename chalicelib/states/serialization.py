@@ -1,6 +1,6 @@
 """The binary form of a state: msgpack of [kind, version, state].
 
-Knows the envelope and refuses what it does not know; each state declares its own kind, version and fields.
+Rejects unknown kinds and versions; each state declares its own kind, version and fields.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from chalicelib.errors import UNDECODABLE, UnreadableError
 
 State = TypeVar("State")
 
-# More than anybody has; sums of several such counts still fit in 64 bits.
+# More than any data set has; sums of several such counts still fit in 64 bits.
 MOST_ROWS = 1 << 53
 
 

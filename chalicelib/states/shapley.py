@@ -1,9 +1,9 @@
-"""Attributions for a model that returns none: Kernel SHAP, by asking the model within a stated budget of calls.
+"""Attributions for a model that returns none: Kernel SHAP, within a stated budget of model calls.
 
 Kernel SHAP (Lundberg & Lee 2017, arXiv 1705.07874, section 4.1): the model answers a row some of whose features are
 replaced by those of background rows; Shapley values are the weighted least-squares solution over such coalitions of
-features. With every coalition asked the values are exact; with fewer they are an estimate, and still exact for a
-model that adds its features up. Knows the arithmetic; refuses to know how a model is asked (it is given a function).
+features. With all coalitions the values are exact; with fewer they are an estimate, and still exact for an additive
+model. Not here: how the model is called (it is given as a function).
 
 The coalitions depend on the seed and the number of features only, not on the row, so that a row has one explanation
 whatever other rows are explained beside it.

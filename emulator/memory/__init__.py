@@ -1,7 +1,7 @@
 """The Protocols of `chalicelib/ports.py` in memory: fast, and as strict as AWS where strictness matters.
 
-Each fake is held to its adapter's behaviour by `tests/contract/`. No thread, no random number, no clock of their own:
-the same calls give the same bytes. What a Protocol's caller gets is a copy.
+`tests/contract/` checks each fake against its adapter. No thread, no random number, no clock of their own: the same
+calls give the same bytes. Callers get copies.
 """
 
 from __future__ import annotations

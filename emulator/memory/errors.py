@@ -1,4 +1,4 @@
-"""The failure of a fake service that no Protocol names, as a client's own exception would be."""
+"""A fake service's failure that no Protocol names, like a client's own exception."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def run():
     try:
         main()
     except (Exception, SystemExit) as error:
-        # The text of an unexpected error may quote the data: only its class is told.
+        # The text of an unexpected error may quote the data, so only its class is reported.
         reason = str(error) if isinstance(error, SystemExit) else f"training failed: {type(error).__name__}"
         (ROOT / "output").mkdir(parents=True, exist_ok=True)
         (ROOT / "output/failure").write_text(reason[:1024])

@@ -1,8 +1,8 @@
-"""SageMaker's container contract: where a step finds its files, how it fetches S3 objects, how it says that it failed.
+"""SageMaker's container contract: where a step finds its files, how it fetches S3 objects, how it reports a failure.
 
 Shipped beside the step scripts (see package_code.py). `ML_ROOT` moves /opt/ml elsewhere, for local runs.
-Refuses to know what the files mean. Payload never reaches a message: an unexpected error is told by its class and
-the line that raised it, because texts such as "could not convert string to float" quote the value.
+Payload never reaches a message: an unexpected error is reported by its class and the line that raised it, because texts
+such as "could not convert string to float" quote the value. Not here: what the files mean.
 """
 
 from __future__ import annotations

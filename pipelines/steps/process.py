@@ -2,7 +2,7 @@
 
     manifest  ->  train.csv (header; label first), holdback.csv (label, window, features), summary.json
 
-Knows the manifest and SageMaker's merged records (through chalicelib.records); refuses to know what is trained on
+Reads the manifest and SageMaker's merged records (through chalicelib.records). Not here: what is trained on
 them. A row without a readable label, or with a feature that is not a number, is left out and counted by reason; a
 merged object that is missing stops the step, because a challenger trained on less than the manifest says would be
 another one than was decided on.

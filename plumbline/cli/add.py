@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,23 +10,26 @@ from typing import Any
 
 import yaml
 
+from chalicelib import wiring
 from chalicelib.definition import Definition, parse_definition
 from chalicelib.errors import MisconfiguredError, NotFoundError
 from chalicelib.facts import champions, monitors
 from chalicelib.facts.champions import Candidate
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
+from plumbline.cli.terminal.answer import Answer
+from plumbline.cli.terminal.usage import add_command
 
 
 def read_definition(path: Path) -> Definition:
-    """Read a YAML or JSON file. Raises MisconfiguredError naming the field or the place in the file."""
+    """Read a YAML or JSON file. Raises MisconfiguredError naming the field, or the line of the file."""
     try:
         text = path.read_text(encoding="utf-8")
-        # Nearly all JSON is YAML, but not JSON that is indented with tabs.
+        # YAML's reader takes nearly all JSON, but not JSON indented with tabs.
         document = json.loads(text) if path.suffix.lower() == ".json" else yaml.load(text, _Loader)
     except OSError as error:
         raise MisconfiguredError("file", str(path), f"a file that can be read ({error.strerror})") from None
-    # ValueError: text that is not UTF-8, JSON that is none, and what YAML takes for a date and is none.
+    # ValueError: text that is not UTF-8, invalid JSON, and text that YAML reads as an impossible date.
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         line = error.lineno if isinstance(error, json.JSONDecodeError) else _line_of(error)
         where = f"{path}, line {line}" if line else str(path)
@@ -37,7 +41,7 @@ def read_definition(path: Path) -> Definition:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as it is, but a key that comes twice is an error: of two policies only the last would count."""
+    """YAML in which a repeated key is an error: of two policies, only the last would count."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -57,8 +61,9 @@ def _line_of(error: Exception) -> int:
 def add_monitor(services: Services, definition: Definition) -> monitors.Entry:
     """Store a definition, index it, and take the model that its endpoint serves now as the first champion.
 
-    Raises MisconfiguredError when the endpoint, its variant or the pipeline does not exist, when the pipeline takes
-    other parameters, or when a monitor of this name watches something else or in other windows: nothing is stored then.
+    Raises MisconfiguredError, and stores nothing, when the endpoint, its variant or the pipeline does not exist, when
+    the pipeline takes other parameters, or when a stored monitor of this name has another endpoint, variant or window
+    length.
     """
     _refuse_another(services, definition)
     _refuse_unknown_pipeline(services, definition)
@@ -70,7 +75,7 @@ def add_monitor(services: Services, definition: Definition) -> monitors.Entry:
 
 
 def _refuse_another(services: Services, definition: Definition) -> None:
-    """What is known of a monitor is counted in its windows and belongs to its endpoint: these two stay."""
+    """Refuse a change of endpoint, variant or window length: a monitor's stored facts depend on them."""
     entry = monitors.get(services.ledger, definition.name)
     if entry is None:
         return
@@ -87,14 +92,14 @@ def _refuse_another(services: Services, definition: Definition) -> None:
 
 
 def _refuse_unknown_pipeline(services: Services, definition: Definition) -> None:
-    """A start that SageMaker refuses would be found out by the first drift, at night: it is asked for now."""
+    """Check the pipeline now; otherwise the first drift would find out that SageMaker rejects the start."""
     if (retraining := definition.retraining) is None:
         return
     name = retraining.pipeline_name
     try:
         pipeline = services.sagemaker.describe_pipeline(name)
     except NotFoundError:
-        expected = "a pipeline that exists in this account; look at `aws sagemaker list-pipelines`"
+        expected = "a pipeline that exists in this account; see `aws sagemaker list-pipelines`"
         raise MisconfiguredError("retraining.pipeline_name", name, expected) from None
     if unknown := sorted(set(retraining.parameters) - set(pipeline.parameters)):
         known = ", ".join(sorted(pipeline.parameters)) or "none"
@@ -120,8 +125,31 @@ def _serving(services: Services, definition: Definition) -> tuple[Candidate, str
 
 
 def _artifact(services: Services, model: Mapping[str, Any]) -> tuple[str, str]:
-    """The model package and the archive behind a model; of several containers, the first has the model to retrain."""
+    """A model's package ARN and model data URL; of several containers, the first holds the model to retrain."""
     container = model.get("PrimaryContainer") or next(iter(model.get("Containers", [])), {})
     if package_arn := container.get("ModelPackageName", ""):
         return package_arn, services.sagemaker.describe_model_package(package_arn).model_data_url
     return "", container.get("ModelDataUrl", "")
+
+
+def run(options: argparse.Namespace) -> Answer:
+    """The command: its output and its exit status."""
+    definition = read_definition(options.file)
+    if options.check:
+        return Answer(f"{options.file}: a valid definition of the monitor {definition.name}")
+    entry = add_monitor(wiring.services(), definition)
+    return Answer(f"added {entry.name}, version {entry.version}; windows from {entry.since} on are evaluated")
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`plumbline add` and its arguments."""
+    parser = add_command(
+        commands,
+        "add",
+        "store a monitor definition and index it",
+        "Takes the serving model as champion. A changed definition is stored as the next version.",
+        "add monitor.yaml",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="YAML or JSON file with one definition")
+    parser.add_argument("--check", action="store_true", help="only check the file; needs no AWS account")
+    parser.set_defaults(run=run)

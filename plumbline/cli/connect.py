@@ -1,7 +1,7 @@
-"""`plumbline connect BUCKET`: let an existing bucket's new objects reach a stage, and change nothing else about it.
+"""`plumbline connect BUCKET`: route an existing bucket's new objects to a stage, and change nothing else about it.
 
-The bucket's notification configuration is one document that a write replaces: it is read, shown, extended, read again,
-written and read once more. The stage's rules of the bucket, one per queue, follow the monitors that are stored.
+A bucket's notification configuration is one document, and a write replaces all of it: it is read, shown, extended, read
+again, written and read once more. The stage has one rule per bucket and queue, made from the stored monitors.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ from plumbline.cli.account.account import Account, DeniedError
 from plumbline.cli.account.bucket_rules import covering, event_pattern, hears, rule_name
 from plumbline.cli.account.monitor_checks import listened
 from plumbline.cli.account.stage_checks import deploy, lets_send, refuse_wrong_stage, rules_to
+from plumbline.cli.terminal.answer import Answer
 from plumbline.cli.terminal.usage import add_command
 
 Configuration = dict[str, Any]
 
-# How long EventBridge tries to reach a queue before the event goes to the dead letters: its own longest.
+# How long EventBridge tries to reach a queue before the event becomes a dead letter: its maximum.
 RETRY = {"MaximumEventAgeInSeconds": 86400, "MaximumRetryAttempts": 185}
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """A rule as it shall be: what it hears, and the queue that it fills."""
+    """A rule as it should be: its event pattern, and the queue that it fills."""
 
     name: str
     queue: str
@@ -53,7 +54,7 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What the bucket has, what it shall have, and the rules."""
+    """The bucket's configuration before and after, and the stage's rules for it."""
 
     bucket: str
     stage: str
@@ -69,7 +70,7 @@ class Plan(msgspec.Struct, frozen=True):
 def plan(account: Account, services: Services, bucket: str) -> Plan:
     """What connecting a bucket would change; reads only.
 
-    Raises NotFoundError, MisconfiguredError and DeniedError, each with the next step, before anything is written.
+    Raises NotFoundError, MisconfiguredError and DeniedError, each naming the next step.
     """
     stage = services.settings.stage
     if not refuse_wrong_stage(account, services.settings):
@@ -91,7 +92,7 @@ def _refuse_wrong_bucket(account: Account, stage: str, bucket: str) -> None:
         answer = account.ask("s3", "head_bucket", Bucket=bucket, **_owner(account))
     except NotFoundError:
         create = f"aws s3api create-bucket --bucket {bucket} --region {account.region}"
-        raise NotFoundError(f"bucket {bucket}: does not exist; look at `aws s3 ls`, or `{create}`") from None
+        raise NotFoundError(f"bucket {bucket}: does not exist; see `aws s3 ls`, or run `{create}`") from None
     except DeniedError as error:
         raise DeniedError(f"{error.permission} on {bucket}, and the bucket to be account {account.number}'s") from None
     region = answer.get("BucketRegion") or account.region
@@ -103,7 +104,7 @@ def _refuse_wrong_bucket(account: Account, stage: str, bucket: str) -> None:
 
 
 def _prefixes(services: Services, bucket: str) -> dict[str, list[str]]:
-    """queue -> key prefixes of this bucket that the stored monitors listen to."""
+    """queue -> key prefixes of this bucket that the stored monitors read."""
     found: dict[str, list[str]] = {}
     for entry in monitors.all_entries(services.ledger):
         if entry.removed_at:
@@ -123,7 +124,7 @@ def _rule(account: Account, stage: str, bucket: str, queue: str, prefixes: list[
     name, full = rule_name(stage, queue, bucket), resource_name(stage, queue)
     queue_arn, dead_arn = account.arn("sqs", full), account.arn("sqs", f"{full}-dead")
     for arn in (queue_arn, dead_arn):
-        _refuse_deaf_queue(account, stage, arn, account.arn("events", f"rule/{name}"))
+        _check_queue_policy(account, stage, arn, account.arn("events", f"rule/{name}"))
     rule = Rule(name, full, event_pattern(bucket, prefixes), queue_arn, dead_arn, "=")
     for other in rules_to(account, queue_arn):
         pattern = other.get("EventPattern") or "{}"
@@ -139,8 +140,8 @@ def _rule(account: Account, stage: str, bucket: str, queue: str, prefixes: list[
     return rule if same else msgspec.structs.replace(rule, change="~")
 
 
-def _refuse_deaf_queue(account: Account, stage: str, queue_arn: str, rule_arn: str) -> None:
-    """A rule whose queue does not let it send would lose events without a word."""
+def _check_queue_policy(account: Account, stage: str, queue_arn: str, rule_arn: str) -> None:
+    """Raise MisconfiguredError for a queue that a rule may not send to: events would be lost silently."""
     name = queue_arn.rpartition(":")[2]
     url = account.ask("sqs", "get_queue_url", QueueName=name)["QueueUrl"]
     answer = account.ask("sqs", "get_queue_attributes", QueueUrl=url, AttributeNames=["Policy"])
@@ -153,10 +154,10 @@ def _refuse_deaf_queue(account: Account, stage: str, queue_arn: str, rule_arn: s
 
 
 def apply(account: Account, wanted: Plan) -> None:
-    """Write what a plan says, the rules first, the bucket last, and see that it is there.
+    """Write a plan, rules first and the bucket last, and verify it.
 
-    Raises ConflictError when somebody else wrote the bucket's configuration meanwhile. When the bucket cannot be
-    written, rules that this call made are taken away again.
+    Raises ConflictError when the bucket's configuration was written meanwhile. When the bucket cannot be written, the
+    rules that this call made are removed again.
     """
     made = []
     try:
@@ -176,24 +177,24 @@ def apply(account: Account, wanted: Plan) -> None:
             _write(account, wanted)
     except Exception:
         for rule in made:
-            _take_away(account, rule.name)
+            _remove_rule(account, rule.name)
         raise
 
 
-def _take_away(account: Account, rule: str) -> None:
+def _remove_rule(account: Account, rule: str) -> None:
     try:
         account.ask("events", "remove_targets", Rule=rule, Ids=["queue"])
         account.ask("events", "delete_rule", Name=rule)
     except PlumblineError:
-        pass  # it was not made, or may not be deleted; what failed first is what is told
+        pass  # it was not made, or may not be deleted; the first failure is the one to report
 
 
 def _write(account: Account, wanted: Plan) -> None:
     bucket, owner = wanted.bucket, _owner(account)
     now = account.ask("s3", "get_bucket_notification_configuration", Bucket=bucket, **owner)
     if now != wanted.before:
-        raise ConflictError(f"bucket {bucket}: its notifications were changed meanwhile; say it again")
-    # Nothing is added that S3 would have to try, and the destinations of others are not ours to test.
+        raise ConflictError(f"bucket {bucket}: its notifications were changed meanwhile; run the command again")
+    # S3 would test every destination, also those of other notifications, which this command does not change.
     account.ask(
         "s3",
         "put_bucket_notification_configuration",
@@ -205,14 +206,14 @@ def _write(account: Account, wanted: Plan) -> None:
     stored = account.ask("s3", "get_bucket_notification_configuration", Bucket=bucket, **owner)
     if lost := [line for line in entries(wanted.after) if line not in entries(stored)]:
         raise ConflictError(
-            f"bucket {bucket}: written, but somebody else wrote at the same moment and it lacks {'; '.join(lost)}; "
+            f"bucket {bucket}: written, but another writer wrote at the same time and it lacks {'; '.join(lost)}; "
             f"compare `aws s3api get-bucket-notification-configuration --bucket {bucket}` with "
             f"{json.dumps(wanted.after, sort_keys=True)}"
         )
 
 
 def entries(configuration: Mapping[str, Any]) -> list[str]:
-    """Each notification of a configuration in one line: what hears it, of which events, under which filter."""
+    """One line per notification of a configuration: its target, events, filter and id."""
     lines = []
     for kind, arn, word in (
         ("LambdaFunctionConfigurations", "LambdaFunctionArn", "function"),
@@ -228,8 +229,8 @@ def entries(configuration: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def told(wanted: Plan) -> str:
-    """The difference that a plan makes: = stays, + is added, ~ is changed."""
+def summary(wanted: Plan) -> str:
+    """What a plan changes, line by line: = stays, + is added, ~ is changed."""
     before = entries(wanted.before)
     lines = [f"bucket {wanted.bucket}, notifications"]
     lines += [f"  {'=' if line in before else '+'} {line}" for line in entries(wanted.after)]
@@ -241,7 +242,7 @@ def told(wanted: Plan) -> str:
     return "\n".join(lines)
 
 
-def run(options: argparse.Namespace) -> tuple[str, int]:
+def run(options: argparse.Namespace) -> Answer:
     """The command: its output and its exit status."""
     if options.bucket.startswith("s3://"):
         options.bucket = split_s3_uri(options.bucket, "bucket")[0]
@@ -250,15 +251,15 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         settings = deployment.of_stage(settings, options.stage)
     account, services = Account(settings.region), LazyServices(settings)
     if options.remove:
-        return disconnect(account, services, options.bucket), 0
+        return Answer(disconnect(account, services, options.bucket))
     wanted = plan(account, services, options.bucket)
-    text, done = told(wanted), "nothing to change"
+    text, done = summary(wanted), "nothing to change"
     if wanted.changes:
         done = "nothing was written"
-        if options.yes or (not options.dry_run and _asked(text, options.json)):
+        if options.yes or (not options.dry_run and _confirmed(text, options.json)):
             apply(account, wanted)
             done = "done"
-            text = told(wanted) if options.yes else ""
+            text = summary(wanted) if options.yes else ""
     if options.json:
         document = {
             "bucket": wanted.bucket,
@@ -268,12 +269,12 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
             "rules": msgspec.to_builtins(wanted.rules),
             "result": done,
         }
-        return json.dumps(document, indent=2, sort_keys=True), 0
-    return "\n".join(part for part in (text, done) if part), 0
+        return Answer(json.dumps(document, indent=2, sort_keys=True))
+    return Answer("\n".join(part for part in (text, done) if part))
 
 
 def disconnect(account: Account, services: Services, bucket: str) -> str:
-    """Take the rules away that connecting made; the bucket goes on telling EventBridge, which others may listen to."""
+    """Remove the rules that `connect` made; the bucket keeps notifying EventBridge, which others may use."""
     refuse_wrong_stage(account, services.settings)
     names = [rule_name(services.settings.stage, queue, bucket) for queue in ("captures", "ground-truth")]
     gone = []
@@ -285,12 +286,12 @@ def disconnect(account: Account, services: Services, bucket: str) -> str:
         account.ask("events", "remove_targets", Rule=name, Ids=["queue"])
         account.ask("events", "delete_rule", Name=name)
         gone.append(f"- {name}")
-    return "\n".join([*(gone or ["no rule to take away"]), f"bucket {bucket}: its notifications are as they were"])
+    return "\n".join([*(gone or ["no rule to remove"]), f"bucket {bucket}: its notifications are unchanged"])
 
 
-def _asked(text: str, quiet: bool) -> bool:
+def _confirmed(text: str, quiet: bool) -> bool:
     if quiet or not sys.stdin.isatty():
-        raise MisconfiguredError("answer", "no terminal to ask on", "--yes to write, or --dry-run to look")
+        raise MisconfiguredError("answer", "no terminal to ask on", "--yes to write, or --dry-run to show the changes")
     print(text)
     return input("write this? [y/N] ").strip().lower() in ("y", "yes")
 
@@ -300,15 +301,15 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser = add_command(
         commands,
         "connect",
-        "let an existing bucket's new objects reach a stage",
-        "Shows the difference and asks before it writes; what others hear of the bucket stays as it is.",
+        "route an existing bucket's new objects to a stage",
+        "Shows the difference and asks before it writes; other notifications of the bucket stay.",
         "connect my-captures --dry-run",
     )
     parser.add_argument("bucket", metavar="BUCKET", help="the bucket's name, without s3://")
     parser.add_argument("--stage", default="", metavar="NAME", help="default: PLUMBLINE_STAGE, else dev")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--dry-run", action="store_true", help="only show the difference")
-    how.add_argument("--remove", action="store_true", help="take the stage's rules of this bucket away again")
-    how.add_argument("--yes", action="store_true", help="write it without asking")
+    how.add_argument("--remove", action="store_true", help="remove the stage's rules for this bucket")
+    how.add_argument("--yes", action="store_true", help="write without asking")
     parser.add_argument("--json", action="store_true", help="the difference as JSON")
     parser.set_defaults(run=run)

@@ -1,4 +1,4 @@
-"""`plumbline diff FILE`: a definition's file against what is stored under its name, field by field."""
+"""`plumbline diff FILE`: compare a definition file with the stored definition of that name, field by field."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from chalicelib.definition import Definition, version_of
 from chalicelib.facts import monitors
 from chalicelib.wiring import Services
 from plumbline.cli.add import read_definition
+from plumbline.cli.terminal.answer import Answer
 from plumbline.cli.terminal.usage import add_command
 
 DIFFERENT = 3
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """A field by its path (`policy.cost`, `routes[0].url`) and what each side holds, as JSON."""
+    """A field's path (`policy.cost`, `routes[0].url`) and its value on each side, as JSON."""
 
     field: str
     stored: str
@@ -29,12 +30,12 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 def differences(stored: Definition, other: Definition) -> list[Difference]:
-    """The fields that differ, defaults filled in on both sides, in the order of the document."""
+    """The fields that differ, in the order of the document, with defaults filled in on both sides."""
     return list(_compared("", msgspec.to_builtins(stored), msgspec.to_builtins(other)))
 
 
 def _compared(path: str, ours: Any, theirs: Any) -> Iterator[Difference]:
-    """Go down as long as both sides are alike; lists of mappings are where they are equally long."""
+    """Descend while both sides have the same shape; lists of mappings have it when they are equally long."""
     if ours == theirs:
         return
     if isinstance(ours, dict) and isinstance(theirs, dict):
@@ -52,16 +53,16 @@ def _mappings(value: Any) -> bool:
 
 
 def stored_definition(services: Services, name: str) -> tuple[Definition | None, str]:
-    """The definition in force and "", or None and why there is none."""
+    """The definition in force and "", or None and the reason why there is none."""
     entry = monitors.get(services.ledger, name)
     if entry is None:
         return None, f"{name} is not stored; `plumbline add FILE` stores it"
     if entry.removed_at:
-        return None, f"{name} was removed {entry.removed_at}; `plumbline add FILE` takes it up again"
+        return None, f"{name} was removed {entry.removed_at}; `plumbline add FILE` resumes it"
     return services.definitions.of(entry), ""
 
 
-def run(options: argparse.Namespace) -> tuple[str, int]:
+def run(options: argparse.Namespace) -> Answer:
     """The command: its output and its exit status."""
     definition = read_definition(options.file)
     stored, why = stored_definition(wiring.services(), definition.name)
@@ -75,15 +76,15 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
             "file": versions[1],
             "differences": msgspec.to_builtins(found),
         }
-        return json.dumps(document, indent=2, ensure_ascii=False), status
+        return Answer(json.dumps(document, indent=2, ensure_ascii=False), status)
     if stored is None:
-        return why, status
+        return Answer(why, status)
     if not found:
-        return f"{definition.name}: the file is the stored version {versions[0]}", status
+        return Answer(f"{definition.name}: the file is the stored version {versions[0]}", status)
     lines = [f"{definition.name}: stored version {versions[0]}, the file would be {versions[1]}"]
     for each in found:
         lines += [f"  {each.field}", f"    stored  {each.stored}", f"    file    {each.file}"]
-    return "\n".join(lines), status
+    return Answer("\n".join(lines), status)
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

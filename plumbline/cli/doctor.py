@@ -1,4 +1,4 @@
-"""`plumbline doctor`: what this account lacks before a stage and its monitors can work, and what mends it."""
+"""`plumbline doctor`: what this account lacks for a stage and its monitors to work, and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from plumbline.cli.account.choice import chosen
 from plumbline.cli.account.monitor_checks import check_monitor
 from plumbline.cli.account.stage_checks import check_stage, refuse_wrong_stage
 from plumbline.cli.add import read_definition
+from plumbline.cli.terminal.answer import Answer
 from plumbline.cli.terminal.findings import Finding, Findings
 from plumbline.cli.terminal.usage import add_command
 
@@ -28,13 +29,13 @@ SOMETHING_MISSING = 3
 def examine(
     account: Account, services: Services, monitor: str = "", definition: Definition | None = None
 ) -> list[Finding]:
-    """Everything about the stage, then about one monitor, one definition that is not stored yet, or all monitors."""
-    there = refuse_wrong_stage(account, services.settings)
+    """The findings about the stage, then about one monitor, a definition that is not stored yet, or all monitors."""
+    deployed = refuse_wrong_stage(account, services.settings)
     found = list(check_stage(account, services.settings))
     if definition is not None:
         return found + list(check_monitor(account, services, definition, stored=False))
-    if not there:
-        return found  # without a table there is no monitor either
+    if not deployed:
+        return found  # no table, so no monitors
     own = Findings(account, f"stage {services.settings.stage}")
     entries: list[Entry] = []
     own.check("the stored monitors", lambda: entries.extend(monitors.all_entries(services.ledger)))
@@ -55,8 +56,8 @@ def examine(
     return found
 
 
-def told(account: Account, findings: Sequence[Finding]) -> str:
-    """The findings as lines, the command that mends one below it."""
+def text(account: Account, findings: Sequence[Finding]) -> str:
+    """The findings as lines, each followed by the command that fixes it."""
     lines = [f"account {account.number}, {account.region}, as {account.identity['Arn']}"]
     about = ""
     for each in findings:
@@ -64,8 +65,8 @@ def told(account: Account, findings: Sequence[Finding]) -> str:
             about = each.about
             lines.append(about)
         lines.append(f"  {each.status:<7}  {each.what}")
-        if each.mend:
-            lines.append(f"{'':11}> {each.mend}")
+        if each.fix:
+            lines.append(f"{'':11}> {each.fix}")
     counts = {
         status: len([each for each in findings if each.status == status]) for status in ("missing", "warning", "ok")
     }
@@ -73,7 +74,7 @@ def told(account: Account, findings: Sequence[Finding]) -> str:
     return "\n".join(lines)
 
 
-def run(options: argparse.Namespace) -> tuple[str, int]:
+def run(options: argparse.Namespace) -> Answer:
     """The command: its output and its exit status."""
     definition = read_definition(options.definition) if options.definition else None
     settings = deployment.load()
@@ -90,8 +91,8 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
             "stage": settings.stage,
             "findings": msgspec.to_builtins(findings),
         }
-        return json.dumps(document, indent=2, ensure_ascii=False), status
-    return told(account, findings), status
+        return Answer(json.dumps(document, indent=2, ensure_ascii=False), status)
+    return Answer(text(account, findings), status)
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -99,16 +100,16 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser = add_command(
         commands,
         "doctor",
-        "say what this account lacks, and what mends it",
-        "Looks at the stage and at every stored monitor; each finding has the command that mends it. Changes nothing.",
+        "list what this account lacks, and the command that fixes it",
+        "Checks the stage and every stored monitor. Changes nothing.",
         "doctor --definition monitor.yaml",
         three="something is missing",
     )
     parser.add_argument("--stage", default="", metavar="NAME", help="default: PLUMBLINE_STAGE, else dev")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--monitor", default="", metavar="NAME", help="only this stored monitor")
+    what.add_argument("--monitor", default="", metavar="NAME", help="check only this stored monitor")
     what.add_argument(
-        "--definition", type=Path, metavar="FILE", help="a definition that is not stored yet (YAML or JSON)"
+        "--definition", type=Path, metavar="FILE", help="check a definition that is not stored yet (YAML or JSON)"
     )
     parser.add_argument("--json", action="store_true", help="the findings as JSON")
     parser.set_defaults(run=run)

@@ -1,25 +1,29 @@
-"""`plumbline explain DECISION_ID`: a stored decision, its evidence and what became of it, in words."""
+"""`plumbline explain DECISION_ID`: a stored decision, its evidence and its outcome, as text."""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
+from chalicelib import wiring
 from chalicelib.errors import NotFoundError, UnreadableError
 from chalicelib.facts import decisions
 from chalicelib.facts.decisions import Outcome, Record
 from chalicelib.wiring import Services
+from plumbline.cli.terminal.answer import Answer
+from plumbline.cli.terminal.usage import add_command
 
 T = TypeVar("T")
 
-# Evidence of a busy window runs to hundreds of capture files; the rest is counted.
+# A busy window has hundreds of capture files as evidence; those beyond this number are only counted.
 FILES_SHOWN = 12
 
 
 def find_in_table(services: Services, decision_id: str) -> tuple[Record, list[Outcome]]:
-    """A decision of this account by its whole id. Raises NotFoundError."""
+    """A decision of this account by its full id. Raises NotFoundError."""
     record = decisions.load_record(services.ledger, decision_id)
     if record is None:
         raise NotFoundError(f"decision {decision_id}: not in the table (expected the whole id, 64 hex digits)")
@@ -28,13 +32,13 @@ def find_in_table(services: Services, decision_id: str) -> tuple[Record, list[Ou
 
 
 def find_in_folder(folder: Path, decision_id: str) -> tuple[Record, list[Outcome]]:
-    """A decision in a folder of reports, by its id or the beginning of it. Raises NotFoundError, UnreadableError."""
+    """A decision in a folder of reports, by its id or the start of it. Raises NotFoundError, UnreadableError."""
     matches = sorted(path for path in folder.rglob("decisions/*.json") if path.stem.startswith(decision_id))
     if not matches:
         raise NotFoundError(f"decision {decision_id}: no file decisions/{decision_id}*.json below {folder}")
     if len(matches) > 1:
         names = ", ".join(path.stem[:16] for path in matches[:5])
-        raise NotFoundError(f"decision {decision_id}: {len(matches)} decisions begin like this ({names}, …)")
+        raise NotFoundError(f"decision {decision_id}: {len(matches)} decisions start like this ({names}, …)")
     record = _read(matches[0], Record, "a decision")
     kept = folder / "outcomes.json"
     outcomes = _read(kept, list[Outcome], "a list of outcomes") if kept.exists() else []
@@ -72,3 +76,28 @@ def explanation(record: Record, outcomes: list[Outcome]) -> str:
     if len(record.evidence) > FILES_SHOWN:
         lines.append(f"  … and {len(record.evidence) - FILES_SHOWN} more")
     return "\n".join(lines)
+
+
+def run(options: argparse.Namespace) -> Answer:
+    """The command: its output and its exit status."""
+    if options.folder:
+        return Answer(explanation(*find_in_folder(options.folder, options.decision)))
+    return Answer(explanation(*find_in_table(wiring.services(), options.decision)))
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`plumbline explain` and its arguments."""
+    parser = add_command(
+        commands,
+        "explain",
+        "print a decision with its reasons and evidence",
+        "",
+        "explain 3f9c --from demo-output",
+    )
+    parser.add_argument(
+        "decision", metavar="DECISION_ID", help="the decision's id (with --from, its first digits are enough)"
+    )
+    parser.add_argument(
+        "--from", dest="folder", type=Path, metavar="DIR", help="a folder of reports; default: the account"
+    )
+    parser.set_defaults(run=run)

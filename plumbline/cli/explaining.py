@@ -1,7 +1,7 @@
 """`--explain-with ENDPOINT`: attributions by Kernel SHAP, for a model that returns none.
 
-The endpoint must serve the monitored model and should not capture: what is asked here would come back as captures.
-Rows are sent as text/csv in the order of `attributes.features`; each run makes at most `--explain-calls` calls.
+The endpoint must serve the monitored model, with data capture off: these requests would be captured as traffic.
+Rows are sent as text/csv in the order of `attributes.features`; a run makes at most `--explain-calls` calls.
 """
 
 from __future__ import annotations
@@ -30,15 +30,17 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the two options to a command."""
     parser.add_argument(
-        _OPTION, metavar="ENDPOINT", help="ask it for attributions, where the model returns none (Kernel SHAP)"
+        _OPTION,
+        metavar="ENDPOINT",
+        help="compute attributions with this endpoint where the model returns none (Kernel SHAP)",
     )
     parser.add_argument(
-        "--explain-calls", type=int, default=_CALLS, metavar="N", help=f"ask it at most so often; default: {_CALLS}"
+        "--explain-calls", type=int, default=_CALLS, metavar="N", help=f"call it at most N times; default: {_CALLS}"
     )
 
 
 class Explainer:
-    """The rows that were chosen so far, and the endpoint that will be asked."""
+    """The rows chosen so far, and the endpoint that explains them."""
 
     def __init__(self, definition: Definition, endpoint: str, max_calls: int) -> None:
         self._attributes, self._endpoint, self._max_calls = definition.attributes, endpoint, max_calls
@@ -46,9 +48,9 @@ class Explainer:
         self.chosen = Chosen(definition.attributes.features)
 
     def explain(self, statistics: Mapping[str, Any]) -> tuple[Attributions, str]:
-        """Attributions, and in words what they cost; `statistics` are the baseline's of data quality.
+        """Attributions, and a sentence on what they cost; `statistics` are those of the data quality baseline.
 
-        Raises MisconfiguredError, UnreadableError and what asking an endpoint raises.
+        Raises MisconfiguredError, UnreadableError, and what calling an endpoint raises.
         """
         background = background_of(statistics, self.chosen.features)
         found, calls = self.chosen.explain(self._predict, background, self._max_calls)
@@ -66,16 +68,18 @@ class Explainer:
 
 
 def explainer_of(options: argparse.Namespace, definition: Definition | None) -> Explainer | None:
-    """Who explains; None where nobody was asked to. Raises MisconfiguredError for what cannot be explained."""
+    """The explainer, or None without the option. Raises MisconfiguredError for what cannot be explained."""
     endpoint = options.explain_with
     if endpoint is None:
         return None
     if definition is None or definition.attribution is None:
         raise MisconfiguredError(_OPTION, endpoint, "--monitor FILE with ModelExplainability among its monitor_types")
     if definition.attribution.columns:
-        raise MisconfiguredError(_OPTION, endpoint, "nothing, as attribution.columns name what the model returns")
+        raise MisconfiguredError(
+            _OPTION, endpoint, "no such option: the model returns attributions, named by attribution.columns"
+        )
     if getattr(options, "preprocess", None):
-        raise MisconfiguredError(_OPTION, endpoint, "no --preprocess beside it: models are asked as they were asked")
+        raise MisconfiguredError(_OPTION, endpoint, "no --preprocess with it: the model gets its original requests")
     if definition.attributes.problem_type == "MulticlassClassification":
-        raise MisconfiguredError(_OPTION, endpoint, "a model that answers with a number, not with one of many classes")
+        raise MisconfiguredError(_OPTION, endpoint, "a model that returns a number, not one of several classes")
     return Explainer(definition, endpoint, options.explain_calls)

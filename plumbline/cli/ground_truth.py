@@ -1,7 +1,7 @@
-"""`plumbline ground-truth status | export-unlabelled | push`: which labels are missing, out to people and back in.
+"""`plumbline ground-truth status | export-unlabelled | push`: find missing labels, export records, hand labels in.
 
-`status` reads facts only. `export-unlabelled` writes captured data into a file of this machine. `push` sends a file of
-labels to the webhook, or writes it as ground-truth objects; what was sent is noted beside the file.
+`status` reads facts only. `export-unlabelled` writes captured data to a local file. `push` sends a file of labels to
+the webhook, or writes them as ground-truth objects; it notes what was sent beside the file.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from chalicelib.monitors.types import LABELLED_TYPES
 from chalicelib.records.located import locate_labels, locate_requests
 from chalicelib.records.segment import segment_from_bytes
 from chalicelib.records.table import Table, to_table
+from chalicelib.records.times import iso
 from chalicelib.records.values import text_of
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
@@ -33,15 +34,16 @@ from plumbline.cli import push
 from plumbline.cli.account.choice import chosen
 from plumbline.cli.rebuild import parse_time
 from plumbline.cli.terminal.alignment import aligned
+from plumbline.cli.terminal.answer import Answer
 from plumbline.cli.terminal.progress import Progress
 from plumbline.cli.terminal.usage import add_command
 
-# Windows that `status` names; totals are of all that are open.
+# `status` lists this many windows; its totals count all open ones.
 SHOWN = 24
 
 
 class Missing(msgspec.Struct, frozen=True):
-    """One window that is open to labels. `age` and `open_for` are whole hours since its end and until it is sealed."""
+    """One window that still takes labels. `age` and `open_for`: whole hours since its end and until it is sealed."""
 
     window: str
     rows: int
@@ -57,7 +59,7 @@ class Missing(msgspec.Struct, frozen=True):
 
 
 def missing_labels(services: Services, definition: Definition) -> list[Missing]:
-    """The evaluated windows of a monitor that labels still change, newest first."""
+    """The evaluated windows of a monitor that are not sealed, newest first."""
     now, length = services.now(), definition.window_length
     since = Window.of(now - definition.horizon, length).name
     found = []
@@ -80,7 +82,7 @@ def missing_labels(services: Services, definition: Definition) -> list[Missing]:
     return found[::-1]
 
 
-def _status(options: argparse.Namespace) -> tuple[str, int]:
+def _status(options: argparse.Namespace) -> Answer:
     services = wiring.services()
     found: dict[str, list[Missing]] = {}
     for entry in chosen(monitors.all_entries(services.ledger), options.monitor):
@@ -90,14 +92,14 @@ def _status(options: argparse.Namespace) -> tuple[str, int]:
         elif options.monitor:
             raise MisconfiguredError("monitor", entry.name, f"one that reads labels ({', '.join(LABELLED_TYPES)})")
     if options.json:
-        return json.dumps({name: msgspec.to_builtins(windows) for name, windows in found.items()}, indent=2), 0
+        return Answer(json.dumps({name: msgspec.to_builtins(windows) for name, windows in found.items()}, indent=2))
     if not found:
-        return "no monitor reads labels", 0
-    return (windows_text(*found.popitem()) if options.monitor else monitors_text(found)), 0
+        return Answer("no monitor reads labels")
+    return Answer(windows_text(*found.popitem()) if options.monitor else monitors_text(found))
 
 
 def monitors_text(found: dict[str, list[Missing]]) -> str:
-    """One line per monitor: its open windows together."""
+    """One line per monitor, with the totals of its open windows."""
     rows = [("MONITOR", "OPEN", "ROWS", "LABELLED", "MISSING", "COVERAGE", "SETTLED")]
     for name, windows in sorted(found.items()):
         total, labelled = sum(each.rows for each in windows), sum(each.labelled for each in windows)
@@ -110,9 +112,9 @@ def monitors_text(found: dict[str, list[Missing]]) -> str:
 
 
 def windows_text(name: str, windows: Sequence[Missing]) -> str:
-    """One line per open window, newest first, and the sum of all."""
+    """One line per open window, newest first, and the total."""
     if not windows:
-        return f"{name}: no window is open to labels"
+        return f"{name}: no window takes labels now"
     rows = [("WINDOW", "ROWS", "LABELLED", "MISSING", "COVERAGE", "SETTLED", "AGE", "OPEN FOR")]
     for each in windows[:SHOWN]:
         rows.append(
@@ -148,23 +150,23 @@ COLUMNS = ("id", "record_index", "inference_time", "label", "prediction", "score
 
 
 class Unlabelled(msgspec.Struct, frozen=True):
-    """One record without a label: the cells of COLUMNS, and its features by name."""
+    """One record without a label: the values of COLUMNS, and its features by name."""
 
     cells: tuple[str, ...]
     features: dict[str, str]
 
 
 def unlabelled(services: Services, definition: Definition, evaluation: Evaluation) -> Iterator[Unlabelled]:
-    """The records of a window that have no label, in the order of (inference time, event id, position).
+    """The records of a window without a label, ordered by (inference time, event id, position).
 
-    Raises ConflictError when the segment is replaced meanwhile, UnreadableError for a damaged one.
+    Raises ConflictError when the segment is replaced meanwhile, UnreadableError when it is damaged.
     """
     window = Window.parse(evaluation.window, definition.window_length)
     key = keys.segment_key(definition.name, window, evaluation.segment)
     try:
         body = services.objects.get(services.settings.bucket, key).body
     except NotFoundError:
-        raise ConflictError(f"window {window.name}: evaluated again this moment; say it again") from None
+        raise ConflictError(f"window {window.name}: being evaluated again; run the command again") from None
     segment = segment_from_bytes(body, key)
     requests, _ = locate_requests(segment, window, definition.attributes)
     labels = locate_labels(segment, window, definition.labels.conflict)
@@ -198,12 +200,12 @@ def _rows_without_label(table: Table, ids: dict[str, str]) -> Iterator[Unlabelle
         yield Unlabelled(cells, features)
 
 
-def _export(options: argparse.Namespace) -> tuple[str, int]:
+def _export(options: argparse.Namespace) -> Answer:
     services, name = wiring.services(), options.monitor
     [entry] = chosen(monitors.all_entries(services.ledger), name)
     definition = services.definitions.of(entry)
-    since = parse_time(options.since, "--from").strftime("%Y-%m-%dT%H:%M:%SZ")
-    until = parse_time(options.until, "--to").strftime("%Y-%m-%dT%H:%M:%SZ") if options.until else "~"
+    since = iso(parse_time(options.since, "--from"))
+    until = iso(parse_time(options.until, "--to")) if options.until else "~"
     windows = evaluations.evaluations(services.ledger, name, since=since, until=until)
     found: list[Unlabelled] = []
     with Progress("windows", len(windows)) as progress:
@@ -216,15 +218,15 @@ def _export(options: argparse.Namespace) -> tuple[str, int]:
     writer.writerow([*COLUMNS, *features])
     writer.writerows([*row.cells, *(row.features.get(feature, "") for feature in features)] for row in found)
     _write_private(options.out, text.getvalue())
-    return (
+    return Answer(
         f"{options.out}: {len(found)} records without a label, of {len(windows)} windows\n"
-        "the file holds captured data: treat it as the captures themselves, and delete it when it is done\n"
+        "the file holds captured data: protect it like the captures, and delete it when you are done\n"
         f"fill in the column label, then: plumbline ground-truth push {options.out} {name} --s3"
-    ), 0
+    )
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Only the owner may read it: it is payload."""
+    """Write a file that only its owner may read: it holds payload."""
     try:
         path.unlink(missing_ok=True)
         path.touch(0o600, exist_ok=False)
@@ -238,7 +240,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser = add_command(
         commands,
         "ground-truth",
-        "say which labels are missing, hand the records out, bring labels back",
+        "find missing labels, export the records, hand labels in",
         "Each part has a page of its own: plumbline ground-truth PART --help",
         "ground-truth status churn",
     )
@@ -246,7 +248,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     status = add_command(
         parts,
         "status",
-        "say per window: rows, labels, what is missing, how long it stays open",
+        "show per window: rows, labels, missing labels, how long it stays open",
         "",
         "ground-truth status churn",
     )
@@ -259,7 +261,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         parts,
         "export-unlabelled",
         "write the records without a label to a CSV file",
-        "The file holds payload: keep it where the captures are kept.",
+        "The file holds payload: protect it like the captures.",
         "ground-truth export-unlabelled churn --from 2026-01-05 --out unlabelled.csv",
     )
     export.add_argument("monitor", metavar="MONITOR", help="the monitor's name")

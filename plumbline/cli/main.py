@@ -1,4 +1,4 @@
-"""The command line as a process: signals, and an output that takes whatever it is told."""
+"""The command line as a process: signals, and output in any encoding."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the statuses of `commands.run`, and 130 when it was interrupted."""
+    """Run a command. Returns the statuses of `commands.run`, or 130 when interrupted."""
     try:
-        from plumbline.cli.commands import run  # here, for that takes half a second, in which Ctrl-C is heard too
+        from plumbline.cli.commands import run  # here: importing takes half a second, and Ctrl-C must work then too
 
         return run(arguments)
     except KeyboardInterrupt:
@@ -20,9 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def program() -> int:
-    """`plumbline` as a process of its own: it ends without words when the reader of its output goes away (`| head`).
+    """`plumbline` as a process: it ends silently when the reader of its output goes away (`| head`).
 
-    What the output cannot spell (ASCII, names of files that are no UTF-8) is replaced.
+    Characters that the output's encoding lacks are replaced (an ASCII terminal, file names that are not UTF-8).
     """
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -1,7 +1,7 @@
-"""`plumbline pause MONITOR`: hold a monitor's effects back for a while, and `--resume` to let them go again.
+"""`plumbline pause MONITOR`: hold a monitor's effects for a while; `--resume` releases them.
 
-What is held: alerts of incidents, starts of retrainings, promotions and roll-backs. What goes on: captures and labels
-are counted, windows are evaluated, reports and metrics are written.
+Held: alerts of incidents, starts of retrainings, promotions and roll-backs. Not held: captures and labels are counted,
+windows are evaluated, reports and metrics are written.
 """
 
 from __future__ import annotations
@@ -14,25 +14,27 @@ from datetime import UTC, datetime
 from chalicelib import wiring
 from chalicelib.errors import MisconfiguredError
 from chalicelib.facts import due, evaluations, monitors, pauses
+from chalicelib.records.times import iso
 from chalicelib.records.window import Window, parse_duration
 from chalicelib.wiring import Services
 from plumbline.cli.account.choice import chosen
+from plumbline.cli.terminal.answer import Answer
 from plumbline.cli.terminal.usage import add_command
 
 
 def pause(services: Services, name: str, until: datetime | None) -> pauses.Pause:
-    """Hold a monitor's effects back from now on. Raises NotFoundError, MisconfiguredError for an end that is over."""
+    """Hold a monitor's effects from now on. Raises NotFoundError, and MisconfiguredError for an end in the past."""
     chosen(monitors.all_entries(services.ledger), name)
     now = services.now()
     if until is not None and until <= now:
-        raise MisconfiguredError("--until", until.strftime("%Y-%m-%dT%H:%M:%SZ"), "a moment to come")
+        raise MisconfiguredError("--until", iso(until), "a time in the future")
     return pauses.begin(services.ledger, name, now, until)
 
 
 def resume(services: Services, name: str) -> bool:
-    """End the pause, and owe the newest settled window an evaluation: what was held back is decided now.
+    """End the pause and mark the newest settled window due, so that what was held is decided now.
 
-    Returns False when the monitor was not paused; nothing is changed then. Raises NotFoundError.
+    Returns False, and changes nothing, when the monitor was not paused. Raises NotFoundError.
     """
     [entry] = chosen(monitors.all_entries(services.ledger), name)
     if not pauses.end(services.ledger, name, services.now()):
@@ -45,7 +47,7 @@ def resume(services: Services, name: str) -> bool:
 
 
 def moment(text: str, now: datetime) -> datetime:
-    """ "2026-01-05T18:00Z", or "PT4H" from now on. Raises MisconfiguredError."""
+    """Parse "2026-01-05T18:00Z", or "PT4H" counted from now. Raises MisconfiguredError."""
     if text.startswith("P"):
         return now + parse_duration(text, "--until")
     if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})", text):
@@ -53,30 +55,27 @@ def moment(text: str, now: datetime) -> datetime:
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except ValueError:
-        raise MisconfiguredError("--until", text, "a day and an hour that exist") from None
+        raise MisconfiguredError("--until", text, "an existing date and hour") from None
 
 
-def run(options: argparse.Namespace) -> tuple[str, int]:
+def run(options: argparse.Namespace) -> Answer:
     """The command: its output and its exit status."""
     services, name = wiring.services(), options.monitor
     if options.resume:
         ended = resume(services, name)
         text = f"{name}: resumed; its newest settled window is decided again" if ended else f"{name}: was not paused"
-        return (json.dumps({"monitor": name, "paused": False, "changed": ended}) if options.json else text), 0
+        return Answer(json.dumps({"monitor": name, "paused": False, "changed": ended}) if options.json else text)
     found = pause(services, name, moment(options.until, services.now()) if options.until else None)
     if options.json:
-        document = {"monitor": name, "paused": True, "since": _iso(found.since), "until": _iso(found.until)}
-        return json.dumps(document), 0
-    return (
+        until = iso(found.until) if found.until else None
+        document = {"monitor": name, "paused": True, "since": iso(found.since), "until": until}
+        return Answer(json.dumps(document))
+    return Answer(
         f"{name}: {found.words}\n"
         "held: alerts of incidents, starts of retrainings, promotions, roll-backs\n"
-        "goes on: captures and labels are counted, windows evaluated, reports and metrics written\n"
+        "not held: captures and labels are counted, windows evaluated, reports and metrics written\n"
         f"plumbline pause {name} --resume"
-    ), 0
-
-
-def _iso(time: datetime | None) -> str | None:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ") if time else None
+    )
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -84,7 +83,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser = add_command(
         commands,
         "pause",
-        "hold alerts, retrainings and promotions of a monitor back; facts go on",
+        "hold a monitor's alerts, retrainings and promotions; evaluation goes on",
         "",
         "pause churn --until PT4H",
     )

@@ -1,8 +1,8 @@
-"""`plumbline ground-truth push FILE MONITOR`: labels of a CSV or JSON Lines file, to the webhook or straight to S3.
+"""`plumbline ground-truth push FILE MONITOR`: send the labels of a CSV or JSON Lines file to the webhook or to S3.
 
-Every line is checked before anything is sent. A batch is known by its content: its webhook-id or object name is made
-from it, and what was taken is noted in FILE.pushed, so running the command again goes on where it stopped and stores
-nothing twice.
+Every line is checked before anything is sent. A batch is identified by its content: its webhook-id or object name is a
+digest of it, and FILE.pushed records what was accepted, so running the command again continues where it stopped and
+stores nothing twice.
 """
 
 from __future__ import annotations
@@ -32,19 +32,20 @@ from chalicelib.records.ground_truth import Label, write_ground_truth
 from chalicelib.webhooks import signed_headers
 from chalicelib.wiring import Services
 from plumbline.cli.account.choice import chosen
+from plumbline.cli.terminal.answer import Answer
 from plumbline.cli.terminal.progress import Progress
 from plumbline.cli.terminal.usage import add_command
 
-# Half the webhook's limit at most: an entry cannot be cut.
+# Half the webhook's limit: an entry cannot be split.
 BATCH_BYTES = MAX_BODY_BYTES // 2
 ATTEMPTS = 5
 TIMEOUT = 30.0
-# Labels are payload: they go out encrypted, or not out of this machine.
+# Labels are payload: they leave this machine encrypted only.
 _LOOPBACK = {("http", host) for host in ("127.0.0.1", "localhost", "::1")}
-# Bad lines that are named; the others are counted.
+# This many bad lines are named; the others are counted.
 SHOWN = 20
 
-# Other spellings of the short form's fields, as files have them.
+# Other spellings of the short form's fields, common in files.
 SPELLINGS = {
     "inference_id": "id",
     "event_id": "id",
@@ -59,14 +60,14 @@ Send = Callable[[str, bytes], None]
 
 
 class PushError(PlumblineError):
-    """The other side refused, or did not answer; what it took before is noted."""
+    """The receiver refused, or did not answer; what it accepted before is recorded."""
 
 
 def read_entries(path: Path) -> list[tuple[int, Any]]:
-    """Each label of a file as an entry of the webhook, with its line number; CSV rows without a label are left out.
+    """Each label of a file as an entry of the webhook, with its line number; CSV rows without a label are skipped.
 
-    CSV needs a header with `id` and `label`; columns that are no field are left out. A line of JSON Lines is an entry
-    as the webhook takes it. Raises MisconfiguredError.
+    CSV needs a header with `id` and `label`; unknown columns are ignored. A line of JSON Lines is an entry as the
+    webhook takes it. Raises MisconfiguredError.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -83,7 +84,7 @@ def _json(line: str) -> Any:
     try:
         return msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        return None  # no entry, which the check says of anything but an object
+        return None  # the check reports anything but an object
 
 
 def _spelled(entry: Any) -> Any:
@@ -112,20 +113,20 @@ def _csv_entries(text: str, path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def checked_labels(entries: Sequence[tuple[int, Any]], binary: bool, path: Path) -> list[Label]:
-    """The labels of a file. Raises MisconfiguredError naming the first bad lines and what was expected of each."""
+    """The labels of a file. Raises MisconfiguredError naming the first bad lines and what was expected."""
     labels, faults, count = checked(entries, binary)
     if faults:
         bad = sorted((line, field, expected) for (field, expected), lines in faults.items() for line in lines)
-        told = "; ".join(f"line {line}: {field or 'the entry'}: {expected}" for line, field, expected in bad[:SHOWN])
+        first = "; ".join(f"line {line}: {field or 'the entry'}: {expected}" for line, field, expected in bad[:SHOWN])
         more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
-        raise MisconfiguredError("file", f"{path} with {len(bad)} mistakes", f"nothing was sent: {told}{more}")
+        raise MisconfiguredError("file", f"{path} with {len(bad)} mistakes", f"nothing was sent: {first}{more}")
     if not count:
         raise MisconfiguredError("file", str(path), "at least one row with a label")
     return labels
 
 
 def batches(labels: Sequence[Label], most: int) -> Iterator[tuple[int, bytes]]:
-    """(number of labels, canonical JSON Lines) of the labels, `most` in a part: the same file gives the same parts."""
+    """(number of labels, JSON Lines) per part of at most `most` labels: the same file gives the same parts."""
     lines = write_ground_truth(labels).splitlines(keepends=True)
     part: list[bytes] = []
     size = 0
@@ -140,7 +141,7 @@ def batches(labels: Sequence[Label], most: int) -> Iterator[tuple[int, bytes]]:
 
 
 class Journal:
-    """What was taken of a file, in a file beside it: the hour of the first run, and the digest of each part."""
+    """The parts of a file that were accepted, in a file beside it: the hour of the first run, then a digest a line."""
 
     def __init__(self, path: Path, hour: str) -> None:
         self.path = path
@@ -154,7 +155,7 @@ class Journal:
             self._append(hour)
 
     def note(self, digest: str) -> None:
-        """Called when the other side has taken a part for good."""
+        """Record a part that the receiver has accepted."""
         self._append(digest)
         self.done.add(digest)
 
@@ -167,8 +168,8 @@ class Journal:
 
 
 def to_webhook(services: Services, url: str, endpoint: str, secrets: Sequence[str], pause: float) -> Send:
-    """Post a part, signed; while the other side does not answer or is busy, again after `pause` seconds, then twice as
-    many, and so on. Raises PushError, MisconfiguredError for an address that is none."""
+    """A function that posts a part, signed, and retries after `pause`, 2 `pause`, ... seconds when there is no answer
+    or the receiver is busy. It raises PushError; an invalid URL raises MisconfiguredError here."""
     parts = urlsplit(url)
     if not parts.hostname or (parts.scheme != "https" and (parts.scheme, parts.hostname) not in _LOOPBACK):
         raise MisconfiguredError("--url", url, "https://…, the address in the stack's output EndpointURL")
@@ -186,13 +187,13 @@ def to_webhook(services: Services, url: str, endpoint: str, secrets: Sequence[st
             trouble = f"{target} answers {status}: {detail}" if status else f"{target}: {detail}"
             if 400 <= status < 500 and status != 429:
                 raise PushError(trouble)
-        raise PushError(f"{trouble}; after {ATTEMPTS} attempts; say it again to go on")
+        raise PushError(f"{trouble}; after {ATTEMPTS} attempts; run the command again to continue")
 
     return send
 
 
 def _post(target: str, body: bytes, headers: dict[str, str]) -> tuple[int, str]:
-    """(status, what the answer says of a refusal); 0 where there was no answer."""
+    """(status, the reason of a refusal); status 0 where there was no answer."""
     request = urllib.request.Request(target, body, {**headers, "Content-Type": "application/x-ndjson"}, method="POST")
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
@@ -208,7 +209,7 @@ def _post(target: str, body: bytes, headers: dict[str, str]) -> tuple[int, str]:
 
 
 def to_s3(services: Services, definition: Definition, hour: str) -> Send:
-    """Write a part as a ground-truth object of the monitor's place, in SageMaker's layout; once, whoever repeats it."""
+    """A function that writes a part as a ground-truth object in SageMaker's layout; repeating it changes nothing."""
     bucket, prefix = split_s3_uri(definition.ground_truth_s3_uri)
 
     def send(digest: str, body: bytes) -> None:
@@ -218,7 +219,7 @@ def to_s3(services: Services, definition: Definition, hour: str) -> Send:
     return send
 
 
-def run(options: argparse.Namespace) -> tuple[str, int]:
+def run(options: argparse.Namespace) -> Answer:
     """The command: its output and its exit status."""
     services = wiring.services()
     [entry] = chosen(monitors.all_entries(services.ledger), options.monitor)
@@ -246,10 +247,10 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
                 journal.note(digest)
                 sent += count
             progress.advance(count)
-    text = f"{sent} labels handed over in {len(parts)} parts to {target}"
+    text = f"{sent} labels sent in {len(parts)} parts to {target}"
     if skipped:
-        text += f"; {skipped} were handed over before ({journal.path})"
-    return text, 0
+        text += f"; {skipped} were sent before ({journal.path})"
+    return Answer(text)
 
 
 def _secrets(services: Services, name: str) -> list[str]:
@@ -267,10 +268,10 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser = add_command(
         commands,
         "push",
-        "hand the labels of a file over",
-        "Said again it hands over what is left: nothing is counted twice.",
+        "send the labels of a file",
+        "Run again, it sends what is left; nothing is counted twice.",
         "ground-truth push labels.csv churn --s3",
-        one="some were not handed over: say it again",
+        one="some were not sent: run it again",
     )
     parser.add_argument(
         "file",
@@ -280,8 +281,8 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     parser.add_argument("monitor", metavar="MONITOR", help="the monitor's name")
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--url", default="", metavar="URL", help="by signed calls of the webhook at https://…/api")
-    where.add_argument("--s3", action="store_true", help="by ground-truth objects in the monitor's place")
+    where.add_argument("--url", default="", metavar="URL", help="send signed calls to the webhook at https://…/api")
+    where.add_argument("--s3", action="store_true", help="write ground-truth objects to the monitor's S3 location")
     parser.add_argument(
         "--keys",
         default="",

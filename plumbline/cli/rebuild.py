@@ -6,19 +6,24 @@ with the deployed release and the functions' permissions, and a second way to ev
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
 
+from chalicelib import wiring
 from chalicelib.definition import Definition
 from chalicelib.errors import MisconfiguredError, NotFoundError
 from chalicelib.facts import due, evaluations, monitors, rebuilds
 from chalicelib.facts.rebuilds import Rebuild
-from chalicelib.records.window import Window
+from chalicelib.records.window import Window, parse_duration
 from chalicelib.wiring import Services
 from chalicelib.workflows.window_rebuild import standing
+from plumbline.cli.terminal.answer import Answer
+from plumbline.cli.terminal.progress import note
+from plumbline.cli.terminal.usage import add_command
 
 # More at once is rather a slip of the pen, and keeps the functions from everything else.
 MAX_WINDOWS = 1000
@@ -229,3 +234,57 @@ def document(monitor: str, planned: Sequence[Planned], done: Sequence[Done]) -> 
 def all_well(planned: Sequence[Planned], done: Sequence[Done]) -> bool:
     """Whether everything that was asked for was done: nothing refused, nothing left over."""
     return not any(each.verdict == "refused" for each in planned) and all(each.state == "rebuilt" for each in done)
+
+
+def run(options: argparse.Namespace) -> Answer:
+    """The command: its output and its exit status."""
+    since, until = parse_time(options.since, "--from"), parse_time(options.until, "--to")
+    limit = parse_duration(options.wait, "--wait")
+    services = wiring.services()
+    planned = plan(services, options.monitor, since, until)
+    able = [each.window for each in planned if each.verdict == "rebuild"]
+    done: list[Done] = []
+    last = f"{len(able)} would be rebuilt; nothing was asked for (--dry-run)"
+    if not options.dry_run:
+        note(plan_text(options.monitor, planned))
+        if options.all_or_nothing and not all_well(planned, done):
+            last = "nothing was asked for: not all can be rebuilt (--all-or-nothing)"
+        else:
+            before = order(services, options.monitor, able)
+            note(f"{len(able)} asked for; the clock sends them within a minute. Ctrl-C ends the waiting only.")
+            done = follow(services, options.monitor, before, wiring.pause, limit, note)
+            last = summary(planned, done)
+    text = f"{plan_text(options.monitor, planned)}\n{last}" if options.dry_run else last
+    if options.json:
+        text = document(options.monitor, planned, done)
+    return Answer(text, 0 if all_well(planned, done) else 1)
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """`plumbline rebuild` and its arguments."""
+    parser = add_command(
+        commands,
+        "rebuild",
+        "derive reports of closed windows again from captures and labels",
+        "Asks the deployed functions and waits for them.",
+        "rebuild --monitor churn --from 2026-01-05 --to 2026-01-06 --dry-run",
+        one="not all could be rebuilt, or not in time; AWS did not answer",
+    )
+    parser.add_argument("--monitor", required=True, metavar="NAME", help="the monitor's name")
+    parser.add_argument(
+        "--from",
+        dest="since",
+        required=True,
+        metavar="T",
+        help="windows that begin at or after this: 2026-01-05 or 2026-01-05T18:00Z; UTC unless it says else",
+    )
+    parser.add_argument("--to", dest="until", required=True, metavar="T", help="and before this")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only say which windows can be rebuilt, and why others cannot"
+    )
+    parser.add_argument("--all-or-nothing", action="store_true", help="ask for none unless all can be rebuilt")
+    parser.add_argument(
+        "--wait", default="PT30M", metavar="DURATION", help="how long to wait; PT0S: not at all; default: PT30M"
+    )
+    parser.add_argument("--json", action="store_true", help="the answer as one JSON object")
+    parser.set_defaults(run=run)

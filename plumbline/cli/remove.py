@@ -1,4 +1,4 @@
-"""`plumbline remove MONITOR`: stop evaluating it. Nothing is deleted; what stays is told, with what deletes it."""
+"""`plumbline remove MONITOR`: stop evaluating it. Nothing is deleted: what stays is listed with its delete command."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from chalicelib import keys, wiring
 from chalicelib.definition import Definition, split_s3_uri
 from chalicelib.facts import champions, claims, decisions, monitors
 from chalicelib.monitors.types import TYPES
+from chalicelib.records.times import iso
 from chalicelib.wiring import Services
 from plumbline.cli.account.choice import chosen
+from plumbline.cli.terminal.answer import Answer
 from plumbline.cli.terminal.usage import add_command
 
 REASON = "the monitor was removed"
 
 
 def remove(services: Services, name: str) -> bool:
-    """Let no event and no clock find a monitor any more; False when it was removed already. Raises NotFoundError.
+    """Take a monitor out of every index; False when it was removed already. Raises NotFoundError.
 
-    What is in flight is taken to a safe end by the handlers: a retraining that has not started is not started, a
-    challenger is refused, an endpoint that is being updated is finished. A challenger that waits for a person waits for
-    nobody now, so its claim is ended here.
+    The handlers bring what is in flight to a safe end: a retraining that has not started is not started, a challenger
+    is refused, an endpoint update is finished. A challenger that awaits approval gets no more events, so its claim is
+    ended here.
     """
     chosen(monitors.all_entries(services.ledger), name, removed=True)
     now = services.now()
-    at = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    at = iso(now)
     removed = monitors.remove(services.ledger, name, at)
     claim = claims.load_retrain(services.ledger, name)
     if claim and claim.state == "AWAITING_APPROVAL":
@@ -72,7 +74,7 @@ def _folder(what: str, uri: str) -> dict[str, str]:
 
 
 def in_flight(services: Services, name: str) -> list[str]:
-    """What had begun before the removal, and how it ends."""
+    """What was in flight at the removal, and how it ends."""
     found = []
     claim = claims.load_retrain(services.ledger, name)
     promotion = claims.load_promotion(services.ledger, name)
@@ -82,17 +84,17 @@ def in_flight(services: Services, name: str) -> list[str]:
             text += "it will not be started"
         else:
             text += (
-                "its execution runs on and its model is refused; to stop it: aws sagemaker stop-pipeline-execution "
+                "its execution continues and its model is refused; to stop it: aws sagemaker stop-pipeline-execution "
                 f"--pipeline-execution-arn {claim.execution_arn} --client-request-token {claim.decision_id}"
             )
         found.append(text)
     if promotion and promotion.in_flight:
-        ends = "taken to its end" if promotion.state != "APPLYING" else "refused"
-        found.append(f"the {promotion.kind} of {promotion.candidate} is {promotion.state}: it is {ends}")
+        end = "finished" if promotion.state != "APPLYING" else "refused"
+        found.append(f"the {promotion.kind} of {promotion.candidate} is {promotion.state}: it is {end}")
     return found
 
 
-def run(options: argparse.Namespace) -> tuple[str, int]:
+def run(options: argparse.Namespace) -> Answer:
     """The command: its output and its exit status."""
     services, name = wiring.services(), options.monitor
     removed = remove(services, name)
@@ -107,16 +109,18 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
             "in_flight": flying,
             "stays": stays,
         }
-        return json.dumps(document, indent=2), 0
+        return Answer(json.dumps(document, indent=2))
     lines = [
-        f"{name}: removed; no window is evaluated any more" if removed else f"{name}: was removed {entry.removed_at}"
+        f"{name}: removed; its windows are no longer evaluated"
+        if removed
+        else f"{name}: was removed {entry.removed_at}"
     ]
     lines += flying
-    lines.append("what stays, and what deletes it")
+    lines.append("what stays, and the command that deletes it")
     for each in stays:
         lines += [f"  {each['what']}", f"    > {each['delete']}"]
-    lines.append("while these are kept, `plumbline add FILE` takes it up again with its champion and its history")
-    return "\n".join(lines), 0
+    lines.append("while these are kept, `plumbline add FILE` resumes it with its champion and its history")
+    return Answer("\n".join(lines))
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -125,7 +129,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         commands,
         "remove",
         "stop evaluating a monitor; nothing is deleted",
-        "Says what stays and where. `plumbline add` takes it up again.",
+        "Lists what stays and where. `plumbline add` resumes it.",
         "remove churn",
     )
     parser.add_argument("monitor", metavar="MONITOR", help="the monitor's name")

@@ -1,4 +1,4 @@
-"""`plumbline status [MONITOR]`: how each monitor stands, from the facts that the functions decide on."""
+"""`plumbline status [MONITOR]`: the state of each monitor, from the facts that the functions decide on."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from plumbline.cli.account.choice import chosen
 from plumbline.cli.terminal.alignment import aligned
+from plumbline.cli.terminal.answer import Answer
 from plumbline.cli.terminal.usage import add_command
 
-# A window whose time came longer ago than this was sent, lost or refused; a clock that is later than this does not run.
+# A window due longer ago than this was sent and lost, or refused; a clock later than this is not running.
 OVERDUE_AFTER = due.RESEND_AFTER
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """One monitor. Times and windows are ISO texts, "" for what there is not yet; coverage is a share from 0 to 1.
+    """One monitor. Times and windows are ISO texts, "" where there is none yet; coverage is from 0 to 1.
 
-    `overdue` counts windows that should have been evaluated by now, whatever keeps them: of them `unclocked` were
-    closed and never marked, which only a clock that does not run explains.
+    `overdue` counts windows that should have been evaluated by now; `unclocked` of them were never marked due, which
+    means that the clock is not running.
     """
 
     monitor: str
@@ -57,7 +58,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def status(services: Services, entry: Entry) -> Status:
-    """Gather one monitor's facts; reads only."""
+    """Read one monitor's facts."""
     ledger, name = services.ledger, entry.name
     definition = services.definitions.of(entry)
     champion = champions.load_champion(ledger, name)
@@ -102,7 +103,7 @@ def _verdict(services: Services, monitor: str, window: str) -> decisions.Record 
 
 
 def _unclocked(services: Services, definition: Definition, entry: Entry) -> int:
-    """Windows that have closed and that the clock has not marked."""
+    """The number of closed windows that the clock has not marked due."""
     length = definition.window_length
     done = cursor.read(services.ledger, entry.name)
     first = max([Window.parse(entry.since, length), *([Window.parse(done, length).next()] if done else [])])
@@ -152,10 +153,10 @@ def detail(each: Status) -> str:
         f"champion    {each.champion or 'none'} (generation {each.generation})",
     ]
     if each.window:
-        told = f"{each.verdict}: plumbline explain {each.decision_id}" if each.verdict else "no decision"
+        verdict = f"{each.verdict}: plumbline explain {each.decision_id}" if each.verdict else "no decision"
         lines += [
             f"window      {each.window}, {each.rows} rows, {each.coverage:.0%} labelled",
-            f"verdict     {told}",
+            f"verdict     {verdict}",
         ]
     else:
         lines.append("window      none evaluated yet")
@@ -168,21 +169,21 @@ def detail(each: Status) -> str:
     ]
     if each.promotion:
         lines.append(f"promotion   {each.promotion}")
-    clock = f", {each.unclocked} of them never marked: does the clock run?" if each.unclocked else ""
+    clock = f", {each.unclocked} of them never marked due: is the clock running?" if each.unclocked else ""
     lines.append(f"overdue     {each.overdue} windows{clock}")
     return "\n".join(lines)
 
 
-def run(options: argparse.Namespace) -> tuple[str, int]:
+def run(options: argparse.Namespace) -> Answer:
     """The command: its output and its exit status."""
     services = wiring.services()
     entries = chosen(monitors.all_entries(services.ledger), options.monitor, removed=True)
     found = [status(services, entry) for entry in entries]
     if options.json:
-        return json.dumps([{**msgspec.to_builtins(each), "state": each.state} for each in found], indent=2), 0
+        return Answer(json.dumps([{**msgspec.to_builtins(each), "state": each.state} for each in found], indent=2))
     if not found:
-        return "no monitor is stored; `plumbline add FILE` stores one", 0
-    return (detail(found[0]) if options.monitor else table(found)), 0
+        return Answer("no monitor is stored; `plumbline add FILE` stores one")
+    return Answer(detail(found[0]) if options.monitor else table(found))
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -190,7 +191,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser = add_command(
         commands,
         "status",
-        "say how the monitors stand",
+        "show the state of the monitors",
         "Champion, last verdict, labels, incidents, what is in flight or overdue.",
         "status churn",
     )

@@ -10,7 +10,7 @@ from tests.account.scene import Scene, running
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    """One account for all tests of a worker; who breaks it mends it."""
+    """One account for all tests of a worker; a test that changes it restores it."""
     with running(tmp_path_factory.mktemp("sagemaker")) as scene:
         yield scene
 

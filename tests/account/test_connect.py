@@ -40,7 +40,11 @@ OTHERS: dict[str, Any] = {
         },
     ],
     "TopicConfigurations": [
-        {"Id": "told", "TopicArn": f"arn:aws:sns:{REGION}:{NUMBER}:told", "Events": ["s3:ReducedRedundancyLostObject"]}
+        {
+            "Id": "other",
+            "TopicArn": f"arn:aws:sns:{REGION}:{NUMBER}:other",
+            "Events": ["s3:ReducedRedundancyLostObject"],
+        }
     ],
 }
 
@@ -65,7 +69,7 @@ def rules(scene: Scene) -> dict[str, tuple[str, str, list[Any]]]:
 def strange(scene: Scene) -> Iterator[Scene]:
     """The watched bucket as it was before anybody connected it: with notifications of others, without rules."""
     scene.client("sqs").create_queue(QueueName="deleted")
-    scene.client("sns").create_topic(Name="told")
+    scene.client("sns").create_topic(Name="other")
     put(scene, OTHERS)
     for name in RULES:
         drop(scene, name)
@@ -109,7 +113,7 @@ def test_what_others_are_told_stays(strange: Scene, capsys: pytest.CaptureFixtur
         "prefix=raw/ suffix=.png (thumbnails)",
         f"  = queue {queue_arn('deleted')} of s3:ObjectRemoved:* (deleted)",
         f"  = queue {queue_arn('deleted')} of s3:ObjectCreated:* prefix=import/ (imports)",
-        f"  = topic arn:aws:sns:{REGION}:{NUMBER}:told of s3:ReducedRedundancyLostObject (told)",
+        f"  = topic arn:aws:sns:{REGION}:{NUMBER}:other of s3:ReducedRedundancyLostObject (other)",
         "  + EventBridge",
     ]
     assert lines[-1] == "done"
@@ -160,7 +164,7 @@ def test_again_changes_nothing(strange: Scene, capsys: pytest.CaptureFixture[str
     out = done(capsys, WATCHED, "--yes")
     assert out.splitlines()[-1] == "nothing to change" and "+" not in out
     assert (notifications(strange), rules(strange)) == before
-    assert done(capsys, WATCHED) == out  # without a change nobody is asked
+    assert done(capsys, WATCHED) == out  # without a change it does not ask
 
 
 def test_a_dry_run_shows_and_writes_nothing(strange: Scene, capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,14 +174,14 @@ def test_a_dry_run_shows_and_writes_nothing(strange: Scene, capsys: pytest.Captu
 
 
 def test_json(strange: Scene, capsys: pytest.CaptureFixture[str]) -> None:
-    told = json.loads(done(capsys, WATCHED, "--dry-run", "--json"))
-    assert told["before"] == OTHERS and told["after"] == {**OTHERS, "EventBridgeConfiguration": {}}
-    assert [rule["change"] for rule in told["rules"]] == ["+", "+"] and told["result"] == "nothing was written"
+    answer = json.loads(done(capsys, WATCHED, "--dry-run", "--json"))
+    assert answer["before"] == OTHERS and answer["after"] == {**OTHERS, "EventBridgeConfiguration": {}}
+    assert [rule["change"] for rule in answer["rules"]] == ["+", "+"] and answer["result"] == "nothing was written"
 
 
 def test_without_a_terminal_it_asks_for_an_answer(strange: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     err = refused(capsys, 2, WATCHED)
-    assert "--yes to write, or --dry-run to look" in err
+    assert "--yes to write, or --dry-run to show" in err
     assert notifications(strange) == OTHERS and rules(strange) == {}
 
 
@@ -210,7 +214,7 @@ def test_who_writes_between_the_read_and_the_write_is_not_overwritten(strange: S
     account = strange.account()
     wanted = plan(account, strange.services(), WATCHED)
     put(strange, {"TopicConfigurations": OTHERS["TopicConfigurations"]})
-    with pytest.raises(ConflictError, match="changed meanwhile; say it again"):
+    with pytest.raises(ConflictError, match="changed meanwhile; run the command again"):
         apply(account, wanted)
     assert notifications(strange) == {"TopicConfigurations": OTHERS["TopicConfigurations"]}
     assert rules(strange) == {}  # nothing half-created
@@ -228,7 +232,7 @@ def test_who_writes_right_after_the_write_is_noticed(strange: Scene) -> None:
                 put(strange, OTHERS)
 
         other.session.events.register("before-call.s3.GetBucketNotificationConfiguration", after)
-        with pytest.raises(ConflictError, match="somebody else wrote at the same moment and it lacks EventBridge"):
+        with pytest.raises(ConflictError, match="another writer wrote at the same time and it lacks EventBridge"):
             apply(strange.account(), wanted)
 
 
@@ -254,8 +258,8 @@ def test_a_queue_that_lets_nobody_send(strange: Scene, capsys: pytest.CaptureFix
     sqs, name = strange.client("sqs"), resource_name(STAGE, "captures-dead")
     url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
     kept = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])["Attributes"]
-    nobody = json.dumps({"Version": "2012-10-17", "Statement": []})
-    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": nobody})
+    no_one = json.dumps({"Version": "2012-10-17", "Statement": []})
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": no_one})
     try:
         err = refused(capsys, 2, WATCHED, "--yes")
     finally:
@@ -269,10 +273,10 @@ def test_remove_takes_the_rules_away_and_leaves_the_bucket(strange: Scene, capsy
     out = done(capsys, WATCHED, "--remove")
     assert out.splitlines() == [
         *(f"- {name}" for name in RULES),
-        f"bucket {WATCHED}: its notifications are as they were",
+        f"bucket {WATCHED}: its notifications are unchanged",
     ]
     assert rules(strange) == {} and notifications(strange) == {**OTHERS, "EventBridgeConfiguration": {}}
-    assert "no rule to take away" in done(capsys, WATCHED, "--remove")
+    assert "no rule to remove" in done(capsys, WATCHED, "--remove")
 
 
 # Wrong buckets --------------------------------------------------------------------------------------------------------
@@ -281,7 +285,7 @@ def test_remove_takes_the_rules_away_and_leaves_the_bucket(strange: Scene, capsy
 def test_a_bucket_that_does_not_exist(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     err = refused(capsys, 2, "no-such-bucket", "--yes")
     assert err == (
-        "plumbline: bucket no-such-bucket: does not exist; look at `aws s3 ls`, or "
+        "plumbline: bucket no-such-bucket: does not exist; see `aws s3 ls`, or run "
         "`aws s3api create-bucket --bucket no-such-bucket --region us-east-1`\n"
     )
 
@@ -318,7 +322,7 @@ def test_the_owner_is_asked_for_in_every_call(strange: Scene, capsys: pytest.Cap
     assert len(owners) == 5 and set(owners) == {NUMBER}
 
 
-def test_a_bucket_that_nobody_watches(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bucket_that_without_monitors(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     scene.client("s3").create_bucket(Bucket="idle")
     try:
         err = refused(capsys, 2, "idle", "--yes")

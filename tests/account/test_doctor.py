@@ -325,7 +325,7 @@ CASES: dict[str, tuple[Break, str, str, str]] = {
     "bucket's region": (
         bucket_elsewhere,
         "missing",
-        "lies in eu-west-1, the stage in us-east-1",
+        "is in eu-west-1, the stage in us-east-1",
         "use a bucket of us-east-1",
     ),
     "webhook's keys": (
@@ -349,10 +349,10 @@ CASES: dict[str, tuple[Break, str, str, str]] = {
     "role's trust": (
         role_of_somebody_else,
         "missing",
-        "may not be taken by SageMaker",
+        "may not be assumed by SageMaker",
         "aws iam update-assume-role-policy --role-name plumbline-pipeline",
     ),
-    "EventBridge": (no_eventbridge, "missing", f"bucket {WATCHED} does not tell EventBridge", CONNECT),
+    "EventBridge": (no_eventbridge, "missing", f"bucket {WATCHED} does not notify EventBridge", CONNECT),
     "rule of captures": (
         rule_without_target(CAPTURES_RULE),
         "missing",
@@ -406,9 +406,9 @@ CASES: dict[str, tuple[Break, str, str, str]] = {
         "no content type of JSON",
         CAPTURE,
     ),
-    "champion": (another_model, "warning", "somebody else deployed", "aws sagemaker describe-endpoint"),
+    "champion": (another_model, "warning", "deployed by another process", "aws sagemaker describe-endpoint"),
     "key": (key_disabled, "missing", "is Disabled", "aws kms enable-key --key-id"),
-    "key's life": (key_to_be_deleted, "missing", "waits for its deletion", "aws kms cancel-key-deletion --key-id"),
+    "key's life": (key_to_be_deleted, "missing", "is pending deletion", "aws kms cancel-key-deletion --key-id"),
     "bucket's key": (
         bucket_key_disabled,
         "missing",
@@ -424,7 +424,7 @@ CASES: dict[str, tuple[Break, str, str, str]] = {
     "baseline's form": (
         baseline_body(b"[]"),
         "missing",
-        "is no JSON object",
+        "is not a JSON object",
         f"aws s3 cp FILE s3://{WATCHED}/baseline",
     ),
     "alarm": (no_alarm, "missing", "alarm churn-accuracy (trigger) does not exist", "aws cloudwatch put-metric-alarm"),
@@ -432,14 +432,14 @@ CASES: dict[str, tuple[Break, str, str, str]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_missing_is_named_with_what_mends_it(
+def test_what_is_missing_is_named_with_what_fixes_it(
     scene: Scene, capsys: pytest.CaptureFixture[str], case: str
 ) -> None:
-    take_away, status, what, mend = CASES[case]
+    take_away, status, what, fix = CASES[case]
     with contextmanager(take_away)(scene):
         code, findings = examined(capsys)
     named = [each for each in bad(findings) if what in each["what"]]
-    assert [(each["status"], each["mend"].startswith(mend)) for each in named] == [(status, True)], bad(findings)
+    assert [(each["status"], each["mend"].startswith(fix)) for each in named] == [(status, True)], bad(findings)
     assert [each for each in bad(findings) if each not in named] == []  # nothing else is wrong
     assert code == (3 if status == "missing" else 0)
 
@@ -448,8 +448,8 @@ def test_the_command_that_mends_data_capture_does(scene: Scene, capsys: pytest.C
     """Its two JSON arguments are what SageMaker takes."""
     with contextmanager(capturing(capture=None))(scene):
         _, findings = examined(capsys)
-        [mend] = [each["mend"] for each in findings if "captures no data" in each["what"]]
-        words = shlex.split(mend)
+        [fix] = [each["mend"] for each in findings if "captures no data" in each["what"]]
+        words = shlex.split(fix)
         request = json.loads(words[words.index("--cli-input-json") + 1])
         sagemaker = scene.client("sagemaker")
         sagemaker.create_endpoint_config(**request)
@@ -466,7 +466,7 @@ def test_the_command_that_mends_data_capture_does(scene: Scene, capsys: pytest.C
 
 
 @pytest.mark.parametrize(
-    "changes, what, mend",
+    "changes, what, fix",
     [
         (
             {"retraining": {"pipeline_name": "nobody"}},
@@ -480,7 +480,7 @@ def test_the_command_that_mends_data_capture_does(scene: Scene, capsys: pytest.C
         ),
         (
             {"retraining": {"parameters": {"ManifestUri": "{manifest_uri}"}}},
-            "wants the parameter CodeUri",
+            "needs the parameter CodeUri",
             "aws sagemaker",
         ),
         (
@@ -499,13 +499,13 @@ def test_the_command_that_mends_data_capture_does(scene: Scene, capsys: pytest.C
     ],
 )
 def test_a_definition_is_examined_before_it_is_stored(
-    scene: Scene, capsys: pytest.CaptureFixture[str], tmp_path: Path, changes: dict[str, Any], what: str, mend: str
+    scene: Scene, capsys: pytest.CaptureFixture[str], tmp_path: Path, changes: dict[str, Any], what: str, fix: str
 ) -> None:
     if "retraining" in changes:
         changes = {"retraining": {**document()["retraining"], **changes["retraining"]}}
     code, findings = examined(capsys, "--definition", written(tmp_path, name="other", **changes))
     assert code == 3
-    assert [each["mend"].startswith(mend) for each in findings if what in each["what"]] == [True], bad(findings)
+    assert [each["mend"].startswith(fix) for each in findings if what in each["what"]] == [True], bad(findings)
     assert "other" not in [entry["about"] for entry in examined(capsys)[1]]  # nothing was stored
 
 
@@ -610,7 +610,7 @@ def test_the_text_has_a_line_for_each_finding_and_the_command_below(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"account {NUMBER}, us-east-1, as arn:aws:sts::{NUMBER}:user/moto"
     assert lines[1] == f"stage {STAGE}" and f"monitor {MONITOR}" in lines
-    at = lines.index(f"  missing  bucket {WATCHED} does not tell EventBridge of new objects")
+    at = lines.index(f"  missing  bucket {WATCHED} does not notify EventBridge of new objects")
     assert lines[at + 1] == f"           > {CONNECT}"
     assert lines[-1].startswith("1 missing, 2 warnings, ")
 

@@ -34,7 +34,7 @@ def one_line(capsys: pytest.CaptureFixture[str], code: int, *arguments: str) -> 
 
 
 @pytest.fixture
-def nobody(scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def signed_out(scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A machine on which no AWS client finds credentials."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
@@ -45,7 +45,7 @@ def nobody(scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ite
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
-def test_no_credentials(nobody: None, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
+def test_no_credentials(signed_out: None, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
     err = one_line(capsys, 1, *arguments)
     assert err == (
         "plumbline: AWS: Unable to locate credentials; "
@@ -78,11 +78,11 @@ def test_a_token_that_expires_in_the_middle(scene: Scene, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize("code", ["InvalidClientTokenId", "SignatureDoesNotMatch"])
-def test_credentials_of_nobody(scene: Scene, capsys: pytest.CaptureFixture[str], code: str) -> None:
+def test_invalid_credentials(scene: Scene, capsys: pytest.CaptureFixture[str], code: str) -> None:
     with Refusing(scene) as refusing:
         for call in FIRST_CALLS:
             refusing.answer(call, code, "is invalid")
-        assert "next: these credentials are nobody's" in one_line(capsys, 1, "doctor")
+        assert "next: these credentials are not valid" in one_line(capsys, 1, "doctor")
 
 
 # Stages ---------------------------------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ def test_a_missing_variable(scene: Scene, capsys: pytest.CaptureFixture[str], mo
         (
             {"pipeline_name": "nobody"},
             "retraining.pipeline_name: got 'nobody'; expected a pipeline that exists in this account; "
-            "look at `aws sagemaker list-pipelines`",
+            "see `aws sagemaker list-pipelines`",
         ),
         (
             {"parameters": {**parameters(), "Extra": "1"}},

@@ -66,27 +66,27 @@ def test_an_undisturbed_run_breaks_no_law(seen: Seen, calm: Observation) -> None
     assert calm.retrained and calm.promoted, "a run without effects says nothing about them"
 
 
-def test_inputs_that_are_not_the_same_are_told(seen: Seen, calm: Observation) -> None:
+def test_inputs_that_are_not_the_same_are_found(seen: Seen, calm: Observation) -> None:
     label = key(seen, "ground-truth/electricity/")
     assert "same_inputs" in broken(seen, calm, **{label: b"{}"})
     assert "same_inputs" in broken(seen, calm, **{label.replace(".jsonl", "-again.jsonl"): seen.objects[label]})
 
 
-def test_a_lost_or_doubled_label_is_told(seen: Seen, calm: Observation) -> None:
+def test_a_lost_or_doubled_label_is_found(seen: Seen, calm: Observation) -> None:
     merged = key(seen, "reports/merge/electricity/")
     lines = seen.objects[merged].splitlines(keepends=True)
     assert "nothing_lost" in broken(seen, calm, **{merged: b"".join(lines[1:])})
     assert "nothing_lost" in broken(seen, calm, **{merged: b"".join([*lines, lines[0]])})
 
 
-def test_a_report_of_another_revision_is_told(seen: Seen, calm: Observation) -> None:
+def test_a_report_of_another_revision_is_found(seen: Seen, calm: Observation) -> None:
     report = key(seen, f"reports/{FIRST}/", "statistics.json")
     assert "whole" in broken(seen, calm, **{report: b"{}"})
     assert "whole" in broken(seen, calm, **{report: None})
     assert "whole" in broken(seen, calm, **{revision_of_a_fact(seen): None})
 
 
-def test_a_file_that_is_half_written_is_told(seen: Seen) -> None:
+def test_a_file_that_is_half_written_is_found(seen: Seen) -> None:
     assert half_written(seen.replay) == []
     s3 = seen.replay.account.client("s3")
     report, revision = key(seen, f"reports/{FIRST}/", "statistics.json"), revision_of_a_fact(seen)
@@ -99,7 +99,7 @@ def test_a_file_that_is_half_written_is_told(seen: Seen) -> None:
     assert half_written(seen.replay) == []
 
 
-def test_a_fact_that_differs_is_told(seen: Seen, calm: Observation) -> None:
+def test_a_fact_that_differs_is_found(seen: Seen, calm: Observation) -> None:
     for report in (key(seen, f"reports/{FIRST}/", "evaluation.json"), key(seen, f"reports/{LOOP}/", "statistics.json")):
         tampered = replace(seen, objects={**seen.objects, report: b"{}"})
         assert facts_equal(tampered, calm)[1] == [f"{report} differs"]
@@ -109,7 +109,7 @@ def test_a_fact_that_differs_is_told(seen: Seen, calm: Observation) -> None:
         assert different == [f"{report} differs"] and count < facts_equal(tampered, calm)[0]
 
 
-def test_a_window_that_counts_too_little_is_told(seen: Seen, calm: Observation) -> None:
+def test_a_window_that_counts_too_little_is_found(seen: Seen, calm: Observation) -> None:
     ledger, window = seen.services.ledger, calm.retrained[0]
     stored = evaluations.load_evaluation(ledger, LOOP, window)
     assert stored is not None
@@ -119,13 +119,13 @@ def test_a_window_that_counts_too_little_is_told(seen: Seen, calm: Observation) 
     assert facts_equal(seen, calm)[1] == [f"evaluation {LOOP} {window} differs"]
 
 
-def test_a_missing_retraining_is_told(seen: Seen, calm: Observation) -> None:
+def test_a_missing_retraining_is_found(seen: Seen, calm: Observation) -> None:
     earlier = replace(calm, retrained=["2026-01-04T00:00:00Z"])
     assert "live" in broken(seen, earlier)
     assert "live" not in broken(seen, replace(calm, retrained=[]))
 
 
-def test_a_second_execution_is_told(seen: Seen, calm: Observation) -> None:
+def test_a_second_execution_is_found(seen: Seen, calm: Observation) -> None:
     sagemaker = seen.sagemaker()
     [first] = sagemaker.list_pipeline_executions(PipelineName="plumbline-retraining")["PipelineExecutionSummaries"]
     listed: list[Any] = sagemaker.list_pipeline_parameters_for_execution(
@@ -138,14 +138,14 @@ def test_a_second_execution_is_told(seen: Seen, calm: Observation) -> None:
     assert "one_retraining_at_a_time" in broken(seen, calm)
 
 
-def test_an_endpoint_of_nobody_is_told(seen: Seen, calm: Observation) -> None:
+def test_an_endpoint_of_nobody_is_found(seen: Seen, calm: Observation) -> None:
     sagemaker = seen.sagemaker()
     serving = sagemaker.describe_endpoint(EndpointName=FIRST)["EndpointConfigName"]
     sagemaker.create_endpoint(EndpointName="left-behind", EndpointConfigName=serving)
     assert "one_promotion_a_generation" in broken(seen, calm)
 
 
-def test_an_alert_that_comes_twice_is_told(seen: Seen, calm: Observation) -> None:
+def test_an_alert_that_comes_twice_is_found(seen: Seen, calm: Observation) -> None:
     assert "alerts_once" not in broken(seen, calm)
     body = next(each.body for each in seen.replay.receiver.accepted if each.path == "/hook")
     again = Request(f"{seen.replay.receiver.url}/hook", body, {"Content-Type": "application/json"})
@@ -154,6 +154,6 @@ def test_an_alert_that_comes_twice_is_told(seen: Seen, calm: Observation) -> Non
     assert "alerts_once" not in broken(replace(seen, died_delivering_alerts=1), calm)
 
 
-def test_a_message_that_waits_is_told(seen: Seen, calm: Observation) -> None:
+def test_a_message_that_waits_is_found(seen: Seen, calm: Observation) -> None:
     seen.replay.pump.send("alarms", "{}")
     assert "at_rest" in broken(seen, calm)

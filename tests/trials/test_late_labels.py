@@ -99,10 +99,10 @@ def test_reports_say_along_the_way_how_far_they_are_settled(late: Ended, watch: 
         assert 0.7 < coverages[-1] < 1.0, "some labels never come"
     assert sum(each["late_label_count"] for each in told) == drawn.counts["after the seal"]
     assert all(len(lines) == len(MOMENTS) for lines in watch.lines.values())
-    assert "sealed" in watch.told()[2 + len(MOMENTS)]
+    assert "sealed" in watch.tables()[2 + len(MOMENTS)]
 
 
-def test_a_label_that_ends_otherwise_is_told(late: Ended, every: Ended, recording: Recording, drawn: Plan) -> None:
+def test_a_label_that_ends_otherwise_is_found(late: Ended, every: Ended, recording: Recording, drawn: Plan) -> None:
     """Planted: one of the final labels is another one when they come at once."""
     planted = replace(drawn, final=(_flipped(drawn.final[0]), *drawn.final[1:]))
     run = at_once(recording, planted.final_at_once(after_the_captures(recording)))
@@ -115,7 +115,7 @@ def test_a_label_that_ends_otherwise_is_told(late: Ended, every: Ended, recordin
     assert conclusion(found)[-1] == "the law is broken"
 
 
-def test_a_label_that_is_lost_is_told(late: Ended, every: Ended, recording: Recording, drawn: Plan) -> None:
+def test_a_label_that_is_lost_is_found(late: Ended, every: Ended, recording: Recording, drawn: Plan) -> None:
     """Planted: one of the final labels does not come."""
     planted = replace(drawn, final=drawn.final[1:])
     run = at_once(recording, planted.final_at_once(after_the_captures(recording)))
@@ -185,7 +185,7 @@ def _listed(late: Ended, name: str) -> bool:
     return bool(json.loads(late.stored[name])["late_label_count"])
 
 
-def test_a_correction_that_is_lost_is_told(recording: Recording, drawn: Plan, late: Ended, final: Ended) -> None:
+def test_a_correction_that_is_lost_is_found(recording: Recording, drawn: Plan, late: Ended, final: Ended) -> None:
     """Planted: of corrected labels only what was wrong comes."""
     wrong = {label.of for each in drawn.deliveries for label in each.labels if label.values != label.of.truth}
     assert len(wrong) == drawn.counts["corrected"]

@@ -25,18 +25,18 @@ from trials.kill.run import WINDOWS, Played, attempt, draw, play
 
 def line(number: int, played: Played) -> list[str]:
     """One line per kill of a run, then what was wrong."""
-    told = []
+    lines = []
     for kill in played.kills:
         hour = (kill.when - START).total_seconds() / 3600
         where = f"{kill.at}, call {kill.calls}" if kill.calls else kill.at
         laws, facts = "broken" if played.wrong else "held", "no" if played.different else f"{played.compared}"
-        told.append(
+        lines.append(
             f"{number:>3} {hour:6.1f}  {kill.function:22} {where:46} {kill.writes:>6}  {kill.found:42} "
             f"{laws:>6} {facts:>11}"
         )
-    if not told:
-        told.append(f"{number:>3} {'-':>6}  the moment did not come")
-    return [*told, *(f"      {words}" for words in (*played.wrong, *(f"facts: {each}" for each in played.different)))]
+    if not lines:
+        lines.append(f"{number:>3} {'-':>6}  the moment did not come")
+    return [*lines, *(f"      {words}" for words in (*played.wrong, *(f"facts: {each}" for each in played.different)))]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,8 +1,7 @@
 """What must hold after a run in which the handlers' process was killed, read from the account alone.
 
-Knows the shortened demo and what was put into it. Each law is one function (what was seen, the undisturbed run) -> the
-breaches, in words. Refuses to know when and where a kill came, but for one excuse: an alert may be delivered again
-when its delivery died.
+Each law is one function: (the observed run, the undisturbed run) -> its breaches, as text. Not here: when and where a
+kill came, with one exception: an alert may be delivered again when its delivery died.
 """
 
 from __future__ import annotations
@@ -180,7 +179,7 @@ def whole(seen: Seen, calm: Observation) -> list[str]:
 
 
 def half_written(replay: Replay) -> list[str]:
-    """What a reader must not meet, at the moment of a kill: a fact without its revision, a file that is of none."""
+    """What a reader must not see at the moment of a kill: a fact without its revision, a file without one."""
     seen = Seen(replay, [], objects=read_objects(replay))
     wrong = []
     for monitor, window, stored in _evaluated(seen):
@@ -219,7 +218,7 @@ def one_retraining_at_a_time(seen: Seen, calm: Observation) -> list[str]:
     names = [each["PipelineExecutionDisplayName"] for each in listed["PipelineExecutionSummaries"]]
     expected = [f"{DISPLAY_NAME}{each.decision_id}" for each in started]
     if sorted(names) != sorted(expected):
-        wrong.append(f"{len(names)} executions for {len(expected)} retrainings that were told")
+        wrong.append(f"{len(names)} executions for {len(expected)} recorded retrainings")
     ordered = sorted(started, key=lambda each: each.window)
     cool_down = seen.definition(LOOP).policy.cool_down_windows
     for last, this in pairwise(ordered):
@@ -247,7 +246,7 @@ def one_promotion_a_generation(seen: Seen, calm: Observation) -> list[str]:
     wrong += [f"{count} generations by one claim: {cause}" for cause, count in causes.items() if count > 1]
     changes = len(_outcomes(seen, "promoted", "rolled_back"))
     if changes != champion.generation:
-        wrong.append(f"{changes} changes of the champion were told, {champion.generation} made")
+        wrong.append(f"{changes} changes of the champion were recorded, {champion.generation} made")
     updates = [each for each in _endpoint_events(seen, LOOP) if each["EndpointStatus"] == "UPDATING"]
     if len(updates) != champion.generation:
         wrong.append(f"{len(updates)} updates of the endpoint for {champion.generation} changes of the champion")
@@ -262,12 +261,13 @@ def one_promotion_a_generation(seen: Seen, calm: Observation) -> list[str]:
     there = {each["EndpointName"] for each in sagemaker.list_endpoints(MaxResults=100)["Endpoints"]}
     needed = {*MONITORS, *(each.endpoint for each in champion.pool)}
     wrong += [f"the endpoint {name} is gone" for name in sorted(needed - there)]
-    wrong += [f"the endpoint {name} is nobody's" for name in sorted(there - needed - {champion.candidate.endpoint})]
+    orphaned = there - needed - {champion.candidate.endpoint}
+    wrong += [f"the endpoint {name} belongs to no candidate" for name in sorted(orphaned)]
     return wrong
 
 
 def alerts_once(seen: Seen, calm: Observation) -> list[str]:
-    """Each alert reaches each route once (a route again only where its delivery died), and each outcome is told."""
+    """Each alert reaches each route once (a route again only where its delivery died), and each outcome is recorded."""
     wrong = []
     ledger = seen.services.ledger
     published = seen.alerts()
@@ -325,7 +325,7 @@ LAWS: tuple[Law, ...] = (
 
 
 def breaches(seen: Seen, calm: Observation) -> list[str]:
-    """Every law that was broken, with the first things that broke it; that facts are equal is told apart."""
+    """Every broken law, with its first breaches; equality of facts is checked separately."""
     return [f"{law.__name__}: {words}" for law in LAWS for words in law(seen, calm)[:3]]
 
 
@@ -356,7 +356,7 @@ def _evaluated(seen: Seen) -> Iterator[tuple[str, Window, evaluations.Evaluation
 
 def _facts(seen: Seen) -> dict[str, bytes]:
     below = _below(seen.objects, "reports/")
-    # How far labels had come is told as of the moment of the telling, and a kill moves that.
+    # Label maturity is as of the time of writing, which a kill changes.
     found = {name: body for name, body in below.items() if not name.endswith("/label_maturity.json")}
     for monitor, window, each in _evaluated(seen):
         found[f"evaluation {monitor} {window.name}"] = msgspec.json.encode(each)
@@ -364,7 +364,7 @@ def _facts(seen: Seen) -> dict[str, bytes]:
 
 
 def _of_inputs(name: str) -> bool:
-    """Whether a fact depends on captures and labels alone, whoever was champion."""
+    """Whether a fact depends on captures and labels only, not on the champion."""
     loops = name.startswith((f"reports/{LOOP}/", f"evaluation {LOOP} "))
     return not loops or name.endswith("/statistics.json")
 
@@ -372,11 +372,11 @@ def _of_inputs(name: str) -> bool:
 def _differences(mine: Mapping[str, bytes], theirs: Mapping[str, bytes]) -> list[str]:
     """The names whose bytes are not equal, a few of them, with where they are."""
     wrong = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
-    told = []
+    named = []
     for name in wrong[:3]:
         where = "differs" if name in mine and name in theirs else f"is only {'here' if name in mine else 'there'}"
-        told.append(f"{name} {where}")
-    return told + ([f"and {len(wrong) - 3} more"] if len(wrong) > 3 else [])
+        named.append(f"{name} {where}")
+    return named + ([f"and {len(wrong) - 3} more"] if len(wrong) > 3 else [])
 
 
 def _endpoint_events(seen: Seen, endpoint: str) -> list[dict[str, Any]]:

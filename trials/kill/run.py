@@ -1,6 +1,6 @@
 """One run of the shortened demo with the handlers in a process that is killed, and how a moment is drawn for it.
 
-Knows how long the demo is and under which policy. Refuses to know what must hold afterwards (laws.py).
+Sets the demo's length and policy. Not here: what must hold afterwards (laws.py).
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def play(moment: Moment | None = None, calm: Observation | None = None) -> Playe
 
 
 def attempt(moment: Moment, calm: Observation) -> Played:
-    """`play`, with whatever stops the run told as a breach: the other moments are still to be seen."""
+    """`play`, with an exception reported as a breach, so that the other moments still run."""
     try:
         return play(moment, calm)
     except Exception as error:

@@ -68,8 +68,8 @@ def _run(hours: int, seed: int, out: TextIO) -> int:
     def passed(account: Account) -> None:
         watch(account)
         if live:
-            told = bar(account.clock.now(), BEGIN, the_end(recording))
-            print(f"\r{told:60}", end="", file=out, flush=True)
+            progress = bar(account.clock.now(), BEGIN, the_end(recording))
+            print(f"\r{progress:60}", end="", file=out, flush=True)
 
     say("playing three times: labels as they come; every delivery at once; only the final labels, at once …")
     begin = after_the_captures(recording)
@@ -84,7 +84,7 @@ def _run(hours: int, seed: int, out: TextIO) -> int:
         print(f"\r{'':60}\r", end="", file=out)
     late = ended(account)
     verdict = judge(late, every, final, recording, drawn)
-    say(*watch.told(), "", *what_was_restated(late.stored), "", *conclusion(verdict))
+    say(*watch.tables(), "", *what_was_restated(late.stored), "", *conclusion(verdict))
     say(f"{time.perf_counter() - began:.0f} s")
     return verdict.status
 

@@ -1,6 +1,6 @@
 """What must hold in the end, read from the stored files: nothing lost, and the same reports as of labels at once.
 
-Each law is one function -> what breaks it, in words. Refuses to know how an account was played.
+Each law is one function that returns its breaches as text. Not here: how an account was played.
 """
 
 from __future__ import annotations
@@ -174,16 +174,16 @@ def restated(stored: Files) -> list[str]:
     """Each window was restated; the revisions are listed, kept, and the last is what lies in the report's place."""
     wrong = []
     for body in label_maturity(stored):
-        told = json.loads(body)
-        name = told["window"]["start"]
-        if not told["requests"]:
+        maturity = json.loads(body)
+        name = maturity["window"]["start"]
+        if not maturity["requests"]:
             continue  # an hour without traffic has nothing to restate
-        if len(told["revisions"]) < 2:
+        if len(maturity["revisions"]) < 2:
             wrong.append(f"the report of {name} was never restated")
-        for each in told["revisions"]:
+        for each in maturity["revisions"]:
             if each["key"] not in stored:
                 wrong.append(f"a revision of {name} that is listed is not there")
-        files = msgspec.msgpack.decode(stored[told["revisions"][-1]["key"]])["files"]
+        files = msgspec.msgpack.decode(stored[maturity["revisions"][-1]["key"]])["files"]
         folder = keys.report_folder(OUTPUT, FIRST, FIRST, "ModelQuality", Window.parse(name, HOUR))
         report = f"{folder}/evaluation.json"
         if stored.get(report) != files.get(report):

@@ -1,6 +1,6 @@
 """What label systems send, and when: late, in any order, some never, some wrong at first, some twice.
 
-Everything is drawn from a seed. Knows the requests and their truth. Refuses to know what becomes of a label.
+Everything is drawn from a seed, for given requests with their true labels. Not here: what happens to a label.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from chalicelib.records.window import Window
 from emulator.clock import timestamp
-from trials.late_labels.recording import Asked
+from trials.late_labels.recording import LabelledRequest
 
 HORIZON = timedelta(hours=24)
 HOUR, SECOND = timedelta(hours=1), timedelta(seconds=1)
@@ -141,7 +141,7 @@ class Plan:
         return sorted((label.known_at - label.of.asked_at) / HOUR for label in self.final)
 
 
-def plan(asked: Sequence[Asked], seed: int) -> Plan:
+def plan(asked: Sequence[LabelledRequest], seed: int) -> Plan:
     """Draw what befalls the labels of these requests."""
     draw = Random(seed)
     labelled = list(_labelled(asked, draw))
@@ -202,7 +202,7 @@ def _wrong_then_right(each: Labelled, baskets: _Baskets, draw: Random) -> tuple[
     return right, right_turn
 
 
-def _labelled(asked: Iterable[Asked], draw: Random) -> Iterator[Labelled]:
+def _labelled(asked: Iterable[LabelledRequest], draw: Random) -> Iterator[Labelled]:
     for one in asked:
         # Every other hour's labels do not say when they became known: then when they came counts.
         timed, placed = int(one.time.timestamp()) // 3600 % 2 == 0, draw.random() < 0.5

@@ -1,8 +1,8 @@
-"""An account in memory and the functions of app.py around it: captures and labels come when they are told to.
+"""An account in memory and the functions of app.py around it: captures and labels arrive at planned times.
 
-Storage, table and queues are the fakes that the contract tests hold equal to the emulator's (tests/contract): each
-window is evaluated dozens of times here, and nobody would wait for that many calls by HTTP. Events, batches, retries,
-functions and signed posts are real. Refuses to know what is drawn (plan.py) and what must hold (laws.py).
+Storage, table and queues are the fakes, which the contract tests (tests/contract) hold equal to the emulator's: each
+window is evaluated dozens of times, too often for calls by HTTP. Events, batches, retries, functions and signed posts
+are real. Not here: what is drawn (plan.py) and what must hold (laws.py).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def monitor(horizon: timedelta) -> Definition:
 
 
 class _Bucket(SharedObjects):
-    """S3 with EventBridge: what is written where captures and labels lie is told to their queues."""
+    """S3 with EventBridge: new captures and labels are announced to their queues."""
 
     def __init__(self, now: Callable[[], datetime], queues: MemoryQueues) -> None:
         super().__init__(now)

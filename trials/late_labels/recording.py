@@ -1,7 +1,4 @@
-"""The demo's captures, recorded: a model that was really trained is really asked, and what its server writes is kept.
-
-Knows the demo's account, stream and clock. Refuses to know labels.
-"""
+"""Records the demo's captures: a really trained model is really invoked, and the files of its server are kept."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ SIZES = tuple(size for rows in REQUEST_ROWS for size in [PIECE] * (rows // PIECE
 
 
 @dataclass(frozen=True)
-class Asked:
+class LabelledRequest:
     """One request and the true labels of its rows (0 or 1)."""
 
     id: str
@@ -48,7 +45,7 @@ class Recording:
     """`hours` of traffic: what was asked, the capture files as they came, and the baseline's files by key."""
 
     hours: int
-    asked: tuple[Asked, ...]
+    asked: tuple[LabelledRequest, ...]
     captures: tuple[Landing, ...]
     baseline: Mapping[str, bytes]
 
@@ -86,8 +83,10 @@ def _requests(hour: int) -> list[Request]:
     return list(requests_of_week(TRAINING_WEEKS + hour, BEGIN + hour * HOUR, HOUR, "r", SIZES))
 
 
-def _asked(request: Request) -> Asked:
-    return Asked(request.inference_id, request.time, tuple(int(label) for label in load().labels[request.rows]))
+def _asked(request: Request) -> LabelledRequest:
+    return LabelledRequest(
+        request.inference_id, request.time, tuple(int(label) for label in load().labels[request.rows])
+    )
 
 
 def _written(key: str, hour: datetime) -> datetime:

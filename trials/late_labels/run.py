@@ -1,7 +1,4 @@
-"""Runs to compare, and the verdict on them.
-
-Knows which runs there are. Refuses to know what is printed of them.
-"""
+"""The runs to compare, and the verdict on them."""
 
 from __future__ import annotations
 
@@ -69,5 +66,5 @@ def ended(account: Account) -> Ended:
 
 
 def hush() -> None:
-    """The functions log to standard output, as on Lambda; in a process of their own that goes nowhere."""
+    """Discard the log of the functions, which goes to standard output as on Lambda."""
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115

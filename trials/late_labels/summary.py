@@ -1,7 +1,4 @@
-"""What is told of a run: the way of a few windows, read from their stored reports at some moments, sums, the verdict.
-
-Knows words and columns. Refuses to know what was drawn beyond what the plan counts.
-"""
+"""The summary of a run: some windows over time, read from their stored reports, totals, and the verdict."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ LEGEND = (
     "settled, as a share of the labels expected in the end, and when: label_maturity.json, which counts requests",
 )
 
-# Breaches that are told one by one.
+# Breaches that are listed one by one.
 SHOWN = 8
 
 
@@ -55,11 +52,11 @@ class Watch:
         for window in self.windows:
             seen = self.lines.setdefault(window.name, [])
             if len(seen) < len(MOMENTS) and now >= window.end + MOMENTS[len(seen)]:
-                if MOMENTS[len(seen)] == QUOTED and (told := report(account, window, "label_maturity.json")):
-                    self.sentences[window.name] = str(told["summary"])
+                if MOMENTS[len(seen)] == QUOTED and (maturity := report(account, window, "label_maturity.json")):
+                    self.sentences[window.name] = str(maturity["summary"])
                 seen.append(line(account, window, MOMENTS[len(seen)]))
 
-    def told(self) -> list[str]:
+    def tables(self) -> list[str]:
         """What was read, a table for each window."""
         found = []
         for window in self.windows:
@@ -72,17 +69,17 @@ class Watch:
 
 def line(account: Account, window: Window, after: timedelta) -> str:
     """One row of a window's table, from `evaluation.json` and `label_maturity.json` as they lie there."""
-    own, told = report(account, window, "evaluation.json"), report(account, window, "label_maturity.json")
-    if own is None or told is None:
+    own, maturity = report(account, window, "evaluation.json"), report(account, window, "label_maturity.json")
+    if own is None or maturity is None:
         return f"{_span(after):>15} no report yet"
     inputs, accuracy = own["inputs"], own["selection"]["metrics"].get("accuracy", {})
     labelled = f"{inputs['labelled_rows']} of {inputs['rows']} {_share(inputs['label_coverage']):>7}"
-    by = f"by {told['expected_by'][5:16].replace('T', ' ')}" if told["expected_by"] else ""
-    if told["sealed_at"] <= timestamp(account.clock.now()):
+    by = f"by {maturity['expected_by'][5:16].replace('T', ' ')}" if maturity["expected_by"] else ""
+    if maturity["sealed_at"] <= timestamp(account.clock.now()):
         by = "sealed"
     columns = (
-        f"{_span(after):>15} {len(told['revisions']):9d} {labelled:>19}  {_share(told['settled_share']):>8}",
-        f"{_share(told['expected_final_coverage']):>12} {by:14}",
+        f"{_span(after):>15} {len(maturity['revisions']):9d} {labelled:>19}  {_share(maturity['settled_share']):>8}",
+        f"{_share(maturity['expected_final_coverage']):>12} {by:14}",
         f"{_number(accuracy.get('labelled')):>9} {_number(accuracy.get('weighted')):>9}",
     )
     return " ".join(columns)
@@ -134,10 +131,10 @@ def what_is_sent(plan: Plan, seed: int) -> list[str]:
 
 def what_was_restated(stored: Files) -> list[str]:
     """How often reports were restated, and what came too late for it."""
-    told = [each for each in map(json.loads, label_maturity(stored)) if each["requests"]]
-    revisions, late = [len(each["revisions"]) for each in told], [each["late_label_count"] for each in told]
+    found = [each for each in map(json.loads, label_maturity(stored)) if each["requests"]]
+    revisions, late = [len(each["revisions"]) for each in found], [each["late_label_count"] for each in found]
     return [
-        f"{len(told)} windows with traffic: {min(revisions)} to {max(revisions)} revisions of each report "
+        f"{len(found)} windows with traffic: {min(revisions)} to {max(revisions)} revisions of each report "
         f"(median {median(revisions):.0f}), all of them kept",
         f"{sum(late)} labels came after the seal: listed in the label_maturity.json of {sum(map(bool, late))} windows, "
         "counted in no report",

@@ -1,7 +1,7 @@
 """`make package-check`: the demo, shortened, on what was packaged, and the policies against what it called.
 
-Knows which stretch of the stream makes every function act, and what is told at the end. Exit status 0 only when the
-loop closed, nothing failed, every packaged function ran, and policies and calls agree both ways.
+Replays a part of the stream in which every function acts. Exit status 0 only when the loop closed, nothing failed,
+every packaged function ran, and policies and calls agree both ways.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ A script, run with `-I -S` so that no installed package and no folder of the rep
 a cold start does, and answers each event with the function's result, the processor seconds of import and event, and
 the AWS calls that its clients made. Requests and answers are lines of JSON on the two file descriptors.
 
-Imports the standard library only until the first event. Refuses to know what the function does.
+Imports the standard library only until the first event. Not here: what the function does.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The packaged functions in the place of app.py's: an object that the pump and the replay call as they call the app.
 
-Knows processes, pipes and folders. Refuses to know what is in an event. A process is ended after a number of events,
-as Lambda ends an instance, so that there is more than one cold start per function.
+A process is ended after a number of events, as Lambda ends an instance, so that there is more than one cold start per
+function. Not here: what is in an event.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class PackagedFunctions:
     """Every function of a package, each in a process; attributes are called like the functions of app.py.
 
     `lives`: how many events a function's process works off before the next event gets a new one. `calls`,
-    `cold_starts` and `warm` (processor seconds of later events) are what the processes told, by function; `boto3`
+    `cold_starts` and `warm` (processor seconds of later events) are what the processes reported, by function; `boto3`
     holds what `measure_boto3` found. Calls are noted with `record`; without it nothing is compiled ahead, as on
     Lambda, whose folder cannot be written to. A context manager: processes and the unpacked folder end with the block.
     """

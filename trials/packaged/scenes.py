@@ -1,8 +1,8 @@
 """What a short replay does not show: files that cannot be read, lost events, leases that run out, a rejection, secrets.
 
 Each scene changes facts or objects as a crash, a person or AWS would have left them, and lets the packaged functions
-go on from there; permissions that are needed seldom are needed all the same. Knows keys and facts. Refuses to know
-what the functions answer: the recorder does.
+continue from there; permissions that are seldom needed are needed nevertheless. Not here: what the functions answer
+(the recorder has it).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from chalicelib import keys
 from chalicelib.definition import Definition
 from chalicelib.facts import champions, claims, decisions, due, evaluations, labels, rebuilds
 from chalicelib.facts.document import change, monitor_partition
+from chalicelib.records.times import iso
 from chalicelib.records.window import Window
 from chalicelib.workflows.label_batches import SETTLED_AFTER, SPAN
 from chalicelib.workflows.label_containers import FEWEST, HOUR
@@ -78,7 +79,7 @@ class Scenes:
         assert found["KeyCount"] == 2, "expected a quarantine record for each unreadable file"
 
     def _broken_schema(self) -> None:
-        time = self._replay.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        time = iso(self._replay.clock.now())
         sides = {
             "endpointInput": {"observedContentType": "text/csv", "mode": "INPUT", "data": "1,2", "encoding": "CSV"},
             "endpointOutput": {"observedContentType": "text/csv", "mode": "OUTPUT", "data": "0.5", "encoding": "CSV"},
@@ -93,7 +94,7 @@ class Scenes:
 
     def _lost_labels(self) -> None:
         """S3's event is lost; the first evaluation of the window lists its arrival hour and finds the object."""
-        entry = {"groundTruthData": {"data": "1", "encoding": "CSV"}, "eventMetadata": {"eventId": "nobody's"}}
+        entry = {"groundTruthData": {"data": "1", "encoding": "CSV"}, "eventMetadata": {"eventId": "unknown"}}
         self._put(f"ground-truth/{LOOP}", "event-lost.jsonl", json.dumps({**entry, "eventVersion": "0"}).encode())
         aws = self._replay.account.aws
         assert aws.resources is not None
@@ -132,11 +133,11 @@ class Scenes:
     def _many_label_objects(self) -> None:
         """An object for each label: copied into a container, from which a window is rebuilt when they have expired."""
         window, entry = self._known_label(newest=True)
-        nobodys = {**entry, "eventMetadata": {"eventId": "nobody's"}}
+        unknown = {**entry, "eventMetadata": {"eventId": "unknown"}}
         hour = Window.of(self._replay.clock.now(), HOUR)
         folder = keys.join(f"ground-truth/{LOOP}", keys.hour_folder(hour.start))
         for number in range(FEWEST):
-            self._put(f"ground-truth/{LOOP}", f"post-{number}.jsonl", json.dumps(nobodys if number else entry).encode())
+            self._put(f"ground-truth/{LOOP}", f"post-{number}.jsonl", json.dumps(unknown if number else entry).encode())
         self._replay._settle()
         self._tick()
         self._hour()
@@ -149,7 +150,7 @@ class Scenes:
             self._s3.delete_object(Bucket=BUCKET, Key=f"{folder}/post-{number}.jsonl")
         now = self._replay.clock.now()
         due.mark(self._ledger, LOOP, window, timedelta(0), now, anew=True)
-        # As if it had more ids than the table keeps, and nobody had come to look them up.
+        # As if it had more ids than the table keeps, and they had not been looked up.
         waiting = labels.Awaiting(labels.Source(BUCKET, first, etag, hour.name), now, all=True)
         labels.add_awaiting(self._ledger, LOOP, waiting, now + self._definition.horizon)
         self._tick()
@@ -189,10 +190,10 @@ class Scenes:
         self._hour()
 
     def _rejection(self) -> None:
-        """A person rejects the challenger of a retraining of which nothing has been told yet."""
-        told = {outcome.decision_id for outcome in decisions.outcomes(self._ledger, LOOP)}
-        untold = [each for each in decisions.references(self._ledger, LOOP) if each.decision_id not in told]
-        newest = untold[-1].decision_id
+        """A person rejects the challenger of a retraining without an outcome yet."""
+        ended = {outcome.decision_id for outcome in decisions.outcomes(self._ledger, LOOP)}
+        undecided = [each for each in decisions.references(self._ledger, LOOP) if each.decision_id not in ended]
+        newest = undecided[-1].decision_id
         claim = self._retrain(state="AWAITING_APPROVAL", package_arn=self._package(), decision_id=newest)
         self._approval(claim)
         for status in ("PendingManualApproval", "Rejected"):  # an earlier scene may have left it rejected

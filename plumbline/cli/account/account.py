@@ -1,7 +1,6 @@
-"""An AWS account as the commands ask it: any read, with the two answers that a person can act on told apart.
+"""An AWS account for the commands: any read, with "does not exist" and "not allowed" as errors of their own.
 
-Knows how services say "there is none" and "you may not", and which permission a call needs. Refuses to know what an
-answer means.
+Knows how services spell these two, and which permission a call needs. Not here: what an answer means.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ _ABSENT = {
     *("AWS.SimpleQueueService.NonExistentQueue", "ServerSideEncryptionConfigurationNotFoundError"),
 }
 _DENIED = {"403", "AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation", "Forbidden"}
-# SageMaker says this with its one word for everything, ValidationException.
+# SageMaker uses one error code, ValidationException, for this and everything else.
 _ABSENT_WORDS = ("could not find", "does not exist", "not found")
 
-# IAM's word for a call, where it is not `service:Operation`.
+# IAM's action for a call, where it is not `service:Operation`.
 _PERMISSIONS = {
     ("s3", "head_bucket"): "s3:ListBucket",
     ("s3", "list_objects_v2"): "s3:ListBucket",
@@ -36,7 +35,7 @@ _PERMISSIONS = {
     ("service-quotas", "list_service_quotas"): "servicequotas:ListServiceQuotas",
 }
 
-# What a person does about a failure that is not about one call; by AWS's or the client's word for it.
+# What to do about a failure, by AWS's or the client's error code.
 _NEXT_STEPS = {
     ("NoCredentials", "PartialCredentials", "CredentialRetrieval"): (
         "sign in (`aws sso login`, `aws configure`) or set AWS_PROFILE"
@@ -50,18 +49,18 @@ _NEXT_STEPS = {
         "TokenRetrieval",
     ): ("the session is over: sign in again (`aws sso login`, or new temporary credentials)"),
     ("InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId", "SignatureDoesNotMatch"): (
-        "these credentials are nobody's: look at `aws sts get-caller-identity` and `aws configure list`"
+        "these credentials are not valid: check `aws sts get-caller-identity` and `aws configure list`"
     ),
-    ("ProfileNotFound",): "look at `aws configure list-profiles` and AWS_PROFILE",
-    ("EndpointConnection", "ConnectTimeout", "ReadTimeout", "ConnectionClosed"): "look at the network and the region",
-    tuple(sorted(_DENIED)): "ask whoever manages this account for the permission",
-    ("Throttling", "ThrottlingException", "TooManyRequestsException", "SlowDown"): "wait a minute and say it again",
+    ("ProfileNotFound",): "check `aws configure list-profiles` and AWS_PROFILE",
+    ("EndpointConnection", "ConnectTimeout", "ReadTimeout", "ConnectionClosed"): "check the network and the region",
+    tuple(sorted(_DENIED)): "ask the administrator of this account for the permission",
+    ("Throttling", "ThrottlingException", "TooManyRequestsException", "SlowDown"): "wait a minute and run it again",
 }
 _SESSION = {code for codes in list(_NEXT_STEPS)[:5] for code in codes}
 
 
 class DeniedError(PlumblineError):
-    """This identity may not make a call; `permission` is what it lacks."""
+    """This identity may not make a call; `permission` is the missing one."""
 
     def __init__(self, permission: str) -> None:
         super().__init__(f"not allowed: needs {permission}")
@@ -69,11 +68,11 @@ class DeniedError(PlumblineError):
 
 
 class UnansweredError(PlumblineError):
-    """AWS answered a call with something else than an answer (throttling, say)."""
+    """AWS did not answer a call (throttling, for example)."""
 
 
 def failure(error: Exception) -> str:
-    """An exception of AWS's client in one line, with what to do next where there is something."""
+    """An exception of AWS's client in one line, with the next step where there is one."""
     code = wiring.aws_error_code(error)
     step = next((step for codes, step in _NEXT_STEPS.items() if code in codes), "")
     text = " ".join(str(error).split()).rstrip(".")
@@ -81,17 +80,17 @@ def failure(error: Exception) -> str:
 
 
 class Account:
-    """One account in one region (None: the AWS profile's own), as the identity of this process sees it."""
+    """One account in one region (None: the AWS profile's own), as this process's identity sees it."""
 
     def __init__(self, region: str | None) -> None:
         self.region = region
         self._clients: dict[str, Any] = {}
 
     def ask(self, service: str, operation: str, **request: Any) -> dict[str, Any]:
-        """Make a call (boto3's names) and return the answer without its envelope.
+        """Make a call (boto3's names) and return the answer without ResponseMetadata.
 
-        Raises NotFoundError, DeniedError, and UnansweredError for another refusal; no credentials, an expired token and
-        no network pass through, for then no other call would be answered either.
+        Raises NotFoundError, DeniedError, and UnansweredError for any other AWS error. No credentials, an expired token
+        and no network pass through: no other call would be answered either.
         """
         if service not in self._clients:
             self._clients[service] = wiring.client(service, self.region)
@@ -108,7 +107,7 @@ class Account:
 
     @cached_property
     def identity(self) -> Mapping[str, str]:
-        """Account and Arn of whoever asks."""
+        """Account and Arn of the caller."""
         return self.ask("sts", "get_caller_identity")
 
     @property
@@ -117,12 +116,12 @@ class Account:
         return self.identity["Account"]
 
     def arn(self, service: str, rest: str) -> str:
-        """The ARN of something of this account and region."""
+        """The ARN of a resource in this account and region."""
         partition = self.identity["Arn"].split(":")[1]
         return f"arn:{partition}:{service}:{self.region}:{self.number}:{rest}"
 
     def grant(self, permission: str) -> str:
-        """The command that gives this identity a permission, or what to ask for where no command can."""
+        """The command that grants this identity a permission, or what to ask for where no command can."""
         statement = {"Effect": "Allow", "Action": permission, "Resource": "*"}
         document = shlex.quote(json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
         policy = f"--policy-name plumbline-{permission.replace(':', '-')} --policy-document {document}"
@@ -131,13 +130,13 @@ class Account:
                 return f"aws iam put-role-policy --role-name {found[1]} {policy}"
         elif found := re.search(r":user/(?:.*/)?([^/]+)$", self.identity["Arn"]):
             return f"aws iam put-user-policy --user-name {found[1]} {policy}"
-        return f"have {permission} allowed to {self.identity['Arn']}"
+        return f"ask for {permission} to be allowed for {self.identity['Arn']}"
 
 
 def understood(error: Exception, needed: str = "") -> PlumblineError | None:
-    """What a refusal of AWS's says about the one call that it answers, which `needed` a permission.
+    """AWS's error as one of ours when it concerns one call, which `needed` a permission.
 
-    None for what is about every call (no credentials, an expired token, no network), and for any other exception.
+    None for errors that concern every call (no credentials, an expired token, no network) and for other exceptions.
     """
     code = wiring.aws_error_code(error)
     if not code or code in _SESSION:
@@ -150,7 +149,7 @@ def understood(error: Exception, needed: str = "") -> PlumblineError | None:
 
 
 def permission(service: str, operation: str) -> str:
-    """IAM's name of what a call needs."""
+    """The IAM action that a call needs."""
     words = "".join(word.capitalize() for word in operation.split("_"))
     return _PERMISSIONS.get((service, operation), f"{service}:{words}")
 

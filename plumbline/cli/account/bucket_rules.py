@@ -1,7 +1,6 @@
 """The EventBridge rules that bring a bucket's new objects to a stage's queues: their names, patterns and targets.
 
-One rule per bucket and queue, however many monitors read from the bucket. Knows EventBridge's limits; refuses to know
-which monitors there are.
+One rule per bucket and queue, however many monitors read from the bucket. Not here: which monitors there are.
 """
 
 from __future__ import annotations
@@ -13,19 +12,19 @@ from typing import Any
 
 from chalicelib.topology import resource_name
 
-# EventBridge refuses longer ones.
+# EventBridge rejects longer patterns.
 PATTERN_LIMIT = 2048
 
 
 def rule_name(stage: str, queue: str, bucket: str) -> str:
-    """`plumbline-{stage}-{queue}-{digest of the bucket}`: below EventBridge's 64 characters for any bucket."""
+    """`plumbline-{stage}-{queue}-{digest of the bucket}`: within EventBridge's 64 characters for any bucket."""
     return resource_name(stage, f"{queue}-{hashlib.sha256(bucket.encode()).hexdigest()[:12]}")
 
 
 def event_pattern(bucket: str, prefixes: Iterable[str]) -> str:
     """The pattern for new objects under any of these prefixes of a bucket ("" is the whole bucket), as JSON.
 
-    Too many prefixes for a pattern become fewer and shorter ones, which hear more: what is nobody's input is dropped.
+    Too many prefixes for a pattern become fewer and shorter ones, which match more; functions ignore other objects.
     """
     heard = covering(prefixes)
     while len(text := _pattern(bucket, heard)) > PATTERN_LIMIT:
@@ -44,9 +43,9 @@ def covering(prefixes: Iterable[str]) -> list[str]:
 
 
 def hears(pattern: str, bucket: str, prefix: str) -> bool:
-    """Whether a rule's pattern takes every new object under a prefix of a bucket.
+    """Whether a rule's pattern matches every new object under a prefix of a bucket.
 
-    A pattern with conditions that rules of ours do not have is taken for one that does not.
+    A pattern with conditions that our own rules never have counts as one that does not.
     """
     document = json.loads(pattern)
     detail = document.get("detail", {})
@@ -64,7 +63,7 @@ def hears(pattern: str, bucket: str, prefix: str) -> bool:
 
 
 def same_source(pattern: str, other: dict[str, Any]) -> bool:
-    """Whether a rule's pattern hears the source and the kind of event of another one."""
+    """Whether a rule's pattern matches the source and detail type of another pattern."""
     document = json.loads(pattern)
     fields = [field for field in ("source", "detail-type") if field in document]
     return all(set(other.get(field, [])) <= set(document[field]) for field in fields)

@@ -1,4 +1,4 @@
-"""Which of the stored monitors a command is about."""
+"""Which stored monitors a command works on."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from chalicelib.facts.monitors import Entry
 
 
 def chosen(entries: Sequence[Entry], name: str = "", removed: bool = False) -> list[Entry]:
-    """The monitor of this name, or all ("") that are evaluated; `removed`: the removed ones too.
+    """The monitor of this name, or all of them (""); removed monitors only with `removed`.
 
-    Raises NotFoundError for a name that is not among them, naming those that are.
+    Raises NotFoundError for an unknown name, listing the known ones.
     """
     known = [entry for entry in entries if removed or not entry.removed_at]
     if not name:

@@ -1,7 +1,7 @@
-"""What a dead letter is about, and what a replay of it would lead to now: judged from state, without acting.
+"""What a dead letter is about, and what a replay would do now: judged from stored state, without acting.
 
-Knows what each function of app.py looks at first, and repeats only that looking. Says names (keys, windows, claims,
-ids), never what captures or labels hold.
+Repeats only the reads that each function of app.py does first. Texts hold names (keys, windows, claims, ids), never
+the content of captures or labels.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Verdict = Literal["nothing", "works", "fails", "unknown"]
 
 
 class Judgement(msgspec.Struct, frozen=True):
-    """`about` in the field's words; `verdict`: a replay would do nothing, be worked off, or fail again; `why`."""
+    """`about`: what the message concerns; `verdict`: a replay would do nothing, work, or fail again; `why`."""
 
     about: str
     verdict: Verdict
@@ -41,23 +41,23 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 def judge(services: Services, queue: str, body: str) -> Judgement:
-    """Judge one message by its queue's logical name. Never raises for what a message says or what AWS refuses."""
+    """Judge one message of a queue (its logical name). Raises nothing because of a message or an AWS error."""
     about, answer = _PARTS[queue]
     try:
         subject = about(body)
     except PlumblineError as error:
         reason = error.reason if isinstance(error, UnreadableError) else str(error)
-        return Judgement("cannot be read", "nothing", f"{reason}; the function would log that and be done")
+        return Judgement("cannot be read", "nothing", f"{reason}; the function would log that and drop it")
     try:
         found = answer(services, body)
     except PermanentError as error:
-        found = _nothing(f"{error}; the function would log that and be done")
+        found = _nothing(f"{error}; the function would log that and drop it")
     except UnreadableStateError as error:
         found = _Answer("fails", f"a document in the table cannot be read ({error})")
     except Exception as error:
         if not (isinstance(error, PlumblineError) or wiring.is_aws_error(error)):
             raise
-        found = _Answer("unknown", f"looking was refused: {' '.join(str(error).split())}")
+        found = _Answer("unknown", f"the check failed: {' '.join(str(error).split())}")
     return Judgement(subject, found.verdict, found.why)
 
 
@@ -72,9 +72,9 @@ def _definition(services: Services, entry: monitors.Entry) -> Definition | _Answ
     except NotFoundError:
         trouble = "is not in the bucket"
     except UnreadableStateError:
-        trouble = "is not one that this release understands"
+        trouble = "cannot be read by this release"
     return _Answer(
-        "fails", f"the definition of {entry.name} (version {entry.version}) {trouble}: `plumbline add` it again"
+        "fails", f"the definition of {entry.name} (version {entry.version}) {trouble}: run `plumbline add` again"
     )
 
 
@@ -86,11 +86,11 @@ def _of_monitor(services: Services, monitor: str) -> Definition | _Answer:
 
 
 def _over_all(found: Iterable[_Answer]) -> _Answer:
-    """Of several monitors' answers the one that counts: who fails, else who would work, else nobody."""
+    """The answer that counts of several monitors': one that fails, else one that works, else "nothing"."""
     answers = list(found)
     return next(
         (answer for verdict in ("fails", "works", "nothing") for answer in answers if answer.verdict == verdict),
-        _nothing("nobody listens to it"),
+        _nothing("no monitor uses it"),
     )
 
 
@@ -112,10 +112,10 @@ def _landed(
         event = events.object_created(body)
         hourly = keys.parse_hourly(event.key)
         if hourly is None:
-            return _nothing("the key has not SageMaker's layout by hour: nobody's input")
+            return _nothing("the key does not have SageMaker's hourly layout: it is no monitor's input")
         entries = monitors.find(services.ledger, kind, f"{event.bucket}/{hourly.prefix}")
         if not entries:
-            return _nothing("no monitor takes its input from there (any more)")
+            return _nothing("no monitor reads its input there (any more)")
         if not any(each.key == event.key for each in services.objects.list(event.bucket, event.key)):
             return _nothing("the object does not exist any more")
         found = ((entry, _definition(services, entry)) for entry in entries)
@@ -135,15 +135,15 @@ def _capture(
     return _Answer(
         "works",
         f"it marks the window {window.name} of {definition.name} due and checks the rows' shape; the window's next "
-        "evaluation finds the file also without it",
+        "evaluation finds the file without it, too",
     )
 
 
 def _labels(services: Services, definition: Definition, event: events.ObjectCreated, hourly: keys.HourlyKey) -> _Answer:
     folder = event.key.rpartition("/")[0]
     if (event.key, event.etag) in labels.landed(services.ledger, event.bucket, folder):
-        return _nothing("it was worked off, by this or another delivery")
-    return _Answer("works", f"it looks which windows of {definition.name} the labels belong to and marks them due")
+        return _nothing("it was processed, by this or another delivery")
+    return _Answer("works", f"it finds the windows of {definition.name} that the labels belong to and marks them due")
 
 
 def _sealed(services: Services, definition: Definition, window: Window) -> bool:
@@ -162,16 +162,16 @@ def _tick(services: Services, body: str) -> _Answer:
     ]
     if broken:
         return _Answer("fails", "; ".join(each.why for each in broken))
-    return _nothing("the next tick does all that this one has left undone")
+    return _nothing("the next tick does everything that this one left undone")
 
 
 def _window(services: Services, body: str) -> _Answer:
     message = events.window_message(body)
     owed = due.read(services.ledger, message.monitor, message.window)
     if owed is None:
-        return _nothing("nothing is owed any more: it was evaluated since")
+        return _nothing("the window is not due any more: it was evaluated since")
     if monitors.is_removed(services.ledger, message.monitor):
-        return _nothing("the monitor was removed: nothing is owed to it")
+        return _nothing("the monitor was removed: its windows are not evaluated")
     definition = _of_monitor(services, message.monitor)
     if isinstance(definition, _Answer):
         return definition
@@ -181,13 +181,13 @@ def _window(services: Services, body: str) -> _Answer:
             return _nothing("the window is sealed: its label horizon is over")
         if trouble := _segment_trouble(services, definition, window):
             end = window.next().name
-            mend = f"plumbline rebuild --monitor {definition.name} --from {window.name} --to {end}"
-            return _Answer("fails", f"{trouble}; mend it: {mend}")
+            fix = f"plumbline rebuild --monitor {definition.name} --from {window.name} --to {end}"
+            return _Answer("fails", f"{trouble}; run {fix}")
     try:
         baselines(services, definition, champions.load_champion(services.ledger, definition.name), window)
     except (NotFoundError, UnreadableError) as error:
         return _Answer("fails", f"its baseline cannot be read ({error})")
-    return _Answer("works", "the window is owed and would be evaluated; the clock sends it again by itself")
+    return _Answer("works", "the window is due and would be evaluated; the clock sends it again by itself")
 
 
 def _segment_trouble(services: Services, definition: Definition, window: Window) -> str:
@@ -204,7 +204,7 @@ def _segment_trouble(services: Services, definition: Definition, window: Window)
     return ""
 
 
-# What SageMaker and CloudWatch tell -----------------------------------------------------------------------------------
+# Events of SageMaker and CloudWatch -----------------------------------------------------------------------------------
 
 
 def _execution(services: Services, body: str) -> _Answer:
@@ -231,8 +231,8 @@ def _alarm(services: Services, body: str) -> _Answer:
             return found
         newest = alarms.states(services.ledger, entry.name).get(event.name)
         if newest and newest.changed_at > event.changed_at:
-            return _nothing(f"{entry.name} knows a newer state of it, {newest.state}")
-        return _Answer("works", f"{entry.name} takes note of it")
+            return _nothing(f"{entry.name} has a newer state of it, {newest.state}")
+        return _Answer("works", f"{entry.name} records it")
 
     entries = monitors.find(services.ledger, "alarm", event.name)
     return _over_all(map(of, entries)) if entries else _nothing("no monitor names this alarm (any more)")
@@ -244,11 +244,13 @@ def _endpoint(services: Services, body: str) -> _Answer:
         entry for kind in ("endpoint", "pool-endpoint") for entry in monitors.find(services.ledger, kind, event.name)
     ]
     if not entries:
-        return _nothing("no monitor knows this endpoint (any more)")
+        return _nothing("no monitor names this endpoint (any more)")
     return _over_all(
         each
         if isinstance(each, _Answer)
-        else _Answer("works", f"it enters the timeline of {event.name}, and a promotion of {each.name} may go on")
+        else _Answer(
+            "works", f"it is added to the timeline of {event.name}, and a promotion of {each.name} may continue"
+        )
         for each in (_definition(services, entry) for entry in entries)
     )
 
@@ -260,7 +262,7 @@ def _retrain(services: Services, body: str) -> _Answer:
     message = events.claim_message(body)
     claim = claims.load_retrain(services.ledger, message.monitor)
     if claim is None or claim.decision_id != message.claim_id:
-        return _nothing("another claim stands in its place")
+        return _nothing("another claim has replaced it")
     if claim.state != "STARTING":
         return _nothing(f"the claim has moved on: it is {claim.state}")
     definition = _of_monitor(services, message.monitor)
@@ -273,7 +275,7 @@ def _promotion(services: Services, body: str) -> _Answer:
     message = events.claim_message(body)
     claim = claims.load_promotion(services.ledger, message.monitor)
     if claim is None or claim.claim_id != message.claim_id:
-        return _nothing("another claim stands in its place")
+        return _nothing("another claim has replaced it")
     if not claim.in_flight:
         return _nothing(f"the claim has ended: it is {claim.state}")
     definition = _of_monitor(services, message.monitor)
@@ -289,31 +291,31 @@ def _pipeline(services: Services, body: str) -> _Answer:
     except NotFoundError:
         return _nothing("the execution does not exist any more")
     if not execution.display_name.startswith(DISPLAY_NAME):
-        return _nothing("it is no execution of ours")
+        return _nothing("Plumbline did not start this execution")
     record = decisions.load_record(services.ledger, execution.display_name.removeprefix(DISPLAY_NAME))
     claim = claims.load_retrain(services.ledger, record.monitor) if record else None
     if record is None or claim is None or claim.decision_id != record.decision_id:
-        return _nothing("no claim stands behind it (any more)")
+        return _nothing("it belongs to no claim (any more)")
     if claim.state not in WAITING:
         return _nothing(f"the claim has moved on: it is {claim.state}")
     definition = _of_monitor(services, record.monitor)
     if isinstance(definition, _Answer):
         return definition
-    return _Answer("works", f"the retraining of {record.monitor} goes on: the execution {execution.status}")
+    return _Answer("works", f"the retraining of {record.monitor} continues: the execution {execution.status}")
 
 
 def _package(services: Services, body: str) -> _Answer:
     event = events.package_changed(body)
     approval = claims.awaited_approval(services.ledger, event.arn)
     if approval is None:
-        return _nothing("nobody waits for this package")
+        return _nothing("no retraining waits for this package")
     claim = claims.load_retrain(services.ledger, approval.monitor)
     if claim is None or claim.decision_id != approval.decision_id or claim.state != "AWAITING_APPROVAL":
         return _nothing("the retraining that waited for it has moved on")
     definition = _of_monitor(services, approval.monitor)
     if isinstance(definition, _Answer):
         return definition
-    return _Answer("works", f"the retraining of {approval.monitor} goes on with what the registry says now")
+    return _Answer("works", f"the retraining of {approval.monitor} continues with the registry's current status")
 
 
 # Alerts ---------------------------------------------------------------------------------------------------------------
@@ -342,8 +344,8 @@ def _alert(services: Services, body: str) -> _Answer:
             last = f", last answer HTTP {known.status}" if known and known.status else ""
             missing.append(f"{route.kind} {deliveries.route_digest(route)[:8]}{last}")
     if not missing:
-        return _nothing("every receiver has it, or refused it for good")
-    return _Answer("works", f"{len(missing)} of {count} receivers have not got it: {'; '.join(missing)}")
+        return _nothing("every receiver has it, or has refused it")
+    return _Answer("works", f"{len(missing)} of {count} receivers do not have it: {'; '.join(missing)}")
 
 
 def _about_window(body: str) -> str:
@@ -396,17 +398,17 @@ def _ground_truth(services: Services, body: str) -> _Answer:
     if monitor := events.label_containers(body):
         place = labels.compaction(services.ledger, monitor)
         if place is None or not is_settled(place.hour, services.now()):
-            return _nothing("all hours of arrival that are over were looked at")
-        return _Answer("works", f"copies those that arrived from {place.hour} on; the clock asks for that by itself")
+            return _nothing("all past hours of arrival have been processed")
+        return _Answer("works", f"copies those that arrived from {place.hour} on; the clock triggers that by itself")
     monitor = events.label_batch(body)
     if monitor is None:
         return _landed("ground-truth", _labels)(services, body)
     if not labels.awaiting(services.ledger, monitor, limit=1):
         return _nothing("no label waits any more")
-    return _Answer("works", "looks them up; the clock asks for that every minute")
+    return _Answer("works", "looks them up; the clock triggers that every minute")
 
 
-# Each queue of the topology: what its messages are about, and what a replay would lead to.
+# Per queue of the topology: what a message is about, and what a replay would do.
 _PARTS: dict[str, tuple[Callable[[str], str], Callable[[Services, str], _Answer]]] = {
     "captures": (_about_object("capture file"), _landed("capture", _capture)),
     "ground-truth": (_about_labels, _ground_truth),

@@ -1,6 +1,6 @@
-"""What a monitor needs of its account: endpoint, data capture, buckets, baseline, pipeline, alarms, secrets.
+"""Checks of what a monitor needs: endpoint, data capture, buckets, baseline, pipeline, alarms, secrets.
 
-Knows the fields of a definition and SageMaker's answers about what they name. Refuses to know the stage's resources.
+Not here: the stage's own resources (stage_checks.py).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from plumbline.cli.account.bucket_rules import hears
 from plumbline.cli.account.stage_checks import check_bucket, check_role, check_secret, deploy, lets_send, rules_to
 from plumbline.cli.terminal.findings import Findings
 
-# What SageMaker is told to store as text; without it a capture is Base64, which is read too.
+# The content types that SageMaker then stores as text; it stores others as Base64, which is read too.
 CONTENT_TYPES = {"CsvContentTypes": ["text/csv"], "JsonContentTypes": ["application/json"]}
 
 
@@ -42,7 +42,7 @@ def listened(definition: Definition) -> list[tuple[str, str, str]]:
 
 
 def check_monitor(account: Account, services: Services, definition: Definition, stored: bool) -> Findings:
-    """Everything that one definition names. `stored`: it is in force; otherwise its champion is not known yet."""
+    """Check everything that a definition names. `stored`: it is in force; otherwise it has no champion yet."""
     found = Findings(account, f"monitor {definition.name}")
     _buckets(account, services.settings, definition, found)
     found.check(
@@ -92,9 +92,9 @@ def _connect(settings: Settings, bucket: str) -> str:
 
 def _notifies(account: Account, settings: Settings, bucket: str, found: Findings) -> None:
     if "EventBridgeConfiguration" in account.ask("s3", "get_bucket_notification_configuration", Bucket=bucket):
-        found.ok(f"bucket {bucket} tells EventBridge of new objects")
+        found.ok(f"bucket {bucket} notifies EventBridge of new objects")
     else:
-        found.missing(f"bucket {bucket} does not tell EventBridge of new objects", _connect(settings, bucket))
+        found.missing(f"bucket {bucket} does not notify EventBridge of new objects", _connect(settings, bucket))
 
 
 def _rule(account: Account, settings: Settings, queue: str, bucket: str, prefix: str, found: Findings) -> None:
@@ -126,7 +126,7 @@ def _listable(account: Account, bucket: str, prefix: str, found: Findings) -> No
     page = account.ask(
         "s3", "list_objects_v2", Bucket=bucket, Prefix=prefix, PaginationConfig={"MaxItems": 1, "PageSize": 1}
     )
-    found.ok(f"s3://{bucket}/{prefix} can be listed" + ("" if page.get("Contents") else "; there is nothing yet"))
+    found.ok(f"s3://{bucket}/{prefix} can be listed" + ("" if page.get("Contents") else "; it is empty so far"))
 
 
 # The endpoint ---------------------------------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ def _champion(services: Services, definition: Definition, serving: str, describe
     elif champion.candidate.model_name != serving:
         found.warning(
             f"the endpoint serves the model {serving}, the champion is {champion.candidate.model_name}: "
-            "somebody else deployed, or a promotion is under way",
+            "it was deployed by another process, or a promotion is under way",
             describe,
         )
     else:
@@ -175,34 +175,34 @@ def _champion(services: Services, definition: Definition, serving: str, describe
 
 
 def _capture(account: Account, definition: Definition, config: Mapping[str, Any], found: Findings) -> None:
-    """Data capture as the definition needs it: one command mends all of it, a new configuration and an update."""
+    """Check data capture against the definition: one command, a new configuration and an update, fixes all faults."""
     capture = config.get("DataCaptureConfig") or {}
-    mend = _capture_command(definition, config)
+    fix = _capture_command(definition, config)
     modes = {option["CaptureMode"] for option in capture.get("CaptureOptions", [])}
     headers = capture.get("CaptureContentTypeHeader") or {}
     given = capture.get("DestinationS3Uri", "").rstrip("/")
     if not capture.get("EnableCapture"):
-        found.missing(f"endpoint {definition.endpoint} captures no data", mend)
+        found.missing(f"endpoint {definition.endpoint} captures no data", fix)
         return
     if lost := [mode for mode in ("Input", "Output") if mode not in modes and "InputAndOutput" not in modes]:
-        found.missing(f"data capture leaves out {' and '.join(lost)}", mend)
+        found.missing(f"data capture leaves out {' and '.join(lost)}", fix)
     if given != definition.capture_s3_uri.rstrip("/"):
-        found.missing(f"data capture goes to {given}, the definition says {definition.capture_s3_uri}", mend)
+        found.missing(f"data capture goes to {given}, the definition says {definition.capture_s3_uri}", fix)
     sampled = capture.get("InitialSamplingPercentage", 0)
     if not sampled:
-        found.missing("data capture samples 0 % of the requests", mend)
+        found.missing("data capture samples 0 % of the requests", fix)
     elif sampled < 100:
-        found.warning(f"data capture samples {sampled} % of the requests: labels of the others match nothing", mend)
+        found.warning(f"data capture samples {sampled} % of the requests: labels of the others match nothing", fix)
     if unnamed := [
         text for text, types in (("CSV", "CsvContentTypes"), ("JSON", "JsonContentTypes")) if not headers.get(types)
     ]:
         found.warning(
-            f"data capture names no content type of {' or '.join(unnamed)}: such payloads are stored as Base64", mend
+            f"data capture names no content type of {' or '.join(unnamed)}: such payloads are stored as Base64", fix
         )
-    if not [each for each in found if each.mend == mend]:
+    if not [each for each in found if each.fix == fix]:
         found.ok(f"data capture: input and output, {sampled} %, to {given}")
     if key := capture.get("KmsKeyId"):
-        absent = (f"KMS key {key} of data capture does not exist", mend)
+        absent = (f"KMS key {key} of data capture does not exist", fix)
         found.check(f"KMS key {key}", _key, account, key, "of data capture", found, absent=absent)
     else:
         bucket = split_s3_uri(definition.capture_s3_uri)[0]
@@ -210,7 +210,7 @@ def _capture(account: Account, definition: Definition, config: Mapping[str, Any]
 
 
 def _capture_command(definition: Definition, config: Mapping[str, Any]) -> str:
-    """A copy of the endpoint's configuration with the capture that the definition needs, and the update to it."""
+    """The command that copies the endpoint's configuration with the needed capture, and updates the endpoint."""
     name = f"{config['EndpointConfigName'][:54]}-capture"
     capture = {
         "EnableCapture": True,
@@ -232,7 +232,7 @@ def _default_key(account: Account, bucket: str, found: Findings) -> None:
     try:
         answer = account.ask("s3", "get_bucket_encryption", Bucket=bucket)
     except NotFoundError:
-        return  # S3's own keys: nothing to see
+        return  # S3-managed keys: nothing to check
     for rule in answer["ServerSideEncryptionConfiguration"]["Rules"]:
         default = rule.get("ApplyServerSideEncryptionByDefault", {})
         if key := default.get("KMSMasterKeyID"):
@@ -247,10 +247,10 @@ def _key(account: Account, key: str, whose: str, found: Findings) -> None:
     metadata = account.ask("kms", "describe_key", KeyId=key)["KeyMetadata"]
     state = metadata["KeyState"]
     if state == "Enabled":
-        found.ok(f"KMS key {key} {whose} is enabled (whether its policy lets the functions decrypt is not tried)")
+        found.ok(f"KMS key {key} {whose} is enabled (whether its policy lets the functions decrypt is not checked)")
     elif state == "PendingDeletion":
         found.missing(
-            f"KMS key {key} {whose} waits for its deletion: every capture is lost with it",
+            f"KMS key {key} {whose} is pending deletion: every capture is lost with it",
             f"aws kms cancel-key-deletion --key-id {key} && aws kms enable-key --key-id {key}",
         )
     else:
@@ -259,7 +259,7 @@ def _key(account: Account, key: str, whose: str, found: Findings) -> None:
         )
 
 
-# What else a definition names -----------------------------------------------------------------------------------------
+# The other resources that a definition names --------------------------------------------------------------------------
 
 
 def _baseline(account: Account, field: str, uri: str, found: Findings) -> None:
@@ -270,7 +270,7 @@ def _baseline(account: Account, field: str, uri: str, found: Findings) -> None:
         try:
             msgspec.json.decode(body, type=dict)
         except msgspec.DecodeError:
-            found.missing(f"baseline.{field}: {uri} is no JSON object", f"aws s3 cp FILE {uri}")
+            found.missing(f"baseline.{field}: {uri} is not a JSON object", f"aws s3 cp FILE {uri}")
         else:
             found.ok(f"baseline.{field} can be read")
 
@@ -288,7 +288,7 @@ def _pipeline(account: Account, services: Services, definition: Definition, foun
     )
 
     def look() -> None:
-        account.ask("sagemaker", "describe_pipeline", PipelineName=name)  # says what may not be seen
+        account.ask("sagemaker", "describe_pipeline", PipelineName=name)  # reports a missing permission
         pipeline = services.sagemaker.describe_pipeline(name)
         unknown = sorted(set(retraining.parameters) - set(pipeline.parameters))
         ungiven = sorted(
@@ -296,9 +296,11 @@ def _pipeline(account: Account, services: Services, definition: Definition, foun
         )
         show = f"aws sagemaker describe-pipeline --pipeline-name {name} --query PipelineDefinition"
         if unknown:
-            found.missing(f"pipeline {name} has no parameter {', '.join(unknown)}: no start would be accepted", show)
+            found.missing(
+                f"pipeline {name} has no parameter {', '.join(unknown)}: SageMaker would reject every start", show
+            )
         elif ungiven:
-            found.missing(f"pipeline {name} wants the parameter {', '.join(ungiven)}, which has no default", show)
+            found.missing(f"pipeline {name} needs the parameter {', '.join(ungiven)}, which has no default", show)
         else:
             found.ok(f"pipeline {name}")
         check_role(account, pipeline.role_arn, f"the role of the pipeline {name}", found)
@@ -311,7 +313,7 @@ def _pipeline(account: Account, services: Services, definition: Definition, foun
             _group,
             *(account, group, found),
             absent=(
-                f"model package group {group} does not exist: nothing could be registered",
+                f"model package group {group} does not exist: no model could be registered",
                 f"aws sagemaker create-model-package-group --model-package-group-name {group}",
             ),
         )
@@ -324,7 +326,7 @@ def _group(account: Account, group: str, found: Findings) -> None:
 
 
 def _serverless(account: Account, definition: Definition, found: Findings) -> None:
-    """Pool, champion and challenger each have a serverless endpoint; new accounts may have very few of those."""
+    """Pool, champion and challenger each need a serverless endpoint; the quota of a new account may be too small."""
     needed = (definition.policy.pool_size + 2) * SERVERLESS["MaxConcurrency"]
     listing = "aws service-quotas list-service-quotas --service-code sagemaker"
     try:
@@ -342,7 +344,7 @@ def _serverless(account: Account, definition: Definition, found: Findings) -> No
         found.warning("quota of serverless concurrency: not among SageMaker's quotas", listing)
     elif quota["Value"] < needed:
         found.warning(
-            f"quota of serverless concurrency: {quota['Value']:g}; a full pool of {definition.name} wants {needed}",
+            f"quota of serverless concurrency: {quota['Value']:g}; a full pool of {definition.name} needs {needed}",
             "aws service-quotas request-service-quota-increase --service-code sagemaker "
             f"--quota-code {quota['QuotaCode']} --desired-value {needed}",
         )
@@ -357,7 +359,7 @@ def _alarm(account: Account, name: str, role: str, found: Findings) -> None:
             found.ok(f"alarm {name} ({role})")
         else:
             found.missing(
-                f"alarm {name} ({role}) does not exist: it will never say anything",
+                f"alarm {name} ({role}) does not exist: it will never fire",
                 f"aws cloudwatch put-metric-alarm --alarm-name {shlex.quote(name)} …",
             )
 

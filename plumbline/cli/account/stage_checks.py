@@ -1,6 +1,6 @@
-"""What a stage consists of, held against the account: queues, rules, table, topic, bucket, role, quotas.
+"""Checks of a stage's resources: queues, rules, table, topic, bucket, role, quotas.
 
-Knows what chalicelib/topology.py declares and what the settings name. Refuses to know monitors.
+They come from chalicelib/topology.py and the settings. Not here: monitors (monitor_checks.py).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _EXECUTIONS_QUOTA = "L-B99A9384"  # "Concurrent executions" of Lambda
 
 
 def deploy(stage: str) -> str:
-    """The command that makes or mends a stage's resources."""
+    """The command that creates or repairs a stage's resources."""
     return f"make deploy STAGE={stage}"
 
 
 def known_stages(account: Account) -> list[str]:
-    """The stages that have a queue of captures in this account and region."""
+    """The stages that have a captures queue in this account and region."""
     urls = account.ask("sqs", "list_queues", QueueNamePrefix="plumbline-").get("QueueUrls", [])
     names = [url.rpartition("/")[2] for url in urls]
     end = "-captures"
@@ -36,9 +36,9 @@ def known_stages(account: Account) -> list[str]:
 
 
 def refuse_wrong_stage(account: Account, settings: Settings) -> bool:
-    """Raise MisconfiguredError for a stage that is not deployed where others are, or for another stage's environment.
+    """Raise MisconfiguredError for an environment of another stage, or an unknown stage where others are deployed.
 
-    Returns whether the stage is there; in an account without any stage it is simply missing.
+    Returns whether the stage is deployed; in an account without any stage it is simply missing.
     """
     stage = settings.stage
     for variable, value, name in (
@@ -54,7 +54,7 @@ def refuse_wrong_stage(account: Account, settings: Settings) -> bool:
     except NotFoundError:
         pass
     except (DeniedError, UnansweredError):
-        return True  # each check says itself what it may not see
+        return True  # each check reports its own missing permission
     stages = known_stages(account)
     if stages:
         expected = (
@@ -65,7 +65,7 @@ def refuse_wrong_stage(account: Account, settings: Settings) -> bool:
 
 
 def check_stage(account: Account, settings: Settings) -> Findings:
-    """Everything that is there once, whatever is watched."""
+    """Check everything that a stage has once, for all monitors."""
     found = Findings(account, f"stage {settings.stage}")
     for source in SOURCES:
         name = resource_name(settings.stage, source.queue)
@@ -106,7 +106,7 @@ def _queue(account: Account, stage: str, source: Source, found: Findings) -> Non
     if target != dead:
         wrong.append(f"its dead letters go to {target or 'nowhere'} instead of {dead}")
     if visibility < source.timeout:
-        wrong.append(f"its visibility timeout of {visibility} s is shorter than {source.function} may run")
+        wrong.append(f"its visibility timeout of {visibility} s is shorter than the timeout of {source.function}")
     arn = account.arn("sqs", name)
     if source.pattern is not None and "aws.s3" not in source.pattern["source"]:
         wrong += _rule_problems(account, source.pattern, arn, attributes.get("Policy", ""))
@@ -120,7 +120,7 @@ def _rule_problems(account: Account, pattern: Any, queue_arn: str, policy: str) 
     rules = rules_to(account, queue_arn)
     fitting = [rule for rule in rules if same_source(rule.get("EventPattern") or "{}", pattern)]
     if not fitting:
-        return [f"no EventBridge rule brings it events of {pattern['source'][0]}"]
+        return [f"no EventBridge rule sends it events of {pattern['source'][0]}"]
     if all(rule["State"] != "ENABLED" for rule in fitting):
         return [f"the rule {fitting[0]['Name']} is disabled (aws events enable-rule --name {fitting[0]['Name']})"]
     if not any(lets_send(policy, rule["Arn"]) for rule in fitting):
@@ -155,9 +155,9 @@ def lets_send(policy: str, rule_arn: str) -> bool:
 
 
 def _holds(key: str, wanted: list[str], rule_arn: str) -> bool:
-    """Whether a condition of a policy holds for what EventBridge sends; one that we do not know is taken not to."""
-    said = {"aws:sourcearn": rule_arn, "aws:sourceaccount": rule_arn.split(":")[4], "aws:securetransport": "true"}
-    return key in said and any(fnmatch.fnmatchcase(said[key], str(each)) for each in wanted)
+    """Whether a policy's condition holds for EventBridge's messages; an unknown condition counts as not holding."""
+    context = {"aws:sourcearn": rule_arn, "aws:sourceaccount": rule_arn.split(":")[4], "aws:securetransport": "true"}
+    return key in context and any(fnmatch.fnmatchcase(context[key], str(each)) for each in wanted)
 
 
 def _list(value: Any) -> list[Any]:
@@ -177,7 +177,7 @@ def _table(account: Account, settings: Settings, found: Findings) -> None:
     life = account.ask("dynamodb", "describe_time_to_live", TableName=settings.table)["TimeToLiveDescription"]
     if life.get("TimeToLiveStatus") not in ("ENABLED", "ENABLING") or life.get("AttributeName") != "expires_at":
         found.warning(
-            f"table {settings.table} keeps what has expired: no time to live on expires_at",
+            f"table {settings.table} keeps expired items: no time to live on expires_at",
             f"aws dynamodb update-time-to-live --table-name {settings.table} "
             "--time-to-live-specification Enabled=true,AttributeName=expires_at",
         )
@@ -202,7 +202,7 @@ def _topic(account: Account, settings: Settings, found: Findings) -> None:
 
 
 def check_bucket(account: Account, bucket: str, role: str, found: Findings) -> bool:
-    """See that a bucket exists, is this account's and lies in the same region; `role`: what it is to us."""
+    """Check that a bucket exists, in this account and region; `role`: what Plumbline uses it for."""
     before = len([each for each in found if each.status != "ok"])
 
     def look() -> None:
@@ -210,7 +210,7 @@ def check_bucket(account: Account, bucket: str, role: str, found: Findings) -> b
         region = answer.get("BucketRegion") or account.region
         if region != account.region:
             found.missing(
-                f"bucket {bucket} ({role}) lies in {region}, the stage in {account.region}: no event crosses regions",
+                f"bucket {bucket} ({role}) is in {region}, the stage in {account.region}: no event crosses regions",
                 f"use a bucket of {account.region}, or deploy a stage in {region}",
             )
         else:
@@ -225,7 +225,7 @@ def check_bucket(account: Account, bucket: str, role: str, found: Findings) -> b
 
 
 def check_role(account: Account, arn: str, role: str, found: Findings) -> None:
-    """See that an IAM role exists and lets SageMaker take it; `role`: what it is to us."""
+    """Check that an IAM role exists and that SageMaker may assume it; `role`: what Plumbline uses it for."""
     name = arn.rpartition("/")[2]
     trust = json.dumps(
         {
@@ -243,7 +243,7 @@ def check_role(account: Account, arn: str, role: str, found: Findings) -> None:
             found.ok(f"{role}, {name}")
         else:
             found.missing(
-                f"{role}, {name}, may not be taken by SageMaker (sagemaker.amazonaws.com)",
+                f"{role}, {name}, may not be assumed by SageMaker (sagemaker.amazonaws.com)",
                 f"aws iam update-assume-role-policy --role-name {name} --policy-document {document}",
             )
 
@@ -252,7 +252,7 @@ def check_role(account: Account, arn: str, role: str, found: Findings) -> None:
 
 
 def check_secret(account: Account, name: str, what: str, found: Findings) -> None:
-    """See that a secret exists, without reading it."""
+    """Check that a secret exists, without reading it."""
 
     def look() -> None:
         if (secret := name.removeprefix("secretsmanager:")) != name:
@@ -271,7 +271,7 @@ def check_secret(account: Account, name: str, what: str, found: Findings) -> Non
 
 
 def _executions(account: Account, found: Findings) -> None:
-    mend = (
+    fix = (
         "aws service-quotas request-service-quota-increase --service-code lambda "
         f"--quota-code {_EXECUTIONS_QUOTA} --desired-value {max(1000, EXECUTIONS)}"
     )
@@ -287,6 +287,6 @@ def _executions(account: Account, found: Findings) -> None:
         return
     value = int(quota["Quota"]["Value"])
     if value < EXECUTIONS:
-        found.warning(f"quota of concurrent Lambda executions: {value}; {len(SOURCES)} queues want {EXECUTIONS}", mend)
+        found.warning(f"quota of concurrent Lambda executions: {value}; {len(SOURCES)} queues need {EXECUTIONS}", fix)
     else:
         found.ok(f"quota of concurrent Lambda executions: {value}")

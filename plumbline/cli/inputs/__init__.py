@@ -1,1 +1,1 @@
-"""What a command is given: files, folders, S3 places, options."""
+"""A command's inputs: files, folders, S3 prefixes, options."""

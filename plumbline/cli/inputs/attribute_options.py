@@ -1,6 +1,6 @@
-"""The options that say where answers and labels are: `--monitor FILE`, or one option for each, named as SageMaker's.
+"""The options that locate predictions and labels: `--monitor FILE`, or SageMaker's attributes, an option each.
 
-In a table an attribute is a column's name; in a capture it is a 0-based CSV index or a JMESPath expression.
+In a table an attribute is a column name; in a capture it is a 0-based CSV index or a JMESPath expression.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NEEDS = ("inference_attribute", "probability_attribute", "probability_threshold
 
 
 def add_options(parser: argparse.ArgumentParser, where: str, label: str) -> None:
-    """Add the options to a command; `where` says what an attribute is there, `label` where a label is."""
+    """Add the options to a command; `where` and `label` are the help texts for an attribute and for the label."""
     parser.add_argument(
         "--monitor", type=Path, metavar="FILE", help="a monitor definition (YAML or JSON), in place of --problem-type"
     )
@@ -39,11 +39,11 @@ def add_options(parser: argparse.ArgumentParser, where: str, label: str) -> None
 
 
 def definition_of(options: argparse.Namespace) -> Definition | None:
-    """The definition that --monitor names, or None. Raises MisconfiguredError, also for options that contradict it."""
+    """The definition that --monitor names, or None. Raises MisconfiguredError, also for contradicting options."""
     if options.monitor is None:
         return None
     if options.problem_type is not None:
-        expected = "nothing beside --monitor, whose definition says it"
+        expected = "no such option with --monitor, whose definition has it"
         raise MisconfiguredError("--problem-type", options.problem_type, expected)
     return read_definition(options.monitor)
 
@@ -54,7 +54,7 @@ def attributes_of(options: argparse.Namespace) -> Attributes | None:
         for name in _NEEDS:
             if getattr(options, name) is not None:
                 field = f"--{name.replace('_', '-')}"
-                raise MisconfiguredError(field, getattr(options, name), "--problem-type beside it, or --monitor FILE")
+                raise MisconfiguredError(field, getattr(options, name), "--problem-type with it, or --monitor FILE")
         return None
     threshold = options.probability_threshold_attribute
     attributes = Attributes(

@@ -1,6 +1,6 @@
 """Files of captured requests of any kind: captures, merged records, a batch transform's output, manifests.
 
-Knows which reader a file needs, and which file a manifest means; refuses to know what the requests hold.
+Chooses the reader for a file and finds the files that a manifest names. Not here: what the requests hold.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from plumbline.cli.inputs.places import File, file_of
 
 
 class Requests(msgspec.Struct, frozen=True):
-    """The requests of one file, the labels that it holds itself (merged records), and what could not be read."""
+    """The requests of one file, its labels (merged records only), and what could not be read."""
 
     requests: list[CapturedRequest] = []
     labels: list[Label] = []
@@ -30,9 +30,9 @@ class Requests(msgspec.Struct, frozen=True):
 
 
 def requests_of(file: File, body: bytes) -> Requests:
-    """Read a file that is no manifest, by the kind that its first record shows."""
+    """Read a file that is not a manifest, by the kind of its first record."""
     kind = kind_of(body)
-    if is_laid_out(body):  # then no line ends within a text
+    if is_laid_out(body):  # a valid JSON document has no line end within a string
         body = body.replace(b"\n", b" ")
     try:
         if kind == "merged":
@@ -51,7 +51,7 @@ def requests_of(file: File, body: bytes) -> Requests:
 
 
 def is_laid_out(body: bytes) -> bool:
-    """Whether this is a single record, laid out over several lines as notebooks show it."""
+    """Whether this is a single record over several lines, as notebooks show it."""
     if b"\n" not in body.strip():
         return False
     try:
@@ -62,11 +62,11 @@ def is_laid_out(body: bytes) -> bool:
 
 
 def transforms_of(manifests: Sequence[tuple[File, bytes]]) -> Iterator[Requests]:
-    """The requests of batch transforms from the manifests of their capture, one part for each file of output.
+    """The requests of batch transforms from the manifests of their capture, one part per output file.
 
     SageMaker writes a manifest of a job's input and one of its output, in folders `input` and `output` under the hour
-    in which the job started. Where an hour has one of each, of as many files, they belong together file by file;
-    otherwise the output stands alone (it holds its input when the job joined them).
+    in which the job started. Where an hour has one of each, with as many files, they are paired file by file;
+    otherwise the output is read alone (it holds its input when the job joined them).
     """
     asked: dict[str, list[tuple[File, bytes]]] = {}
     for file, body in manifests:
@@ -89,16 +89,16 @@ def transforms_of(manifests: Sequence[tuple[File, bytes]]) -> Iterator[Requests]
 
 def _named_output(manifest: File, output: str, question: str) -> Requests:
     answered, asked = _object(output), _object(question).read() if question else None
-    # Records without a time of their own get that of the job, which is the manifest's.
+    # Records have no time of their own: they get the job's, which is the manifest's.
     found = File(output, answered.size, manifest.arrived, answered.pieces)
     return _transform(found, answered.read(), asked)
 
 
 def _object(uri: str) -> File:
-    """What a manifest names. Raises UnreadableError when it is not there."""
+    """A file that a manifest names. Raises UnreadableError when it does not exist."""
     file = file_of(uri, "--captures")
     if file is None:
-        raise UnreadableError(uri, "is named by a manifest and is not there")
+        raise UnreadableError(uri, "is named by a manifest and does not exist")
     return file
 
 
@@ -108,7 +108,7 @@ def _transform(file: File, body: bytes, asked: bytes | None) -> Requests:
 
 
 def _side(file: File, side: str) -> str:
-    """The hour's folder of a manifest without its side, when it is on that side; "" otherwise."""
+    """The hour folder of a manifest on this side ("input" or "output"), without the side; "" for another."""
     hourly = keys.parse_hourly(file.name.removeprefix("s3://").lstrip("/"))
     if hourly is None or hourly.prefix.rpartition("/")[2] != side:
         return ""

@@ -1,6 +1,6 @@
 """Where a command finds its input files: one file, a folder with everything below it, or s3://bucket/prefix.
 
-Knows paths and listings; refuses to know what the files hold.
+Not here: what the files hold.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ from chalicelib import keys, wiring
 from chalicelib.definition import split_s3_uri
 from chalicelib.errors import MisconfiguredError, NotFoundError, UnreadableError
 
-# How names begin of what is no data in a folder; in one of tables also "_": Spark and Hadoop write _SUCCESS there.
+# Names that start like this are not data; in folders of tables also "_", for Spark and Hadoop write _SUCCESS there.
 HIDDEN = (".",)
 HIDDEN_TABLES = (".", "_")
 
 # Bytes of a local file that are read at once.
 PIECE = 4 << 20
 
-
-# How files begin that hold text which is not read as it is.
+# First bytes of files whose text must be converted first.
 _OTHERS = {
     b"\x1f\x8b": "is compressed (gzip): unpack it first",
     b"PK\x03\x04": "is compressed (zip): unpack it first",
@@ -35,10 +34,9 @@ _OTHERS = {
 
 
 class File(msgspec.Struct, frozen=True):
-    """A file by its name for people (path or URI); `modified` is when it was written, in UTC.
+    """A file by its path or URI; `modified` is when it was written, in UTC.
 
-    `pieces` gives its bytes: a file's some megabytes at a time, an object as a whole. Raises UnreadableError, as all
-    that reads it.
+    `pieces` yields its bytes: a local file some megabytes at a time, an object whole. Reading raises UnreadableError.
     """
 
     name: str
@@ -51,8 +49,10 @@ class File(msgspec.Struct, frozen=True):
         return b"".join(self.pieces())
 
     def begun(self) -> tuple[bytes, Callable[[], Iterator[bytes]]]:
-        """Its first piece, and all of them: the first one is not read again. Nothing where it cannot be read: who asks
-        for all of it hears why."""
+        """The first piece, and a function that yields all pieces without reading the first one again.
+
+        The first piece is empty when the file cannot be read; the function raises the reason.
+        """
         pieces = self.pieces()
         try:
             first = next(pieces, b"")
@@ -62,18 +62,18 @@ class File(msgspec.Struct, frozen=True):
 
     @property
     def arrived(self) -> datetime:
-        """When it came: the start of its hour where the name has SageMaker's YYYY/MM/DD/HH, else `modified`.
+        """When the file arrived: the start of its hour where the name has SageMaker's YYYY/MM/DD/HH, else `modified`.
 
-        Copying a folder changes times of files, and must not change which of two labels is the later one.
+        Copying a folder changes file times, and must not change which of two labels is the later one.
         """
         hourly = keys.parse_hourly(self.name.removeprefix("s3://").lstrip("/"))
         return hourly.hour if hourly else self.modified
 
 
 def files_of(place: str, option: str, hidden: tuple[str, ...] = HIDDEN) -> list[File]:
-    """The files of a place, by name; in folders and prefixes what has a name that begins as `hidden` is left out.
+    """The files of a place, sorted by name; in folders and prefixes, names that start with `hidden` are left out.
 
-    `option` names the argument in errors. Raises MisconfiguredError when nothing is there.
+    `option` names the argument in errors. Raises MisconfiguredError when there is no file.
     """
     listed = _in_bucket(place, option, hidden) if place.startswith("s3://") else _in_folder(place, hidden)
     found = sorted(listed, key=_name)
@@ -83,7 +83,7 @@ def files_of(place: str, option: str, hidden: tuple[str, ...] = HIDDEN) -> list[
 
 
 def file_of(place: str, option: str) -> File | None:
-    """One file by its path or URI, or None when it is not there."""
+    """One file by its path or URI, or None when it does not exist."""
     if not place.startswith("s3://"):
         path = Path(place)
         return _file(path) if _is_file(path) else None
@@ -92,7 +92,7 @@ def file_of(place: str, option: str) -> File | None:
 
 
 def beside(place: str, name: str) -> str:
-    """The place of `name` below a folder or a prefix."""
+    """The path or URI of `name` below a folder or a prefix."""
     return f"{place.rstrip('/')}/{name}" if place.startswith("s3://") else str(Path(place) / name)
 
 
@@ -109,7 +109,7 @@ def _in_folder(place: str, hidden: tuple[str, ...]) -> Iterator[File]:
 
 
 def _below(folder: Path, hidden: tuple[str, ...]) -> Iterator[File]:
-    """Everything below a folder; one that may not be looked into is an error, for what is in it would be missing."""
+    """Everything below a folder; an unreadable folder is an error, because its files would be missing."""
     try:
         found = sorted(each for each in folder.iterdir() if not each.name.startswith(hidden))
     except OSError as error:
@@ -166,7 +166,7 @@ def _in_bucket(place: str, option: str, hidden: tuple[str, ...] = HIDDEN) -> Ite
         return pieces
 
     for each in store.list(bucket, prefix):
-        # "captures/churn" is a folder or an object, and not the beginning of captures/churn-2.
+        # "captures/churn" is a folder or an object, not the start of captures/churn-2.
         inside = not prefix or each.key == prefix or each.key.startswith(f"{prefix}/")
         skipped = any(part.startswith(hidden) for part in each.key[len(prefix) :].split("/"))
         if inside and not skipped and not each.key.endswith("/"):

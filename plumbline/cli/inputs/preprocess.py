@@ -1,7 +1,7 @@
 """A user's preprocessing script, as Model Monitor takes it: `preprocess_handler(inference_record[, logger])`.
 
-Loading runs the file: it is for scripts of one's own, on one's own machine. The deployed functions never load one, for
-what they hold (captures, keys, the right to start pipelines) is more than a script should get.
+Loading runs the file, so it is for a user's own scripts on a user's own machine. The deployed functions never load one:
+a script must not get their captures, keys and permission to start pipelines.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _HANDLER = "preprocess_handler"
 
 
 def load_preprocessor(path: Path) -> Preprocessor:
-    """The handler of a script, to be called with a record alone; a handler of two arguments also gets a logger.
+    """The handler of a script, as a function of a record; a handler of two arguments also gets a logger.
 
     The logger writes to standard error under the script's name. Raises MisconfiguredError for a file that cannot be
     read or run, or that has no such function.
@@ -32,7 +32,7 @@ def load_preprocessor(path: Path) -> Preprocessor:
         specification.loader.exec_module(module)
     except OSError as error:
         raise MisconfiguredError("preprocess", str(path), f"a file that can be read ({error.strerror})") from None
-    except (Exception, SystemExit) as error:  # whatever a script may raise, and its end of the whole command
+    except (Exception, SystemExit) as error:  # a script may raise anything, or end the process
         raise MisconfiguredError("preprocess", str(path), f"a script that runs; got {_place(error)}") from None
     handler = getattr(module, _HANDLER, None)
     if not callable(handler):
@@ -62,7 +62,7 @@ def _takes(handler: Callable[..., object], arguments: int) -> bool:
 
 
 def _place(error: Exception) -> str:
-    """The kind of an error and the script's line where it came from; a script's own words stay out."""
+    """The type of an error and the script's line that raised it, without the script's own text."""
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__} in line {error.lineno}"
     trace = error.__traceback__

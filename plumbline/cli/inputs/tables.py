@@ -1,7 +1,7 @@
 """A data set for a baseline, as named columns: CSV with a header, JSON Lines of objects, or Parquet.
 
-Knows the three formats; refuses to know what a column means. Values are left as they are written: text from CSV, JSON
-values from JSON Lines. An error names the row and what is wrong with it, never a value.
+Values stay as written: text from CSV, JSON values from JSON Lines. An error names the row and the fault, never a value.
+Not here: what a column means.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from plumbline.cli.inputs.places import File
 
 _JSON = (".jsonl", ".json", ".ndjson", ".jsonlines")
 _PARQUET = (".parquet", ".pq")
-# By pyarrow's names of their types.
+# By pyarrow's type names.
 _SHORT_FLOATS: dict[str, Any] = {"float": np.float32, "halffloat": np.float16}
 _INDEX = re.compile(r"__index_level_[0-9]+__")
 
-# Files that would be tables of nonsense.
+# Files that are not data sets, with their names for an error.
 _CAPTURED = {"capture": "captures", "merged": "merged records", "ground-truth": "labels", "manifest": "a manifest"}
 
 Columns = dict[str, list[Any]]
@@ -39,8 +39,8 @@ Columns = dict[str, list[Any]]
 def read_table(file: File, header: bool = True) -> Columns:
     """The columns of a data set, each with one value per row; `header` False: a CSV's columns are _c0, _c1, ...
 
-    Raises UnreadableError naming file, row and reason for a data set that is damaged, has no rows, or whose rows have
-    different numbers of values (CSV). A key that an object does not have is None.
+    A key that an object lacks is None. Raises UnreadableError naming file, row and reason for a data set that is
+    damaged, has no rows, or (CSV) has rows of different lengths.
     """
     body, name = file.read(), file.name.lower()
     if (kind := kind_of(body)) in _CAPTURED:
@@ -57,17 +57,17 @@ def read_table(file: File, header: bool = True) -> Columns:
 
 
 def joined(tables: Sequence[tuple[File, Columns]]) -> Columns:
-    """The rows of several files of one data set, in the first one's order of columns.
+    """The rows of several files of one data set, with the columns in the first file's order.
 
-    Raises UnreadableError when their columns are not the same by name.
+    Raises UnreadableError when their column names differ.
     """
     (_, first), *others = tables
     columns = {name: list(values) for name, values in first.items()}
     for file, more in others:
         if more.keys() != columns.keys():
             missing, added = len(columns.keys() - more.keys()), len(more.keys() - columns.keys())
-            told = f"missing: {missing}, others: {added}"
-            raise UnreadableError(file.name, f"expected the {len(columns)} columns of the first file; {told}")
+            differ = f"missing: {missing}, others: {added}"
+            raise UnreadableError(file.name, f"expected the {len(columns)} columns of the first file; {differ}")
         for name, values in more.items():
             columns[name] += values
     return columns
@@ -102,24 +102,24 @@ def _csv(body: bytes, where: str, header: bool) -> Columns:
 
 
 def _check_names(names: list[str], where: str, header: bool) -> None:
-    # A first row that is no header holds data: its texts are not shown.
-    told = "if the first line is no header, say --no-header"
+    # A first row that is not a header holds data, so its texts are not shown.
+    advice = "if the first line is not a header, use --no-header"
     if len(names) == 1 and (found := next((each for each in ";\t|" if each in names[0]), "")):
         raise UnreadableError(where, f"expected commas between columns; the first line has none, and has {found!r}")
     if not header:
         return
     if len(names) > 1 and all(number_of(name) == number_of(name) for name in names):
-        raise UnreadableError(where, "every column of the first line is a number; say --no-header")
+        raise UnreadableError(where, "every column of the first line is a number; use --no-header")
     if "" in names:
-        raise UnreadableError(where, f"column {names.index('') + 1} of the header has no name; {told}")
-    _check_different(names, where, f"; {told}")
+        raise UnreadableError(where, f"column {names.index('') + 1} of the header has no name; {advice}")
+    _check_different(names, where, f"; {advice}")
 
 
-def _check_different(names: list[str], where: str, told: str = "") -> None:
+def _check_different(names: list[str], where: str, advice: str = "") -> None:
     if len(set(names)) < len(names):
         second = next(index for index, name in enumerate(names) if name in names[:index])
         first = names.index(names[second])
-        raise UnreadableError(where, f"columns {first + 1} and {second + 1} have the same name{told}")
+        raise UnreadableError(where, f"columns {first + 1} and {second + 1} have the same name{advice}")
 
 
 def _json_lines(body: bytes, where: str) -> Columns:
@@ -145,13 +145,13 @@ def _parquet(body: bytes, where: str) -> Columns:
     try:
         parquet = import_module("pyarrow.parquet")
     except ImportError:
-        expected = "CSV or JSON Lines; Parquet is read where pyarrow is installed (pip install pyarrow)"
+        expected = "CSV or JSON Lines; Parquet needs pyarrow (pip install pyarrow)"
         raise MisconfiguredError("TABLE", where, expected) from None
     try:
         stored = parquet.read_schema(io.BytesIO(body)).names
         if "" in stored:
             raise UnreadableError(where, f"column {stored.index('') + 1} has no name")
-        # Two columns of one name are nothing that pyarrow reads: it would say so with a word for any fault.
+        # pyarrow rejects two columns of one name, without saying why.
         _check_different(stored, where)
         table = parquet.read_table(io.BytesIO(body))
     except (OSError, ValueError) as error:  # pyarrow's own errors are these
@@ -165,20 +165,20 @@ def _column(column: Any, name: str, where: str) -> list[Any]:
     values = column.to_pylist()
     kind = getattr(column.type, "value_type", column.type)  # a dictionary's own type is that of its values
     if short := _SHORT_FLOATS.get(str(kind)):
-        # A number of 32 bits is written as its shortest text: 0.1, not the 0.10000000149011612 of its 64 bits.
+        # A 32-bit float is taken by its shortest text: 0.1, not the 0.10000000149011612 of its 64 bits.
         return [float(str(short(value))) if isinstance(value, float) else value for value in values]
     return [_plain(value, name, where) for value in values]
 
 
 def _plain(value: Any, column: str, where: str) -> Any:
-    """A value of Parquet as CSV and JSON have it: decimal numbers with all of their digits, times in ISO 8601."""
+    """A Parquet value as CSV and JSON write it: decimals with all their digits, times in ISO 8601."""
     if isinstance(value, Decimal):
         return f"{value:f}"
     if isinstance(value, date | time):
         return value.isoformat()
     if isinstance(value, timedelta):
         return str(value)
-    if isinstance(value, bytes):  # older writers do not say that their bytes are text
+    if isinstance(value, bytes):  # older writers do not mark bytes as text
         try:
             return value.decode()
         except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Rows of text as aligned columns, for people."""
+"""Rows of text as aligned columns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def aligned(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
-    """One line per row, each column as wide as its longest cell, two spaces between; no blanks at a line's end."""
+    """One line per row, each column as wide as its longest cell, two spaces apart, without trailing blanks."""
     if not rows:
         return []
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -1,4 +1,4 @@
-"""What a look at an account finds: one line each, and the command that mends it. Refuses to know what is looked at."""
+"""The findings of a check: one line each, and the command that fixes it. Not here: what is checked."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from plumbline.cli.account.account import Account, DeniedError, UnansweredError,
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """`about`: the stage or the monitor. `mend`: the command, or what to do where no command does it; "" when ok."""
+    """`about`: the stage or the monitor. `fix`: the command, or what to do where there is no command; "" when ok."""
 
     about: str
     status: Literal["ok", "missing", "warning"]
     what: str
-    mend: str = ""
+    fix: str = msgspec.field(default="", name="mend")
 
 
 class Findings:
-    """Collects findings about one thing; a check that may not look is a finding too, and the next one goes on."""
+    """Collects findings about one thing; a check without permission is a finding too, and the next check runs."""
 
     def __init__(self, account: Account, about: str) -> None:
         self._account, self._about = account, about
@@ -30,18 +30,18 @@ class Findings:
     def ok(self, what: str) -> None:
         self.found.append(Finding(self._about, "ok", what))
 
-    def missing(self, what: str, mend: str) -> None:
-        self.found.append(Finding(self._about, "missing", what, mend))
+    def missing(self, what: str, fix: str) -> None:
+        self.found.append(Finding(self._about, "missing", what, fix))
 
-    def warning(self, what: str, mend: str) -> None:
-        self.found.append(Finding(self._about, "warning", what, mend))
+    def warning(self, what: str, fix: str) -> None:
+        self.found.append(Finding(self._about, "warning", what, fix))
 
     def check(
         self, what: str, look: Callable[..., object], *given: object, absent: tuple[str, str] | None = None
     ) -> None:
-        """Run `look(*given)`. `absent`: the finding and the command when what it asks for is not there.
+        """Run `look(*given)`. `absent`: the finding and the command where the thing does not exist.
 
-        What is about the whole session (no credentials, an expired token) passes through.
+        Errors of the whole session (no credentials, an expired token) pass through.
         """
         try:
             look(*given)
@@ -57,9 +57,9 @@ class Findings:
         elif isinstance(refusal, DeniedError):
             self.missing(f"cannot see {what}: needs {refusal.permission}", self._account.grant(refusal.permission))
         elif isinstance(refusal, UnansweredError):
-            self.missing(f"cannot see {what}: {refusal}", "say it again")
+            self.missing(f"cannot see {what}: {refusal}", "run doctor again")
         else:
-            self.missing(f"{what}: {refusal}", "mend what it names")
+            self.missing(f"{what}: {refusal}", "correct what it names")
 
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.found)

@@ -1,4 +1,4 @@
-"""Writing what a command made into a folder: each file whole or not at all."""
+"""Writing a command's files into a folder, each one atomically."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 def folder_of(
     out: str, inputs: Mapping[str, str | None], all_paths: Iterable[str], baseline: str | None = None
 ) -> Path:
-    """The folder that --out names. `inputs`: the places that are read, by option; `all_paths` as for `write_files`.
+    """The folder that --out names. `inputs`: what is read, by option; `all_paths` as for `write_files`.
 
-    Raises MisconfiguredError for a URI, for a folder that holds what is read, and for one whose files would lie in a
-    place that is read: the next run would read what this one writes. Of a `baseline` only files of known names are
-    read, so that a report may lie in a folder of its own below it.
+    Raises MisconfiguredError for a URI, for a folder that contains an input, and for one inside an input: the next run
+    would read what this one writes. Of a `baseline` only files of known names are read, so a report may lie in a folder
+    below it.
     """
     if _URI.match(out):
         raise MisconfiguredError("--out", out, "a folder of this machine")
@@ -36,9 +36,9 @@ def folder_of(
 
 
 def write_files(folder: Path, documents: Mapping[str, bytes], all_paths: Iterable[str]) -> list[str]:
-    """Write documents by path below a folder, over those of an earlier run; returns their paths.
+    """Write documents by path below a folder, replacing those of an earlier run; returns their paths.
 
-    Those of `all_paths` (whatever the command may write) that are not written now are removed: they would tell of an
+    Those of `all_paths` (all that the command can write) that are not written now are removed: they belong to an
     earlier run. Raises MisconfiguredError when the folder cannot be written to.
     """
     written = []
@@ -49,7 +49,7 @@ def write_files(folder: Path, documents: Mapping[str, bytes], all_paths: Iterabl
         for path, body in documents.items():
             place = folder / path
             place.parent.mkdir(parents=True, exist_ok=True)
-            # Written aside and moved: whoever reads at the same time sees the old file or the new one.
+            # Written beside it and moved, so that a concurrent reader sees the old file or the new one.
             aside = place.with_name(f".{place.name}.new")
             aside.write_bytes(body)
             aside.replace(place)

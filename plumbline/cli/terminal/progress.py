@@ -1,4 +1,4 @@
-"""What a person sees while a command works: a bar on a terminal, nothing where the output is read by a program."""
+"""What a person sees while a command works: a bar on a terminal, nothing where a program reads the output."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from typing import TextIO
 WIDTH = 24
 
 
+def note(line: str) -> None:
+    """Print a line on standard error at once, so that --json on standard output stays one document."""
+    print(line, file=sys.stderr, flush=True)
+
+
 class Progress:
-    """A bar of `total` steps (bytes, files) on stderr; `with` leaves the line empty again."""
+    """A bar of `total` steps (bytes, files) on stderr; leaving `with` clears the line."""
 
     def __init__(self, what: str, total: int, stream: TextIO | None = None) -> None:
         self._what, self._total, self._done, self._shown = what, total, 0, -1
@@ -21,7 +26,7 @@ class Progress:
         return self
 
     def advance(self, steps: int) -> None:
-        """So many more steps are done; the line is written again when its percentage has changed."""
+        """Count more steps as done; the line is redrawn when its percentage changes."""
         self._done += steps
         percent = 100 * self._done // self._total if self._total else 100
         if not self._live or percent == self._shown:

@@ -1,4 +1,4 @@
-"""A command's page of help: what it does, its arguments, one example and its exit statuses, the same way for all."""
+"""Help pages, the same for every command: what it does, its arguments, one example, its exit statuses."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ UNWRITTEN = 74
 
 EXIT_STATUSES = {
     0: "done, or nothing to say",
-    1: "done in part; AWS did not answer (credentials, permission, network)",
-    2: "bad usage or a refused input; nothing was written",
-    3: "found what it looks for: doctor something missing, diff a difference, evaluate violations",
-    UNWRITTEN: "standard output cannot be written to (a full disk); all else was done",
+    1: "done in part; AWS failed (credentials, permission, network)",
+    2: "bad usage or invalid input; nothing was written",
+    3: "found: by doctor something missing, by diff a difference, by evaluate violations",
+    UNWRITTEN: "standard output cannot be written to (a full disk); the rest was done",
     130: "interrupted",
 }
 
 
 def _page(prog: str) -> argparse.HelpFormatter:
-    """Paragraphs as they are written, arguments on 98 columns at most."""
+    """A formatter that keeps paragraphs as written and sets arguments in at most 98 columns."""
     width = min(98, shutil.get_terminal_size().columns - 2)
     return argparse.RawDescriptionHelpFormatter(prog, max_help_position=min(30, width // 3), width=width)
 
 
 class _Once(argparse._StoreAction):
-    """An option with one value: of two the last would win, and nobody would hear of the other."""
+    """An option that may be given once; argparse would silently take the last of two values."""
 
     def __call__(
         self,
@@ -43,7 +43,7 @@ class _Once(argparse._StoreAction):
 
 
 class _Parser(argparse.ArgumentParser):
-    """The program's parser makes those of the commands, of its own kind."""
+    """The parser of the program and of each command: options may be given once."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -59,18 +59,18 @@ def add_command(
     example: str,
     **statuses: str,
 ) -> argparse.ArgumentParser:
-    """Add a command that `does` something (one line, also in the list of commands), with `more` about it.
+    """Add a command; `does` is one line, also shown in the list of commands, `more` a paragraph.
 
-    `example` is a command line without "plumbline"; `statuses` say what an exit status means for this command
-    (`one="..."`, `three="..."`), where it is not what it means for all.
+    `example` is a command line without "plumbline"; `statuses` (`one="..."`, `three="..."`) replace the meaning of an
+    exit status for this command.
     """
-    told = {**EXIT_STATUSES, 3: ""}
-    told |= {number: statuses[word] for word, number in (("zero", 0), ("one", 1), ("three", 3)) if word in statuses}
+    meanings = {**EXIT_STATUSES, 3: ""}
+    meanings |= {number: statuses[word] for word, number in (("zero", 0), ("one", 1), ("three", 3)) if word in statuses}
     return commands.add_parser(
         name,
         help=does,
         description="\n\n".join(part for part in (f"{does[0].upper()}{does[1:]}.", more) if part),
-        epilog=_end(example, told),
+        epilog=_end(example, meanings),
         formatter_class=_page,
     )
 

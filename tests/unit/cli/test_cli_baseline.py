@@ -75,7 +75,7 @@ def test_other_problem_types_have_their_metrics(
     [
         ("a,b\n1,2\n3\n", (), "line 3 has 1 values; expected 2"),
         ('a,b\n1,"2\n', (), "is not CSV"),
-        ("a,a\n1,2\n", (), "columns 1 and 2 have the same name; if the first line is no header, say --no-header"),
+        ("a,a\n1,2\n", (), "columns 1 and 2 have the same name; if the first line is not a header, use --no-header"),
         ("secret-value,\n1,2\n", (), "column 2 of the header has no name"),
         ("a,b\n", (), "expected a table with rows, got none"),
         ("\xff", (), "expected UTF-8 text; line 1 is not (byte 0 of the file)"),
@@ -84,7 +84,7 @@ def test_other_problem_types_have_their_metrics(
         ("a,b\n1,2\n", (*BINARY, "a"), "--ground-truth-attribute: got None; expected the column of the label: a, b"),
         ("a,b\n1,x\n", (*BINARY, "a", "--ground-truth-attribute", "b"), "a column with labels that can be read"),
         ("a\n1\n", ("--problem-type", "Regression"), "--inference-attribute: got None"),
-        ("a\n1\n", ("--ground-truth-attribute", "a"), "--problem-type beside it"),
+        ("a\n1\n", ("--ground-truth-attribute", "a"), "--problem-type with it"),
     ],
 )
 def test_a_wrong_table_or_option_is_told_and_nothing_is_written(

@@ -133,7 +133,7 @@ def names(out: Path) -> list[str]:
 def test_json_lists_of_a_batch_transform_take_the_baselines_names(
     tmp_path: Path, baseline: Path, store: MemoryServices, capsys: pytest.CaptureFixture[str], joined: bool
 ) -> None:
-    """Several records a line; joined with the input by SageMaker, or told apart by two manifests."""
+    """Several records a line; joined with the input by SageMaker, or separated by two manifests."""
     times = {"SageMakerInferenceTime": "2022-04-01T10:30:00Z"}
     asked, answered, truth = [], [], []
     for n in range(0, len(ROWS), 4):

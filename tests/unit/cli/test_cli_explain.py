@@ -74,7 +74,7 @@ def services() -> Iterator[MemoryServices]:
     wiring.use(None)
 
 
-def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+def output_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert main(["explain", *arguments]) == 0
     out, err = capsys.readouterr()
     assert err == ""
@@ -112,28 +112,28 @@ evidence   digest e2
 
 
 def test_from_the_table(capsys: pytest.CaptureFixture[str], services: MemoryServices):
-    assert told(capsys, FIRST) == EXPLANATION
+    assert output_of(capsys, FIRST) == EXPLANATION
 
 
 @pytest.mark.parametrize("decision", [FIRST, "abc1", "abc10"])
 def test_from_a_folder(capsys: pytest.CaptureFixture[str], folder: Path, decision: str):
-    assert told(capsys, decision, "--from", str(folder)) == EXPLANATION
+    assert output_of(capsys, decision, "--from", str(folder)) == EXPLANATION
 
 
 def test_a_folder_without_outcomes(capsys: pytest.CaptureFixture[str], folder: Path):
     (folder / "outcomes.json").unlink()
-    assert "led to\n  nothing to be done\n" in told(capsys, "abc1", "--from", str(folder))
+    assert "led to\n  nothing to be done\n" in output_of(capsys, "abc1", "--from", str(folder))
 
 
 def test_a_decision_of_another_monitor_has_its_own_outcomes(capsys: pytest.CaptureFixture[str], folder: Path):
-    text = told(capsys, "def", "--from", str(folder))
+    text = output_of(capsys, "def", "--from", str(folder))
     assert "monitor    fraud" in text and "led to\n  nothing to be done\n" in text
 
 
 def test_a_decision_while_the_reference_is_learned(capsys: pytest.CaptureFixture[str], services: MemoryServices):
     quiet = record(THIRD, action="HOLD", serve="", reference=None, excess=0.0, differences={}, evidence=())
     decisions.save(services.ledger, quiet)
-    text = told(capsys, THIRD)
+    text = output_of(capsys, THIRD)
     assert "action     HOLD\n" in text and "reference not learned yet\n" in text
     assert "decayed paired loss" not in text and text.endswith("evidence   digest e2\n")
 
@@ -141,13 +141,13 @@ def test_a_decision_while_the_reference_is_learned(capsys: pytest.CaptureFixture
 def test_much_evidence_is_counted(capsys: pytest.CaptureFixture[str], services: MemoryServices):
     evidence = tuple(Evidence(f"s3://captures/{number:03}", "e") for number in range(FILES_SHOWN + 100))
     decisions.save(services.ledger, record(THIRD, evidence=evidence))
-    text = told(capsys, THIRD)
+    text = output_of(capsys, THIRD)
     assert text.count("s3://captures/") == FILES_SHOWN and text.endswith("  … and 100 more\n")
 
 
 def test_an_ambiguous_beginning(capsys: pytest.CaptureFixture[str], folder: Path):
     err = refused(capsys, "abc", "--from", str(folder))
-    assert "2 decisions begin like this (abc1000000000000, abc2000000000000" in err
+    assert "2 decisions start like this (abc1000000000000, abc2000000000000" in err
 
 
 @pytest.mark.parametrize("decision", ["fff", "*", "**", "?", "[a-f]", "../decisions/abc1", "/", "abc1*"])

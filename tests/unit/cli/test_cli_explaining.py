@@ -142,14 +142,14 @@ def test_what_cannot_be_explained_is_refused(
     script = write(tmp_path / "script.py", ["def preprocess_handler(inference_record):", "    return {}"])
     arguments = ("--baseline", tmp_path, "--monitor", monitor, "--preprocess", script, "--out", tmp_path / "o")
     _, err = call(capsys, 2, "evaluate", "--captures", table, *arguments, "--explain-with", "quiet")
-    assert "no --preprocess beside it" in err
+    assert "no --preprocess with it" in err
     document = json.loads(monitor.read_text())
     document["attributes"]["problem_type"] = "MulticlassClassification"
     monitor.write_text(json.dumps(document))
     _, err = call(
         capsys, 2, "baseline", table, "--monitor", monitor, "--out", tmp_path / "b", "--explain-with", "quiet"
     )
-    assert "a model that answers with a number" in err
+    assert "a model that returns a number" in err
     document["attributes"]["problem_type"] = "Regression"
     outputs = {"output_names": ["x", "y", "z"]}
     document["attributes"] |= outputs
@@ -157,7 +157,7 @@ def test_what_cannot_be_explained_is_refused(
     monitor.write_text(json.dumps(document))
     arguments = ("--monitor", monitor, "--out", tmp_path / "b", "--explain-with", "quiet")
     _, err = call(capsys, 2, "baseline", table, *arguments)
-    assert "attribution.columns name what the model returns" in err
+    assert "named by attribution.columns" in err
 
 
 def test_the_choice_of_rows_does_not_depend_on_the_split() -> None:

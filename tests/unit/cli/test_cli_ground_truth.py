@@ -37,7 +37,7 @@ def world() -> Iterator[World]:
     wiring.use(None)
 
 
-def told(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+def output_of(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
     assert main(["ground-truth", *arguments]) == code
     out, err = capsys.readouterr()
     assert (out == "") == (code != 0)
@@ -46,7 +46,7 @@ def told(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> 
 
 def export(world: World, capsys: pytest.CaptureFixture[str], folder: Path) -> tuple[Path, list[dict[str, str]]]:
     path = folder / "unlabelled.csv"
-    told(capsys, "export-unlabelled", MONITOR, "--from", "2026-01-05", "--out", str(path))
+    output_of(capsys, "export-unlabelled", MONITOR, "--from", "2026-01-05", "--out", str(path))
     with path.open(newline="", encoding="utf-8") as file:
         return path, list(csv.DictReader(file))
 
@@ -62,7 +62,7 @@ def fill_in(path: Path, rows: list[dict[str, str]], label: str = "1") -> None:
 
 
 def test_status_says_what_is_missing(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = told(capsys, "status", MONITOR).splitlines()
+    lines = output_of(capsys, "status", MONITOR).splitlines()
     assert [line.split()[:5] for line in lines[1:4]] == [
         ["2026-01-05T02:00:00Z", "20", "0", "20", "0%"],
         ["2026-01-05T01:00:00Z", "20", "20", "0", "100%"],
@@ -70,17 +70,26 @@ def test_status_says_what_is_missing(world: World, capsys: pytest.CaptureFixture
     ]
     assert lines[4] == "20 labels are missing in 3 open windows"
     assert lines[5].endswith("export-unlabelled churn --from 2026-01-05T02:00:00Z --out unlabelled.csv")
-    assert told(capsys, "status").splitlines()[1].split() == ["churn", "3", "60", "40", "20", "67%", "2", "windows"]
+    assert output_of(capsys, "status").splitlines()[1].split() == [
+        "churn",
+        "3",
+        "60",
+        "40",
+        "20",
+        "67%",
+        "2",
+        "windows",
+    ]
 
 
 def test_status_leaves_out_what_is_sealed(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.clock.time = hour(2) + definition().horizon
-    found = json.loads(told(capsys, "status", MONITOR, "--json"))[MONITOR]
+    found = json.loads(output_of(capsys, "status", MONITOR, "--json"))[MONITOR]
     assert [(each["window"], each["open_for"]) for each in found] == [("2026-01-05T02:00:00Z", 1)]
 
 
 def test_an_unknown_monitor(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "not in the table" in told(capsys, "status", "nobody", code=2)
+    assert "not in the table" in output_of(capsys, "status", "nobody", code=2)
 
 
 # export and push ------------------------------------------------------------------------------------------------------
@@ -94,7 +103,7 @@ def test_the_file_holds_what_is_asked_for_and_only_the_owner_reads_it(
     assert list(rows[0])[:6] == ["id", "record_index", "inference_time", "label", "prediction", "score"]
     assert len(rows[0]) > 6 and all(row["inference_time"].startswith("2026-01-05T02:") for row in rows)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert "captured data" in told(
+    assert "captured data" in output_of(
         capsys, "export-unlabelled", MONITOR, "--from", "2026-01-05", "--out", str(tmp_path / "again.csv")
     )
     assert (tmp_path / "again.csv").read_bytes() == path.read_bytes()
@@ -103,25 +112,25 @@ def test_the_file_holds_what_is_asked_for_and_only_the_owner_reads_it(
 def test_out_and_back_in_settles_the_window(world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path, rows = export(world, capsys, tmp_path)
     fill_in(path, rows)
-    assert told(capsys, "push", str(path), MONITOR, "--s3").startswith("20 labels handed over in 1 parts")
+    assert output_of(capsys, "push", str(path), MONITOR, "--s3").startswith("20 labels sent in 1 parts")
     world.settle()
     world.minutes(10)
     assert (world.evaluation(2).labelled, world.evaluation(2).settled) == (20, True)
-    assert "0 labels are missing" in told(capsys, "status", MONITOR)
+    assert "0 labels are missing" in output_of(capsys, "status", MONITOR)
     assert export(world, capsys, tmp_path)[1] == []
 
 
 def test_pushed_again_nothing_is_stored_twice(world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path, rows = export(world, capsys, tmp_path)
     fill_in(path, rows)
-    told(capsys, "push", str(path), MONITOR, "--s3")
+    output_of(capsys, "push", str(path), MONITOR, "--s3")
     before = world.services.objects.keys(DATA, "ground-truth/")
     world.clock.time += 2 * (hour(1) - hour(0))
-    assert "0 labels handed over in 1 parts" in told(capsys, "push", str(path), MONITOR, "--s3")
+    assert "0 labels sent in 1 parts" in output_of(capsys, "push", str(path), MONITOR, "--s3")
     # The note of the part was lost with its process, that of the hour was not.
     journal = path.with_name("unlabelled.csv.pushed")
     journal.write_text(journal.read_text().splitlines()[0] + "\n")
-    assert "20 labels handed over" in told(capsys, "push", str(path), MONITOR, "--s3")
+    assert "20 labels sent" in output_of(capsys, "push", str(path), MONITOR, "--s3")
     assert world.services.objects.keys(DATA, "ground-truth/") == before
 
 
@@ -133,7 +142,7 @@ def test_json_lines_of_either_form(world: World, capsys: pytest.CaptureFixture[s
         {"groundTruthData": {"data": "1", "encoding": "CSV"}, "eventMetadata": {"eventId": "c"}},
     ]
     path.write_text("\n".join(map(json.dumps, entries)) + "\n\n")
-    told(capsys, "push", str(path), MONITOR, "--s3")
+    output_of(capsys, "push", str(path), MONITOR, "--s3")
     [key] = [key for key in world.services.objects.keys(DATA, "ground-truth/") if "push-" in key]
     lines = [json.loads(line) for line in world.services.objects.get(DATA, key).body.splitlines()]
     assert {line["eventMetadata"]["eventId"]: line["eventMetadata"] for line in lines} == {
@@ -164,7 +173,7 @@ def test_a_file_with_a_mistake_is_refused_whole(
     path = tmp_path / "labels.csv"
     path.write_text(content)
     before = world.services.objects.keys(DATA, "ground-truth/")
-    error = told(capsys, "push", str(path), MONITOR, "--s3", code=2)
+    error = output_of(capsys, "push", str(path), MONITOR, "--s3", code=2)
     assert all(each in error for each in told_of) and CANARY not in error
     assert world.services.objects.keys(DATA, "ground-truth/") == before
     assert not path.with_name("labels.csv.pushed").exists()
@@ -227,7 +236,7 @@ def pushed(world: World) -> list[str]:
 
 def test_signed_calls(world: World, url: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = labels_file(tmp_path)
-    assert told(capsys, "push", str(path), MONITOR, "--url", url, *PARTS).startswith("10 labels handed over in 4 parts")
+    assert output_of(capsys, "push", str(path), MONITOR, "--url", url, *PARTS).startswith("10 labels sent in 4 parts")
     assert pushed(world) == sorted(f"p-{number}" for number in range(10))
 
 
@@ -235,7 +244,7 @@ def test_calls_without_an_answer_are_made_again(
     world: World, url: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     Webhook.fails = ["before", "after", "", "after"]
-    told(capsys, "push", str(labels_file(tmp_path)), MONITOR, "--url", url, *PARTS)
+    output_of(capsys, "push", str(labels_file(tmp_path)), MONITOR, "--url", url, *PARTS)
     assert len(Webhook.calls) == 7 and len(set(Webhook.calls)) == 4
     assert pushed(world) == sorted(f"p-{number}" for number in range(10))
 
@@ -245,12 +254,12 @@ def test_it_goes_on_where_it_stopped(
 ) -> None:
     path = labels_file(tmp_path)
     Webhook.fails = ["", "", *["after"] * push.ATTEMPTS]
-    assert "answers 503: Service Unavailable; after 5 attempts" in told(
+    assert "answers 503: Service Unavailable; after 5 attempts" in output_of(
         capsys, "push", str(path), MONITOR, "--url", url, *PARTS, code=1
     )
     begun = len(Webhook.calls)
-    text = told(capsys, "push", str(path), MONITOR, "--url", url, *PARTS)
-    assert text.startswith("4 labels handed over in 4 parts") and "6 were handed over before" in text
+    text = output_of(capsys, "push", str(path), MONITOR, "--url", url, *PARTS)
+    assert text.startswith("4 labels sent in 4 parts") and "6 were sent before" in text
     assert len(Webhook.calls) == begun + 2
     assert pushed(world) == sorted(f"p-{number}" for number in range(10))
 
@@ -261,18 +270,22 @@ def test_a_refusal_ends_it_with_the_webhooks_words(
     wrong = dataclasses.replace(world.services)
     wrong.secrets.values["other"] = "whsec_" + "A" * 40
     wiring.use(wrong)
-    error = told(capsys, "push", str(labels_file(tmp_path)), MONITOR, "--url", url, *PARTS, "--keys", "other", code=1)
+    error = output_of(
+        capsys, "push", str(labels_file(tmp_path)), MONITOR, "--url", url, *PARTS, "--keys", "other", code=1
+    )
     assert "answers 401: no v1 signature" in error and len(Webhook.calls) == 1
     assert pushed(world) == []
 
 
 def test_nobody_answers(world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    error = told(capsys, "push", str(labels_file(tmp_path)), MONITOR, "--url", "http://127.0.0.1:9", *PARTS, code=1)
-    assert "after 5 attempts; say it again to go on" in error
+    error = output_of(
+        capsys, "push", str(labels_file(tmp_path)), MONITOR, "--url", "http://127.0.0.1:9", *PARTS, code=1
+    )
+    assert "after 5 attempts; run the command again to continue" in error
 
 
 @pytest.mark.parametrize("url", ["http://hooks.example/api", "file:///etc/passwd", "hooks.example", "https://"])
 def test_labels_go_out_encrypted_or_not_at_all(
     world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path, url: str
 ) -> None:
-    assert "--url" in told(capsys, "push", str(labels_file(tmp_path)), MONITOR, "--url", url, *PARTS, code=2)
+    assert "--url" in output_of(capsys, "push", str(labels_file(tmp_path)), MONITOR, "--url", url, *PARTS, code=2)

@@ -28,7 +28,7 @@ PAGES = {each.prog: each for each in parsers(_parser())}
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_argument_is_told(name: str) -> None:
+def test_every_argument_has_help(name: str) -> None:
     arguments = [each for each in PAGES[name]._actions if not isinstance(each, argparse._SubParsersAction)]
     assert [each.dest for each in arguments if not each.help] == []
 
@@ -46,19 +46,19 @@ def test_every_page_has_an_example_that_the_parser_takes(name: str) -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_has_exit_statuses(name: str) -> None:
     page = PAGES[name].format_help()
-    told = {int(number) for number in re.findall(r"^  (\d+) +\S", page.partition("exit status:")[2], re.MULTILINE)}
-    assert {0, 1, 2, 130} <= told <= set(EXIT_STATUSES)
-    assert (3 in told) is (name in ("plumbline", "plumbline doctor", "plumbline diff", "plumbline evaluate"))
+    listed = {int(number) for number in re.findall(r"^  (\d+) +\S", page.partition("exit status:")[2], re.MULTILINE)}
+    assert {0, 1, 2, 130} <= listed <= set(EXIT_STATUSES)
+    assert (3 in listed) is (name in ("plumbline", "plumbline doctor", "plumbline diff", "plumbline evaluate"))
 
 
 @pytest.mark.parametrize("name", ["baseline", "evaluate"])
 def test_every_option_is_in_the_document_about_files(name: str) -> None:
     text = (ROOT / "docs/evaluating-files.md").read_text(encoding="utf-8")
     options = {option for each in PAGES[f"plumbline {name}"]._actions for option in each.option_strings}
-    told = set(re.findall(r"--[a-z-]+[a-z]", text))
-    assert options - {"-h", "--help"} <= told
+    named = set(re.findall(r"--[a-z-]+[a-z]", text))
+    assert options - {"-h", "--help"} <= named
     every = {option for page in PAGES.values() for each in page._actions for option in each.option_strings}
-    assert told <= every
+    assert named <= every
 
 
 @pytest.mark.parametrize("name", PAGES)

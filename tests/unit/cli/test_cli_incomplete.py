@@ -309,7 +309,7 @@ PREDICTED = ("a,c,p,y", *(f"{n % 7},{n % 2},{n % 10 / 10},{n % 3 > 0:d}" for n i
     [
         ("a;b\n1;2\n", "expected commas between columns; the first line has none, and has ';'"),
         ("1\t2\n3\t4\n", "expected commas between columns; the first line has none, and has '\\t'"),
-        ("1,2\n3,4\n", "every column of the first line is a number; say --no-header"),
+        ("1,2\n3,4\n", "every column of the first line is a number; use --no-header"),
         (line(1, "1,2", "0.5") + "\n", "expected a table, got captures; `plumbline evaluate` reads them"),
         (label(1, 1) + "\n", "expected a table, got labels"),
         (b"\x1f\x8b\x08\x00", "is compressed (gzip): unpack it first"),

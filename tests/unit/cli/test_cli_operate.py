@@ -41,7 +41,7 @@ def world() -> Iterator[World]:
     wiring.use(None)
 
 
-def told(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+def output_of(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
     assert main(arguments) == code
     out, err = capsys.readouterr()
     assert err == ""
@@ -56,7 +56,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def one(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    [found] = json.loads(told(capsys, "status", MONITOR, "--json"))
+    [found] = json.loads(output_of(capsys, "status", MONITOR, "--json"))
     return dict(found)
 
 
@@ -64,14 +64,14 @@ def one(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 
 
 def test_status_of_all_is_a_table(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    titles, row = told(capsys, "status").splitlines()
+    titles, row = output_of(capsys, "status").splitlines()
     assert titles.split()[:5] == ["MONITOR", "STATE", "ENDPOINT", "CHAMPION", "WINDOW"]
     assert titles.split()[5:] == ["VERDICT", "LABELS", "INCIDENTS", "RETRAIN", "OVERDUE"]
     assert row.split() == ["churn", "active", "churn", "first", "2026-01-05T02Z", "HOLD", "100%", "-", "-", "-"]
 
 
 def test_status_of_one_says_where_to_go_on(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    text = told(capsys, "status", MONITOR)
+    text = output_of(capsys, "status", MONITOR)
     [record] = world.decisions(2)
     assert f"verdict     HOLD: plumbline explain {record.decision_id}\n" in text
     assert "window      2026-01-05T02:00:00Z, 20 rows, 100% labelled\n" in text
@@ -84,7 +84,7 @@ def test_status_follows_what_happens(world: World, capsys: pytest.CaptureFixture
     found = one(capsys)
     assert found["verdict"] == "RETRAIN" and found["retraining"] == f"STARTED {found['decision_id'][:12]}"
     assert found["incidents"] == ["model-quality"] and found["loss"] == world.evaluation(3).loss
-    assert told(capsys, "status").splitlines()[1].split()[-3:] == ["model-quality", "STARTED", "-"]
+    assert output_of(capsys, "status").splitlines()[1].split()[-3:] == ["model-quality", "STARTED", "-"]
 
 
 def test_a_window_without_labels_yet(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,16 +113,16 @@ def test_windows_that_wait_too_long_are_overdue(world: World, capsys: pytest.Cap
 def test_a_clock_that_does_not_run_is_seen(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.clock.time = hour(6) + OVERDUE_AFTER + 5 * MINUTE
     assert one(capsys)["unclocked"] == 3
-    assert told(capsys, "status", MONITOR).endswith(
-        "overdue     3 windows, 3 of them never marked: does the clock run?\n"
+    assert output_of(capsys, "status", MONITOR).endswith(
+        "overdue     3 windows, 3 of them never marked due: is the clock running?\n"
     )
 
 
 def test_status_before_the_first_window(capsys: pytest.CaptureFixture[str]) -> None:
     fresh = World(definition())
     wiring.use(fresh.services)
-    assert told(capsys, "status").splitlines()[1].split()[4:7] == ["-", "-", "-"]
-    assert "window      none evaluated yet\n" in told(capsys, "status", MONITOR)
+    assert output_of(capsys, "status").splitlines()[1].split()[4:7] == ["-", "-", "-"]
+    assert "window      none evaluated yet\n" in output_of(capsys, "status", MONITOR)
     wiring.use(None)
 
 
@@ -131,15 +131,15 @@ def test_status_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     for item in list(empty.services.ledger.query("MONITORS")):
         empty.services.ledger.delete(item.pk, item.sk, expected=item.revision)
     wiring.use(empty.services)
-    assert told(capsys, "status") == "no monitor is stored; `plumbline add FILE` stores one\n"
+    assert output_of(capsys, "status") == "no monitor is stored; `plumbline add FILE` stores one\n"
     assert "stored: none" in refused(capsys, "status", MONITOR)
     wiring.use(None)
 
 
 def test_status_changes_nothing(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     before = dict(world.services.ledger.items), dict(world.services.objects.objects)
-    told(capsys, "status")
-    told(capsys, "status", MONITOR)
+    output_of(capsys, "status")
+    output_of(capsys, "status", MONITOR)
     assert (world.services.ledger.items, world.services.objects.objects) == before
 
 
@@ -157,13 +157,13 @@ def test_status_changes_nothing(world: World, capsys: pytest.CaptureFixture[str]
     ],
 )
 def test_pause_until(world: World, capsys: pytest.CaptureFixture[str], given: str, until: str) -> None:
-    text = told(capsys, "pause", MONITOR, "--until", given)
+    text = output_of(capsys, "pause", MONITOR, "--until", given)
     assert text.splitlines()[0] == f"churn: paused since 2026-01-05T03:09:00Z, until {until}"
     assert one(capsys)["state"] == "paused" and one(capsys)["paused"].endswith(until)
 
 
 def test_pause_until_it_is_resumed(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    assert json.loads(told(capsys, "pause", MONITOR, "--json")) == {
+    assert json.loads(output_of(capsys, "pause", MONITOR, "--json")) == {
         "monitor": "churn",
         "paused": True,
         "since": "2026-01-05T03:09:00Z",
@@ -171,7 +171,7 @@ def test_pause_until_it_is_resumed(world: World, capsys: pytest.CaptureFixture[s
     }
     world.clock.time += timedelta(days=400)
     assert one(capsys)["state"] == "paused"
-    text = told(capsys, "pause", MONITOR, "--resume")
+    text = output_of(capsys, "pause", MONITOR, "--resume")
     assert text == "churn: resumed; its newest settled window is decided again\n"
     assert one(capsys)["state"] == "active"
     assert [each.window for each in due.owed(world.services.ledger, MONITOR)] == ["2026-01-05T02:00:00Z"]
@@ -179,18 +179,20 @@ def test_pause_until_it_is_resumed(world: World, capsys: pytest.CaptureFixture[s
 
 def test_resumed_without_a_pause_nothing_is_owed(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     before = dict(world.services.ledger.items)
-    assert told(capsys, "pause", MONITOR, "--resume") == "churn: was not paused\n"
-    assert json.loads(told(capsys, "pause", MONITOR, "--resume", "--json"))["changed"] is False
+    assert output_of(capsys, "pause", MONITOR, "--resume") == "churn: was not paused\n"
+    assert json.loads(output_of(capsys, "pause", MONITOR, "--resume", "--json"))["changed"] is False
     assert world.services.ledger.items == before
 
 
 def test_paused_again_it_keeps_its_beginning(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    told(capsys, "pause", MONITOR, "--until", "PT1H")
+    output_of(capsys, "pause", MONITOR, "--until", "PT1H")
     world.clock.time += 30 * MINUTE
-    assert "since 2026-01-05T03:09:00Z, until 2026-01-05T05:39:00Z" in told(capsys, "pause", MONITOR, "--until", "PT2H")
+    assert "since 2026-01-05T03:09:00Z, until 2026-01-05T05:39:00Z" in output_of(
+        capsys, "pause", MONITOR, "--until", "PT2H"
+    )
     world.clock.time += timedelta(hours=3)
     assert pauses.in_force(world.services.ledger, MONITOR, world.clock.time) is None
-    assert "since 2026-01-05T06:39:00Z" in told(capsys, "pause", MONITOR)
+    assert "since 2026-01-05T06:39:00Z" in output_of(capsys, "pause", MONITOR)
 
 
 @pytest.mark.parametrize(
@@ -214,8 +216,8 @@ def test_an_end_and_its_resumption_at_once(world: World, capsys: pytest.CaptureF
 
 def test_remove_says_what_stays(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     objects = dict(world.services.objects.objects)
-    text = told(capsys, "remove", MONITOR)
-    assert text.startswith("churn: removed; no window is evaluated any more\n")
+    text = output_of(capsys, "remove", MONITOR)
+    assert text.startswith("churn: removed; its windows are no longer evaluated\n")
     for command in (
         "aws s3 rm --recursive s3://data/reports/churn/churn-model-quality/",
         "aws s3 rm --recursive s3://data/reports/churn/churn-data-quality/",
@@ -226,12 +228,12 @@ def test_remove_says_what_stays(world: World, capsys: pytest.CaptureFixture[str]
     assert world.services.objects.objects == objects
     found = one(capsys)
     assert (found["state"], found["removed_at"]) == ("removed", "2026-01-05T03:09:00Z")
-    assert told(capsys, "remove", MONITOR).startswith("churn: was removed 2026-01-05T03:09:00Z\n")
+    assert output_of(capsys, "remove", MONITOR).startswith("churn: was removed 2026-01-05T03:09:00Z\n")
 
 
 def test_remove_names_every_object_that_the_monitor_wrote(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.live(3, "z")
-    stays = json.loads(told(capsys, "remove", MONITOR, "--json"))["stays"]
+    stays = json.loads(output_of(capsys, "remove", MONITOR, "--json"))["stays"]
     folders = [each["delete"].split()[4].removeprefix("s3://") for each in stays if " s3 rm " in each["delete"]]
     theirs = ("captures/", "ground-truth/", "baseline/", "models/")
     written = [f"{bucket}/{key}" for bucket, key in world.services.objects.objects if not key.startswith(theirs)]
@@ -245,7 +247,7 @@ def test_remove_names_the_endpoints_that_cost(world: World, capsys: pytest.Captu
     world.settle()
     world.minutes(40, until=world.clock.time + 40 * MINUTE)
     assert world.champion().generation == 1
-    text = told(capsys, "remove", MONITOR)
+    text = output_of(capsys, "remove", MONITOR)
     for name in world.pool_endpoints():
         if name.startswith("plumbline"):
             assert f"aws sagemaker delete-endpoint --endpoint-name {name}" in text, name
@@ -255,8 +257,10 @@ def test_remove_names_the_endpoints_that_cost(world: World, capsys: pytest.Captu
 def test_remove_says_what_is_in_flight(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.live(3, "z")
     claim = world.retraining()
-    text = told(capsys, "remove", MONITOR)
-    assert f"the retraining {claim.decision_id[:12]} is STARTED: its execution runs on and its model is refused" in text
+    text = output_of(capsys, "remove", MONITOR)
+    assert (
+        f"the retraining {claim.decision_id[:12]} is STARTED: its execution continues and its model is refused" in text
+    )
     assert f"--pipeline-execution-arn {claim.execution_arn}" in text
     assert "not started" not in text
 
@@ -273,13 +277,13 @@ def file(folder: Path, **changes: Any) -> str:
 @pytest.fixture
 def plain(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> World:
     """The monitor as DOCUMENT says it."""
-    told(capsys, "add", file(tmp_path))
+    output_of(capsys, "add", file(tmp_path))
     return world
 
 
 def test_the_same(plain: World, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     version = plain.services.definitions.get(MONITOR)
-    text = told(capsys, "diff", file(tmp_path, policy={"cost": version.policy.cost}))  # a default, written out
+    text = output_of(capsys, "diff", file(tmp_path, policy={"cost": version.policy.cost}))  # a default, written out
     assert text.startswith("churn: the file is the stored version ")
 
 
@@ -291,7 +295,7 @@ def test_each_field_that_differs(plain: World, capsys: pytest.CaptureFixture[str
         alarms=[{"name": "late", "role": "veto"}],
     )
     before = dict(plain.services.ledger.items)
-    lines = told(capsys, "diff", changed, code=3).splitlines()
+    lines = output_of(capsys, "diff", changed, code=3).splitlines()
     assert lines[0].startswith("churn: stored version ") and ", the file would be " in lines[0]
     assert lines[1:] == [
         "  attributes.features",
@@ -304,21 +308,21 @@ def test_each_field_that_differs(plain: World, capsys: pytest.CaptureFixture[str
         "    stored  []",
         '    file    [{"name": "late", "role": "veto"}]',
     ]
-    found = json.loads(told(capsys, "diff", changed, "--json", code=3))
+    found = json.loads(output_of(capsys, "diff", changed, "--json", code=3))
     assert [each["field"] for each in found["differences"]][:2] == ["attributes.features", "policy.cost"]
     assert plain.services.ledger.items == before
 
 
 def test_what_is_not_stored_differs(world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    text = told(capsys, "diff", file(tmp_path, name="other"), code=3)
+    text = output_of(capsys, "diff", file(tmp_path, name="other"), code=3)
     assert text == "other is not stored; `plumbline add FILE` stores it\n"
-    found = json.loads(told(capsys, "diff", file(tmp_path, name="other"), "--json", code=3))
+    found = json.loads(output_of(capsys, "diff", file(tmp_path, name="other"), "--json", code=3))
     assert (found["stored"], found["differences"]) == (None, [])
 
 
 def test_what_was_removed_differs(plain: World, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    told(capsys, "remove", MONITOR)
-    text = told(capsys, "diff", file(tmp_path), code=3)
+    output_of(capsys, "remove", MONITOR)
+    text = output_of(capsys, "diff", file(tmp_path), code=3)
     assert text.startswith("churn was removed 2026-01-05T03:09:00Z; ")
 
 
@@ -327,8 +331,8 @@ def test_a_bad_file_is_refused(world: World, capsys: pytest.CaptureFixture[str],
 
 
 def test_a_field_within_a_list(plain: World, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    told(capsys, "add", file(tmp_path, alarms=[{"name": "late", "role": "veto"}]))
-    text = told(capsys, "diff", file(tmp_path, alarms=[{"name": "late", "role": "trigger"}]), code=3)
+    output_of(capsys, "add", file(tmp_path, alarms=[{"name": "late", "role": "veto"}]))
+    text = output_of(capsys, "diff", file(tmp_path, alarms=[{"name": "late", "role": "trigger"}]), code=3)
     assert text.splitlines()[1:] == ["  alarms[0].role", '    stored  "veto"', '    file    "trigger"']
 
 

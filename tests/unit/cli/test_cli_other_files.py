@@ -57,7 +57,7 @@ def test_a_transforms_output_is_found_by_its_manifest(
         assert "400 rows labelled (100.0%)" in out
         services.objects.delete("data", "answered/a.csv.out")
         out, _ = call(capsys, 1, "evaluate", *given, *BINARY, "0", "--out", tmp_path / "again")
-        assert "s3://data/answered/a.csv.out: is named by a manifest and is not there" in out
+        assert "s3://data/answered/a.csv.out: is named by a manifest and does not exist" in out
     finally:
         wiring.use(None)
     assert read(tmp_path / "out/data_quality/constraint_violations.json") == {"violations": []}

@@ -66,21 +66,21 @@ def test_numbers_of_fewer_bits_in_a_dictionary_are_those_of_their_text(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         (b"PAR1 and nothing more", "table.parquet: is not Parquet"),
         (None, "table.parquet: column 'photo' has bytes; expected numbers, texts, true and false, times"),
     ],
 )
 def test_what_cannot_be_read_is_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], body: bytes | None, told: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], body: bytes | None, message: str
 ) -> None:
     path = tmp_path / "table.parquet"
     pq.write_table(pa.table({"photo": [b"\xff\xd8"]}), path)
     if body is not None:
         path.write_bytes(body)
     assert main(["baseline", str(path), "--out", str(tmp_path / "out")]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_two_columns_of_one_name_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

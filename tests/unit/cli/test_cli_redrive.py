@@ -111,7 +111,7 @@ def waiting(sqs: Any, queue: str) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def told(capsys: pytest.CaptureFixture[str], status: int, *arguments: str) -> tuple[str, str]:
+def output_of(capsys: pytest.CaptureFixture[str], status: int, *arguments: str) -> tuple[str, str]:
     assert main(["redrive", *arguments]) == status
     return tuple(capsys.readouterr())  # type: ignore[return-value]
 
@@ -124,18 +124,18 @@ def window_body(number: int = 1, monitor: str = MONITOR) -> bytes:
 
 
 def test_no_letters(capsys: pytest.CaptureFixture[str], world: World, sqs: Any) -> None:
-    assert told(capsys, 0) == (
+    assert output_of(capsys, 0) == (
         f"stage test, judged by table {SETTINGS.table}: 0 dead letters, 12 queues looked into\n",
         "",
     )
-    assert told(capsys, 0, "windows", "captures")[0].endswith("0 dead letters, 2 queues looked into\n")
+    assert output_of(capsys, 0, "windows", "captures")[0].endswith("0 dead letters, 2 queues looked into\n")
 
 
 def test_all_are_shown_and_none_is_hidden_afterwards(
     capsys: pytest.CaptureFixture[str], world: World, sqs: Any
 ) -> None:
     ids = {bury(sqs, "windows", window_body(number % 4)) for number in range(23)}
-    found = json.loads(told(capsys, 0, "--json")[0])
+    found = json.loads(output_of(capsys, 0, "--json")[0])
     [queue] = [queue for queue in found["queues"] if queue["letters"]]
     assert {letter["message_id"] for letter in queue["letters"]} == ids
     assert (queue["queue"], queue["function"], queue["others"], queue["unread"]) == ("windows", "window_due", 0, 0)
@@ -147,7 +147,7 @@ def test_the_text(capsys: pytest.CaptureFixture[str], world: World, sqs: Any) ->
     first = bury(sqs, "windows", window_body(1))
     bury(sqs, "windows", window_body(1))
     other = bury(sqs, "captures", b"secret,payload,1")
-    out, err = told(capsys, 0)
+    out, err = output_of(capsys, 0)
     assert err == "" and "secret" not in out
     head, *lines = out.splitlines()
     assert head == f"stage test, judged by table {SETTINGS.table}: 3 dead letters, 12 queues looked into"
@@ -156,13 +156,13 @@ def test_the_text(capsys: pytest.CaptureFixture[str], world: World, sqs: Any) ->
         "captures -> capture_landed: 1 dead letter",
         "  cannot be read",
         "      a replay would do nothing: expected an S3 Object Created event (DecodeError); the function would log "
-        "that and be done",
+        "that and drop it",
     ]
     assert lines[4].endswith(f"received 0 times before; message {other}")
     assert lines[6:9] == [
         "windows -> window_due: 2 dead letters",
         f"  2 times: window {window_name(1)} of churn",
-        "      a replay would do nothing: nothing is owed any more: it was evaluated since",
+        "      a replay would do nothing: the window is not due any more: it was evaluated since",
     ]
     assert first in lines[9]
     assert lines[-1] == "3 would do nothing: --replay or --delete is the same"
@@ -177,7 +177,7 @@ def test_a_replay_sends_the_same_message(capsys: pytest.CaptureFixture[str], wor
     body = '{"monitor": "é",\n "window" : "not ours"}'
     bury(sqs, "windows", body, MessageAttributes=attributes, MessageSystemAttributes=trace)
     bury(sqs, "alerts", "{}")
-    out, _ = told(capsys, 0, "windows", "--replay")
+    out, _ = output_of(capsys, 0, "windows", "--replay")
     assert out.splitlines()[-1] == "1 sent back"
     [sent] = waiting(sqs, "windows")
     assert sent["Body"] == body
@@ -189,7 +189,7 @@ def test_a_replay_sends_the_same_message(capsys: pytest.CaptureFixture[str], wor
 
 def test_only_the_chosen_ones(capsys: pytest.CaptureFixture[str], world: World, sqs: Any) -> None:
     ids = [bury(sqs, "windows", window_body(number)) for number in range(4)]
-    out, _ = told(capsys, 1, "--replay", "--message", ids[0], "--message", ids[2], "--message", "nobody")
+    out, _ = output_of(capsys, 1, "--replay", "--message", ids[0], "--message", ids[2], "--message", "nobody")
     assert "windows -> window_due: 2 dead letters, 2 others not chosen" in out
     assert out.endswith("2 sent back\nmessage nobody: not found\n")
     assert {message["MessageId"] for message in waiting(sqs, "windows-dead")} == {ids[1], ids[3]}
@@ -198,11 +198,11 @@ def test_only_the_chosen_ones(capsys: pytest.CaptureFixture[str], world: World, 
 
 def test_deleting_needs_names(capsys: pytest.CaptureFixture[str], world: World, sqs: Any) -> None:
     ids = [bury(sqs, "windows", window_body(number)) for number in range(2)]
-    assert told(capsys, 2, "--delete")[1] == (
-        "plumbline: --message: got None; expected with --delete, the ids of what shall be gone for good\n"
+    assert output_of(capsys, 2, "--delete")[1] == (
+        "plumbline: --message: got None; expected with --delete, the ids of the messages to delete\n"
     )
-    assert told(capsys, 0)[0].startswith(f"stage test, judged by table {SETTINGS.table}: 2 dead letters")
-    assert told(capsys, 0, "--delete", "--message", ids[0])[0].splitlines()[-1] == "1 deleted"
+    assert output_of(capsys, 0)[0].startswith(f"stage test, judged by table {SETTINGS.table}: 2 dead letters")
+    assert output_of(capsys, 0, "--delete", "--message", ids[0])[0].splitlines()[-1] == "1 deleted"
     assert [message["MessageId"] for message in waiting(sqs, "windows-dead")] == [ids[1]]
     assert waiting(sqs, "windows") == []
 
@@ -269,15 +269,15 @@ def test_another_look_hides_letters_and_that_is_told(
     for number in range(2):
         bury(sqs, "windows", window_body(number))
     sqs.receive_message(QueueUrl=url(sqs, "windows-dead"), MaxNumberOfMessages=1, VisibilityTimeout=600)
-    assert "1 dead letter, 1 more that cannot be read now" in told(capsys, 0, "windows")[0]
+    assert "1 dead letter, 1 more that cannot be read now" in output_of(capsys, 0, "windows")[0]
 
 
 def test_wrong_questions(capsys: pytest.CaptureFixture[str], world: World, sqs: Any) -> None:
-    assert "queue: got 'window'; expected one of captures, ground-truth" in told(capsys, 2, "window")[1]
-    assert told(capsys, 2, "--stage", "prod")[1] == (
+    assert "queue: got 'window'; expected one of captures, ground-truth" in output_of(capsys, 2, "window")[1]
+    assert output_of(capsys, 2, "--stage", "prod")[1] == (
         "plumbline: queue plumbline-prod-captures-dead: not in this account and region\n"
     )
-    assert "PLUMBLINE_STAGE: got 'PROD'" in told(capsys, 2, "--stage", "PROD")[1]
+    assert "PLUMBLINE_STAGE: got 'PROD'" in output_of(capsys, 2, "--stage", "PROD")[1]
     with pytest.raises(SystemExit):
         main(["redrive", "--replay", "--delete"])
 
@@ -293,12 +293,12 @@ def test_without_credentials_one_line_says_so(
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
     try:
-        out, err = told(capsys, 1)
+        out, err = output_of(capsys, 1)
         assert out == "" and err.startswith("plumbline: AWS: Unable to locate credentials; next: sign in")
         monkeypatch.delenv("AWS_REGION", raising=False)
         monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
         wiring.use(None)
-        assert "expected an AWS region" in told(capsys, 2)[1]
+        assert "expected an AWS region" in output_of(capsys, 2)[1]
     finally:
         wiring.use(None)
 
@@ -441,22 +441,27 @@ def containers_word(world: World, begun: bool) -> bytes:
 
 CASES: list[tuple[str, Callable[[World], bytes], str, str]] = [
     ("captures", lambda w: b"[]", "nothing", "expected an S3 Object Created event"),
-    ("captures", lambda w: s3_event("readme.txt"), "nothing", "SageMaker's layout"),
-    ("captures", lambda w: s3_event(capture(w), bucket="other"), "nothing", "no monitor takes"),
-    ("captures", lambda w: removed(w, s3_event(capture(w))), "nothing", "no monitor takes"),
+    ("captures", lambda w: s3_event("readme.txt"), "nothing", "SageMaker's hourly layout"),
+    ("captures", lambda w: s3_event(capture(w), bucket="other"), "nothing", "no monitor reads"),
+    ("captures", lambda w: removed(w, s3_event(capture(w))), "nothing", "no monitor reads"),
     ("captures", lambda w: without(w, capture(w), s3_event(capture(w))), "nothing", "does not exist any more"),
     ("captures", lambda w: undefined(w, s3_event(capture(w))), "fails", "is not in the bucket"),
-    ("captures", lambda w: undefined(w, s3_event(capture(w)), b'{"name": 1}'), "fails", "not one that this release"),
-    ("captures", lambda w: undefined(w, s3_event(capture(w)), b"{"), "fails", "not one that this release"),
+    (
+        "captures",
+        lambda w: undefined(w, s3_event(capture(w)), b'{"name": 1}'),
+        "fails",
+        "cannot be read by this release",
+    ),
+    ("captures", lambda w: undefined(w, s3_event(capture(w)), b"{"), "fails", "cannot be read by this release"),
     ("captures", lambda w: s3_event(capture(w)), "works", f"the window {window_name(1)} of churn due"),
-    ("ground-truth", label_event, "nothing", "was worked off"),
-    ("ground-truth", lambda w: s3_event(w.put_labels(b"{}", "new")), "works", "which windows of churn"),
-    ("ground-truth", lambda w: containers_word(w, begun=False), "nothing", "all hours of arrival that are over"),
+    ("ground-truth", label_event, "nothing", "was processed"),
+    ("ground-truth", lambda w: s3_event(w.put_labels(b"{}", "new")), "works", "finds the windows of churn"),
+    ("ground-truth", lambda w: containers_word(w, begun=False), "nothing", "all past hours of arrival"),
     ("ground-truth", lambda w: containers_word(w, begun=True), "works", "copies those that arrived from"),
     ("clock", lambda w: b"{}", "nothing", "the next tick"),
     ("clock", lambda w: undefined(w, b"{}"), "fails", "the definition of churn"),
     ("windows", lambda w: b'{"monitor": 1}', "nothing", "expected a WindowMessage"),
-    ("windows", lambda w: window_body(), "nothing", "nothing is owed"),
+    ("windows", lambda w: window_body(), "nothing", "not due any more"),
     ("windows", lambda w: removed(w, mark(w)), "fails", "there is no monitor churn"),
     ("windows", lambda w: without(w, segment(w), mark(w), OWN), "fails", "plumbline rebuild --monitor churn --from"),
     ("windows", lambda w: cut_off(w, mark(w)), "fails", "its stored segment cannot be read"),
@@ -470,22 +475,22 @@ CASES: list[tuple[str, Callable[[World], bytes], str, str]] = [
     ("windows", lambda w: mark(w), "works", "would be evaluated"),
     ("executions", lambda w: w.job_event("nobody", "Completed"), "nothing", "does not exist any more"),
     ("alarms", lambda w: alarm_event(w, "another"), "nothing", "no monitor names this alarm"),
-    ("alarms", known_alarm, "nothing", "knows a newer state of it, OK"),
-    ("alarms", lambda w: alarm_event(w), "works", "takes note"),
+    ("alarms", known_alarm, "nothing", "has a newer state of it, OK"),
+    ("alarms", lambda w: alarm_event(w), "works", "records it"),
     ("retrain-claims", lambda w: claim(w, "another"), "nothing", "another claim"),
     ("retrain-claims", lambda w: claim(w), "nothing", "it is STARTED"),
     ("promotion-claims", lambda w: claim(w, "another"), "nothing", "another claim"),
     ("promotion-claims", lambda w: promotion(w, over=True), "nothing", "the claim has ended"),
     ("promotion-claims", lambda w: promotion(w, over=False), "works", "(APPLYING) goes one step further"),
     ("pipelines", lambda w: execution_changed_body("arn:1", "Failed", hour(1)), "nothing", "does not exist any more"),
-    ("pipelines", execution, "works", "the retraining of churn goes on: the execution Failed"),
+    ("pipelines", execution, "works", "the retraining of churn continues: the execution Failed"),
     ("pipelines", lambda w: removed(w, execution(w)), "fails", "there is no monitor churn"),
-    ("model-packages", lambda w: package(w, wait=False), "nothing", "nobody waits"),
-    ("model-packages", lambda w: package(w, wait=True), "works", "the retraining of churn goes on"),
-    ("endpoints", lambda w: endpoint_changed_body("other", "c", hour(1)), "nothing", "no monitor knows"),
-    ("endpoints", lambda w: endpoint_changed_body("churn", "churn-1", hour(1)), "works", "enters the timeline"),
+    ("model-packages", lambda w: package(w, wait=False), "nothing", "no retraining waits"),
+    ("model-packages", lambda w: package(w, wait=True), "works", "the retraining of churn continues"),
+    ("endpoints", lambda w: endpoint_changed_body("other", "c", hour(1)), "nothing", "no monitor names"),
+    ("endpoints", lambda w: endpoint_changed_body("churn", "churn-1", hour(1)), "works", "is added to the timeline"),
     ("alerts", alert, "nothing", "every receiver has it"),
-    ("alerts", undelivered, "works", "1 of 1 receivers have not got it: webhook "),
+    ("alerts", undelivered, "works", "1 of 1 receivers do not have it: webhook "),
     ("alerts", lambda w: alert(w, "gone"), "nothing", "there is no monitor gone"),
     ("alerts", lambda w: b'{"Message": "{}"}', "nothing", "expected an alert"),
 ]

@@ -87,9 +87,7 @@ def test_nothing_is_retrained_while_paused() -> None:
     assert world.running() == [] and claims.load_retrain(world.services.ledger, MONITOR) is None
     [record] = world.decisions(3)
     assert record.action in ("HOLD", "ALERT")
-    assert any(
-        reason.startswith("paused since 2026-01-05T03:09:00Z, until somebody resumes") for reason in record.reasons
-    )
+    assert any(reason.startswith("paused since 2026-01-05T03:09:00Z, until resumed") for reason in record.reasons)
 
 
 def test_the_same_hour_would_have_been_retrained() -> None:
@@ -269,7 +267,7 @@ def test_a_retraining_that_runs_is_refused_at_its_end() -> None:
     world.settle()
     ticks(world, 30)
     claim = world.retraining()
-    assert claim.state == "REFUSED" and claim.outcome == f"{package} challenges nobody: the monitor was removed"
+    assert claim.state == "REFUSED" and claim.outcome == f"{package} is not used: the monitor was removed"
     assert world.champion().generation == 0 and world.pool_endpoints() == [] and world.failures == []
 
 
@@ -375,7 +373,7 @@ def test_neither_rebuild_nor_redrive_takes_a_removed_monitor_up() -> None:
     due.mark(world.services.ledger, MONITOR, Window(hour(1), HOUR), MINUTE, world.clock.time)
     body = msgspec.json.encode(WindowMessage(MONITOR, window_name(1))).decode()
     judged = dead_letters.judge(world.services, "windows", body)
-    assert (judged.verdict, judged.why) == ("nothing", "the monitor was removed: nothing is owed to it")
+    assert (judged.verdict, judged.why) == ("nothing", "the monitor was removed: its windows are not evaluated")
 
 
 def test_removing_twice_is_removing_once() -> None:

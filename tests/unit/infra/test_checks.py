@@ -133,7 +133,7 @@ FAULTS: dict[tuple[Any, str], Spoil] = {
     (checks.health_has_alarms, "late messages"): lambda all: all.pop("WindowsLateAlarm"),
     (checks.health_has_alarms, "errors"): lambda all: all.pop("GroundTruthPostedErrorsAlarm"),
     (checks.health_has_alarms, "throttles"): lambda all: all.pop("WindowDueThrottlesAlarm"),
-    (checks.health_has_alarms, "tells nobody"): lambda all: properties(all, "OverdueAlarm").pop("AlarmActions"),
+    (checks.health_has_alarms, "has no receiver"): lambda all: properties(all, "OverdueAlarm").pop("AlarmActions"),
     (checks.health_has_alarms, "more than a week"): lambda all: properties(all, "OverdueAlarm").update(Period=604801),
     (checks.health_has_alarms, "no dashboard"): lambda all: all.pop("Dashboard"),
     (checks.encryption_reaches_the_senders, "AWS's key"): lambda all: properties(all, "WindowsQueue").update(
@@ -218,9 +218,9 @@ def test_what_cfn_lint_finds_is_told(built: Built) -> None:
     built.template["Resources"].update(Queue=queue, Policy=policy)
     assert list(checks.cfn_lint_is_content(small(built, "Queue"))) == []
     queue["Properties"]["Colour"] = "red"
-    told = "\n".join(checks.cfn_lint_is_content(small(built, "Queue", "Policy")))
-    assert "Colour" in told
-    assert "NoQueue" in told
+    faults = "\n".join(checks.cfn_lint_is_content(small(built, "Queue", "Policy")))
+    assert "Colour" in faults
+    assert "NoQueue" in faults
 
 
 @TRANSLATOR
@@ -236,9 +236,9 @@ def test_what_the_translator_refuses_is_told(built: Built) -> None:
 
 def test_a_handler_that_the_topology_does_not_know_is_told(built: Built) -> None:
     more = built.app + '\n\n@app.on_sqs_message(queue=queue("more"))\ndef more_landed(event):\n    pass\n'
-    told = "\n".join(checks.functions_match_app(replace(built, app=more)))
-    assert "app.py has more_landed, chalicelib/topology.py has not" in told
-    assert "app.py has more_landed, no function of the template calls it" in told
+    faults = "\n".join(checks.functions_match_app(replace(built, app=more)))
+    assert "app.py has more_landed, chalicelib/topology.py has not" in faults
+    assert "app.py has more_landed, no function of the template calls it" in faults
 
 
 # Zips -----------------------------------------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ def test_an_interrupted_question_leaves_nothing(session: Any, package: Package) 
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         (
             {"artifacts_bucket": "nowhere"},
@@ -145,11 +145,11 @@ def test_an_interrupted_question_leaves_nothing(session: Any, package: Package) 
     ],
 )
 def test_a_wrong_bucket_is_told_before_anything_is_made(
-    session: Any, package: Package, fields: dict[str, Any], told: str
+    session: Any, package: Package, fields: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(DeployError) as raised:
         run(session, package, stage_file(**fields))
-    assert str(raised.value).startswith(told)
+    assert str(raised.value).startswith(message)
     assert "\n" not in str(raised.value)
     assert (objects(session), stacks(session), queues(session)) == ([], [], [])
 
@@ -165,14 +165,14 @@ def test_a_stack_that_failed_before_is_told(session: Any, package: Package) -> N
             return {"Stacks": [{"StackStatus": self._status}]}
 
     deployment = Deployment(session, "dev", stage_file(), say=lambda _: None)
-    for status, told in (("ROLLBACK_COMPLETE", "delete it"), ("UPDATE_IN_PROGRESS", "wait until that has ended")):
+    for status, message in (("ROLLBACK_COMPLETE", "delete it"), ("UPDATE_IN_PROGRESS", "wait until that has ended")):
         deployment._cloudformation = Left(status)
-        with pytest.raises(DeployError, match=told):
+        with pytest.raises(DeployError, match=message):
             deployment.check()
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (NoCredentialsError(), "no AWS credentials"),
         (ClientError({"Error": {"Code": "ExpiredToken", "Message": "…"}}, "GetCallerIdentity"), "has expired"),
@@ -184,8 +184,8 @@ def test_a_stack_that_failed_before_is_told(session: Any, package: Package) -> N
         (ClientError({"Error": {"Code": "Throttling", "Message": "slow"}}, "Create"), "Create: Throttling: slow"),
     ],
 )
-def test_what_a_client_says_is_one_line_with_the_next_step(error: Exception, told: str) -> None:
-    assert told in explain(error)
+def test_what_a_client_says_is_one_line_with_the_next_step(error: Exception, message: str) -> None:
+    assert message in explain(error)
     assert "\n" not in explain(error)
 
 

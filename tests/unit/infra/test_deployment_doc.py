@@ -25,20 +25,20 @@ def rows(text: str) -> list[list[str]]:
 
 
 def test_parameters_and_their_defaults() -> None:
-    told = {row[0].strip("`"): row[1].strip("`") for row in rows(section("Parameters"))}
+    documented = {row[0].strip("`"): row[1].strip("`") for row in rows(section("Parameters"))}
     words = {None: "required", "": "empty"}
     meant = {name: words.get(each.get("Default"), str(each.get("Default"))) for name, each in parameters("dev").items()}
-    assert told == meant
+    assert documented == meant
 
 
 def test_what_each_function_may_do() -> None:
-    told = {
+    documented = {
         row[0].strip("`"): set(re.findall(r"`([^`]+)`", row[1])) for row in rows(section("What each function may do"))
     }
     meant = {
         function: {action for each in statements for action in each.actions} for function, statements in CALLED.items()
     }
-    assert told == meant
+    assert documented == meant
 
 
 def test_the_example_of_a_stages_file() -> None:

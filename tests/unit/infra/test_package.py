@@ -62,7 +62,7 @@ def test_no_other_file_of_the_repository_is_given_to_chalice(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("says", "status", "told"),
+    ("says", "status", "message"),
     [
         (
             "Creating shared layer deployment package.\n\nCould not install dependencies:\nnumpy==2.4.6\nYou will have",
@@ -74,7 +74,7 @@ def test_no_other_file_of_the_repository_is_given_to_chalice(tmp_path: Path) -> 
     ],
 )
 def test_what_chalice_says_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str, status: int, told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str, status: int, message: str
 ) -> None:
     """Chalice leaves a package without a wheel out and ends with 0."""
     (tmp_path / "bin").mkdir()
@@ -84,7 +84,7 @@ def test_what_chalice_says_is_read(
     monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
     with pytest.raises(PackageError) as raised:
         run_chalice(tmp_path, tmp_path / "made", "dev", tmp_path / "merge.json")
-    assert told in str(raised.value)
+    assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
 

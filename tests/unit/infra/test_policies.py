@@ -72,7 +72,7 @@ def test_a_granted_call_is_no_fault_and_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "call", "told"),
+    ("function", "call", "missing"),
     [
         (
             "retrain_claimed",
@@ -97,8 +97,8 @@ def test_a_granted_call_is_no_fault_and_counts() -> None:
         ),
     ],
 )
-def test_a_call_that_nobody_granted_is_told(function: str, call: Any, told: str) -> None:
-    assert compare(HERE, calls(function, call)).missing == (told,)
+def test_a_call_that_no_policy_grants_is_reported(function: str, call: Any, missing: str) -> None:
+    assert compare(HERE, calls(function, call)).missing == (missing,)
 
 
 def test_a_monitored_endpoint_may_be_given_any_configuration_and_no_other_endpoint_may() -> None:

@@ -68,7 +68,7 @@ def test_every_parameter_that_it_makes_is_the_templates(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"capture": []}, "unknown field capture; did you mean captures?"),
         ({"captures": ["bucket/prefix"]}, "captures: 'bucket/prefix'; expected a folder such as s3://bucket/prefix"),
@@ -80,8 +80,8 @@ def test_every_parameter_that_it_makes_is_the_templates(tmp_path: Path) -> None:
         ({"region": 7}, "Expected `str`, got `int` - at `$.region`"),
     ],
 )
-def test_what_is_wrong_is_told(tmp_path: Path, change: dict[str, Any], told: str) -> None:
-    assert told in refusal(tmp_path, {**GIVEN, **change})
+def test_what_is_wrong_is_reported(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    assert message in refusal(tmp_path, {**GIVEN, **change})
 
 
 def test_what_is_no_file_is_told(tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def test_charts_of_violated_features_come_first(violated):
     assert {name for look, name in cards if look == "card hit"} == wrong
     assert [look for look, _ in cards] == sorted((look for look, _ in cards), reverse=True)
     assert len(cards) == len(documents["DataQuality"]["statistics.json"]["features"])
-    assert "1 live value is no number, or not listed: not drawn." in Page(body).text
+    assert "1 live value is not a number, or not listed: not drawn." in Page(body).text
 
 
 def test_bias_and_attribution_are_compared_with_the_baseline(violated):
@@ -220,7 +220,7 @@ def test_calibration_is_drawn_where_it_is_known(violated):
     assert len(page.all("circle")) == 3
     without = {**quality, "evaluation.json": {**quality["evaluation.json"], "calibration": None}}
     text = Page(html_report({"ModelQuality": without}, decoded_baseline())).text
-    assert "calibration: the scores are no probabilities (one is outside of 0 to 1, or all are 0 or 1)" in text
+    assert "calibration: the scores are not probabilities (one is outside 0 to 1, or all are 0 or 1)" in text
 
 
 def test_a_regression_report_of_model_monitor_is_shown(violated):
