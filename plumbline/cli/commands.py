@@ -23,6 +23,7 @@ from plumbline.cli import (
     explain,
     forget,
     ground_truth,
+    migrate,
     pause,
     rebuild,
     redrive,
