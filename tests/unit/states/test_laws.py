@@ -67,7 +67,7 @@ SUBJECT = Subject(
     attribution=AttributionSettings(columns=("score", "phi")),
 )
 
-VERSIONS = {"quantiles": 2, "categories": 2, "tally": 2, "profile": 2}
+VERSIONS = {"quantiles": 2, "categories": 2, "tally": 2, "profile": 2, "selection": 2}
 STATES = {
     "moments": (Moments(), lambda table: moments_of(numbers_of(table))),
     "quantiles": (Quantiles(), lambda table: quantiles_of(numbers_of(table))),
