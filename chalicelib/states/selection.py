@@ -159,10 +159,10 @@ class BinarySelectionFold:
             scores, predictions, labels = scores[known], predictions[known], labels[known]
         outcomes = np.where(np.isnan(labels), UNLABELLED + predictions, LABELLED + 2 * predictions + labels)
         if self._margins is not None:
-            self._margins += _selection("BinaryClassification", (), bin_of(scores), outcomes.astype(np.int64))
+            bins = score_bins(scores, margins=True)
+            self._margins += _selection("BinaryClassification", (), bins, outcomes.astype(np.int64))
             return
-        cells = np.floor(np.clip(scores, 0.0, 1.0) * PROBABILITY_BINS).astype(np.int64) * _CELLS
-        cells += outcomes.astype(np.int64)
+        cells = score_bins(scores) * _CELLS + outcomes.astype(np.int64)
         self._counts += np.bincount(cells, minlength=len(self._counts))
 
     @property
@@ -192,6 +192,11 @@ def regression_selection(predictions: Floats, labels: Floats) -> Selection:
         sizes = np.minimum(np.abs(labels[labelled] - predictions[labelled]), np.finfo(np.float64).max)
     outcomes[labelled] = LABELLED + bin_of(sizes)
     return _selection("Regression", (), bin_of(predictions), outcomes)
+
+
+def score_bins(scores: Floats, margins: bool = False) -> Counts:
+    """The bins of a binary classifier's scores, shape (n,): probabilities, or margins."""
+    return bin_of(scores) if margins else np.floor(np.clip(scores, 0.0, 1.0) * PROBABILITY_BINS).astype(np.int64)
 
 
 def bin_of(numbers: Floats) -> Counts:

@@ -1,0 +1,150 @@
+"""Does the estimate without labels hold? The gap between what was expected of labelled rows and what came true.
+
+One more question of every settled window, in blocks of 1, 2, 4 ... 32 of them. Its variance is the chance of the rows
+and of the calibration, which all windows of a baseline share: both add up. When the gap is real, the same inputs no
+longer have the same labels: the estimate is withdrawn. Not here: the estimates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from chalicelib.evidence.error_model import ErrorModel, errors_of, expected_errors
+from chalicelib.evidence.label_free import RESAMPLES, SEED, Curve, cells_of
+from chalicelib.states.row_sample import RowSample
+from chalicelib.states.selection import Selection
+
+BLOCKS = (1, 2, 4, 8, 16, 32)
+# Of the rows; of a regression of the baseline's mean error.
+FLOOR = 0.02
+REGRESSION_FLOOR = 0.1
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """Of labelled rows: what came true and what was expected; windows of one baseline add up, `Gap()` is the identity.
+
+    `realised` and `expected`: sums of the loss, 1 for a wrong answer or an error's size over the baseline's mean error;
+    `variance`: of the realised sum by chance of the rows; `resampled`: what resampled calibrations expected.
+    """
+
+    rows: int = 0
+    realised: float = 0.0
+    expected: float = 0.0
+    variance: float = 0.0
+    resampled: tuple[float, ...] = ()
+
+    def __add__(self, other: Gap) -> Gap:
+        if not self.rows or not other.rows:
+            return self if self.rows else other
+        return Gap(
+            self.rows + other.rows,
+            self.realised + other.realised,
+            self.expected + other.expected,
+            self.variance + other.variance,
+            tuple(one + another for one, another in zip(self.resampled, other.resampled, strict=True)),
+        )
+
+    @property
+    def change(self) -> float:
+        """Realised less expected loss per row; 0 without rows."""
+        return (self.realised - self.expected) / self.rows if self.rows else 0.0
+
+    @property
+    def p(self) -> float:
+        """How probable a gap so large is while the estimate holds, two-sided (normal)."""
+        variance = self.variance + (float(np.var(self.resampled, ddof=1)) if self.resampled else 0.0)
+        size = abs(self.realised - self.expected)
+        if variance <= 0.0:
+            return 0.0 if size > 1e-9 * max(1, self.rows) else 1.0
+        return math.erfc(size / math.sqrt(2.0 * variance))
+
+
+class GapAlarm(msgspec.Struct, frozen=True):
+    """A block of windows, named by its first and last, in which the estimate did not hold."""
+
+    first: str
+    last: str
+    windows: int
+    rows: int
+    expected: float
+    realised: float
+    p: float
+    level: float
+
+
+def gap_of(selection: Selection, curve: Curve) -> Gap:
+    """The gap of a binary classifier's labelled rows."""
+    known, _, bins = cells_of(selection)
+    shares, resampled = curve.at(bins)
+    by_class = known.sum(axis=2)
+    # A row that was answered 0 is wrong with the probability of 1.
+    wrong = np.stack([shares, 1.0 - shares], axis=1)
+    others = np.stack([resampled, 1.0 - resampled], axis=2)
+    return Gap(
+        int(known.sum()),
+        float(known[:, 0, 1].sum() + known[:, 1, 0].sum()),
+        float((by_class * wrong).sum()),
+        float((by_class * wrong * (1.0 - wrong)).sum()),
+        tuple((by_class * others).sum(axis=(1, 2)).tolist()),
+    )
+
+
+def regression_gap(model: ErrorModel, window: RowSample) -> Gap:
+    """The gap of a regression's labelled rows, in units of the baseline's mean error."""
+    errors = errors_of(window)
+    known = np.isfinite(errors)
+    rows, unit = int(known.sum()), model.mean or 1.0
+    if not rows:
+        return Gap()
+    expected = float(expected_errors(model, window)[known].sum()) / unit
+    spread = model.deviation / unit
+    draws = np.random.Generator(np.random.PCG64(SEED)).normal(size=RESAMPLES)
+    draws = (draws - draws.mean()) / draws.std(ddof=1) * spread / math.sqrt(model.rows)
+    return Gap(
+        rows,
+        float(errors[known].sum()) / unit,
+        expected,
+        rows * spread**2,
+        tuple((expected + rows * draws).tolist()),
+    )
+
+
+def gap_alarms(
+    gaps: Sequence[tuple[str, int, Gap]], windows: int, budget: float = 0.05, floor: float = FLOOR
+) -> list[GapAlarm]:
+    """The blocks in which the gap is real: p at most budget / windows / 2 and a change of at least the floor.
+
+    `gaps`: name, place in time (windows since any fixed start) and gap of settled windows of one baseline; in any
+    order, one each. `windows`: how many the budget is for. A block of 2^k windows begins at a multiple of 2^k and counts
+    when all of them are there; the blocks of more than one window are fewer than the windows, hence the 2.
+    """
+    level = budget / windows / 2.0
+    by_place = {place: (name, gap) for name, place, gap in gaps}
+    found = []
+    for size in BLOCKS:
+        for first in sorted({place - place % size for place in by_place}):
+            block = [by_place[place] for place in range(first, first + size) if place in by_place]
+            if len(block) < size:
+                continue
+            total = Gap()
+            for _, gap in block:
+                total = total + gap
+            if total.rows and abs(total.change) >= floor and total.p <= level:
+                rows = total.rows
+                found.append(
+                    GapAlarm(
+                        block[0][0],
+                        block[-1][0],
+                        size,
+                        rows,
+                        total.expected / rows,
+                        total.realised / rows,
+                        total.p,
+                        level,
+                    )
+                )
+    return found
