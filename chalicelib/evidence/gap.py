@@ -13,12 +13,13 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from chalicelib.evidence.blocks import LENGTHS
 from chalicelib.evidence.error_model import ErrorModel, errors_of, expected_errors
 from chalicelib.evidence.label_free import RESAMPLES, SEED, Curve, cells_of
+from chalicelib.evidence.shares import level_of
 from chalicelib.states.row_sample import RowSample
 from chalicelib.states.selection import Selection
 
-BLOCKS = (1, 2, 4, 8, 16, 32)
 # Of the rows; of a regression of the baseline's mean error.
 FLOOR = 0.02
 REGRESSION_FLOOR = 0.1
@@ -114,18 +115,18 @@ def regression_gap(model: ErrorModel, window: RowSample) -> Gap:
 
 
 def gap_alarms(
-    gaps: Sequence[tuple[str, int, Gap]], windows: int, budget: float = 0.05, floor: float = FLOOR
+    gaps: Sequence[tuple[str, int, Gap]], looks: float, budget: float = 0.05, floor: float = FLOOR
 ) -> list[GapAlarm]:
-    """The blocks in which the gap is real: p at most budget / windows / 2 and a change of at least the floor.
+    """The blocks in which the gap is real: p at most the level of one test and a change of at least the floor.
 
-    `gaps`: name, place in time (windows since any fixed start) and gap of settled windows of one baseline; in any
-    order, one each. `windows`: how many the budget is for. A block of 2^k windows begins at a multiple of 2^k and counts
-    when all of them are there; the blocks of more than one window are fewer than the windows, hence the 2.
+    `gaps`: name, place in time (windows since any fixed start) and gap of settled windows of one baseline, in any
+    order. `looks`: the windows that the budget is for. A block of 2^k windows begins at a multiple of 2^k and counts
+    when all of them are there.
     """
-    level = budget / windows / 2.0
+    level = float(level_of(budget, looks, np.ones(1))[0])
     by_place = {place: (name, gap) for name, place, gap in gaps}
     found = []
-    for size in BLOCKS:
+    for size in LENGTHS:
         for first in sorted({place - place % size for place in by_place}):
             block = [by_place[place] for place in range(first, first + size) if place in by_place]
             if len(block) < size:

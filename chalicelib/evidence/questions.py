@@ -31,7 +31,7 @@ from chalicelib.states.question_counts import (
     distinct_numbers,
     errors_above,
 )
-from chalicelib.states.selection import LABELLED, UNLABELLED, Selection
+from chalicelib.states.selection import LABELLED, Selection
 
 POINTS = (0.05, 0.25, 0.5, 0.75, 0.95)
 ERROR_POINTS = (0.5, 0.9)
@@ -220,7 +220,7 @@ def _frequent(values: list[str], counts: list[int], rows: int) -> tuple[str, ...
 
 def _error_bins(selection: Selection) -> tuple[int, ...]:
     cells = selection.cells
-    bins = np.unique(cells[cells[:, 1] != UNLABELLED, 1] - LABELLED).tolist()
+    bins = np.unique(cells[cells[:, 1] >= LABELLED, 1] - LABELLED).tolist()
     above = {one: count / selection.labelled for one, count in zip(bins, errors_above(selection, bins), strict=True)}
     inner = [one for one in bins if above[one] > 0.0]
     chosen = [min(inner, key=lambda one: (abs(1.0 - above[one] - point), one)) for point in ERROR_POINTS if inner]

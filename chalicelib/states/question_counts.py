@@ -20,7 +20,7 @@ import numpy.typing as npt
 from chalicelib.states.categories import Categories, counts_in
 from chalicelib.states.profile import Column, Profile
 from chalicelib.states.quantiles import Quantiles
-from chalicelib.states.selection import LABELLED, UNLABELLED, Selection
+from chalicelib.states.selection import LABELLED, Selection
 from chalicelib.states.serialization import MOST_ROWS, pack, unpack
 
 VERSION = 1
@@ -261,7 +261,7 @@ def _losses(questions: QuestionSet, selection: Selection) -> tuple[int, tuple[in
 
 def _labelled_cells(selection: Selection) -> Counts:
     cells = selection.cells
-    labelled: Counts = cells[cells[:, 1] != UNLABELLED]
+    labelled: Counts = cells[cells[:, 1] >= LABELLED]
     return labelled
 
 
