@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.evidence.label_free import NORMAL_95, Figure
+from chalicelib.evidence.label_free import NORMAL_95, Estimate, Figure
 from chalicelib.evidence.trees import Trees, fit
 from chalicelib.states.row_sample import RowSample
 from chalicelib.states.serialization import pack, unpack
@@ -58,18 +58,24 @@ def fit_error_model(baseline: RowSample) -> ErrorModel | None:
     return ErrorModel(trees, baseline.features, len(rows), float(errors.mean()), float(np.std(unseen)))
 
 
-def estimate_error(model: ErrorModel, window: RowSample) -> Figure | None:
-    """The mean absolute error of a window from the features of its sample, in units of the label; None without rows.
+def estimate_error(model: ErrorModel, window: RowSample) -> Estimate | None:
+    """The mean absolute error (`mae`) of a window from its sample, in units of the label; None without rows.
 
-    The band has the chance of the sample, of the errors of all rows of the window, and of the baseline.
+    A row with a label counts with its error, any other with the error that the model expects. The band has the chance
+    of the sample, of the errors of rows without a label, and of the baseline.
     """
-    if not len(window.hashes):
+    kept = len(window.hashes)
+    if not kept:
         return None
-    found = expected_errors(model, window)
-    variance = float(found.var()) / len(found) * (1.0 - len(found) / max(window.rows, len(found)))
-    variance += model.deviation**2 * (1.0 / window.rows + 1.0 / model.rows)
-    value, half = float(found.mean()), NORMAL_95 * math.sqrt(variance)
-    return Figure(max(0.0, value), max(0.0, value - half), value + half)
+    errors = errors_of(window)
+    known = np.isfinite(errors)
+    found = np.where(known, errors, expected_errors(model, window))
+    variance = float(found.var()) / kept * (1.0 - kept / window.rows)
+    unlabelled = 1.0 - float(known.mean())
+    variance += model.deviation**2 * (unlabelled / window.rows + unlabelled**2 / model.rows)
+    value, half = max(0.0, float(found.mean())), NORMAL_95 * math.sqrt(variance)
+    figure = Figure(value, max(0.0, value - half), value + half)
+    return Estimate("error model", kept, int(known.sum()), {"mae": figure})
 
 
 def expected_errors(model: ErrorModel, window: RowSample) -> Floats:

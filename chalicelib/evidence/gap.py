@@ -8,14 +8,15 @@ longer have the same labels: the estimate is withdrawn. Not here: the estimates.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import msgspec
 import numpy as np
 
 from chalicelib.evidence.blocks import LENGTHS
 from chalicelib.evidence.error_model import ErrorModel, errors_of, expected_errors
-from chalicelib.evidence.label_free import RESAMPLES, SEED, Curve, cells_of
+from chalicelib.evidence.label_free import RESAMPLES, SEED, Curve, Estimate, Figure, cells_of
 from chalicelib.evidence.shares import level_of
 from chalicelib.states.row_sample import RowSample
 from chalicelib.states.selection import Selection
@@ -149,3 +150,40 @@ def gap_alarms(
                     )
                 )
     return found
+
+
+class Point(msgspec.Struct, frozen=True):
+    """A window in the series of quality: metrics from estimates and labels so far, or, once settled, from labels alone.
+
+    `note`: why there is no figure, or no claim for it; "" otherwise.
+    """
+
+    window: str
+    kind: Literal["estimated", "partial", "settled"]
+    metrics: dict[str, Figure]
+    note: str = ""
+
+
+def point(
+    window: str, estimate: Estimate | None, settled: Mapping[str, float] | None, alarms: Sequence[GapAlarm] = ()
+) -> Point:
+    """A window's place in the series. `settled`: the metrics of its labels where these are complete enough; else what
+    was estimated, unless a gap between estimate and truth was found: then the estimate is withdrawn."""
+    if settled is not None:
+        return Point(window, "settled", {name: Figure(value, value, value) for name, value in settled.items()})
+    kind: Literal["estimated", "partial"] = "partial" if estimate and estimate.labelled else "estimated"
+    if alarms:
+        return Point(window, kind, {}, f"withdrawn: {withdrawal(alarms)}")
+    if estimate is None:
+        return Point(window, kind, {}, "no baseline with labels to estimate from")
+    return Point(window, kind, estimate.metrics, estimate.claim)
+
+
+def withdrawal(alarms: Sequence[GapAlarm]) -> str:
+    """Why an estimate is withdrawn, from the first block of windows in which it did not hold."""
+    first = min(alarms, key=lambda alarm: (alarm.last, alarm.windows))
+    span = f"window {first.first}" if first.windows == 1 else f"windows {first.first} to {first.last}"
+    return (
+        f"in {span} the loss of {first.rows:,} labelled rows was {first.realised:.3f} where {first.expected:.3f} was "
+        "expected without labels; the same inputs no longer have the same labels"
+    )

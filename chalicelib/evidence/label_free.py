@@ -32,7 +32,7 @@ LEAST_EFFECTIVE = 0.1
 
 NORMAL_95 = 1.96
 
-Method = Literal["CBPE", "PAPE"]
+Method = Literal["CBPE", "PAPE", "error model"]
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
@@ -67,7 +67,7 @@ class Figure(msgspec.Struct, frozen=True):
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """Metrics of a window by SageMaker's names; `claim` is "" or why no claim is made for the estimate."""
+    """Metrics of a window by SageMaker's names, from `labelled` of `rows` labels; `claim`: "" or why there is none."""
 
     method: Method
     rows: int
@@ -162,6 +162,12 @@ def estimate(selection: Selection, cbpe: Curve, pape: Curve | None = None) -> Es
     return Estimate(
         curve.method, selection.rows, selection.labelled, figures, 1.0 if pape is None else pape.effective, claim
     )
+
+
+def realised(selection: Selection) -> dict[str, float]:
+    """The metrics of a binary classifier's labelled rows alone; those that are not defined are left out."""
+    found = {name: float(value) for name, value in metrics_of(cells_of(selection)[0]).items()}
+    return {name: value for name, value in found.items() if value == value}
 
 
 def cells_of(selection: Selection) -> tuple[Floats, Floats, Counts]:
