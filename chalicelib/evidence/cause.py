@@ -148,7 +148,7 @@ def unused_columns(baseline: RowSample) -> tuple[str, ...]:
     rows, scores = table[:, :-1], table[:, -1]
     known = np.isfinite(scores)
     rows, scores = rows[known], scores[known]
-    if not rows.size or float(scores.var()) == 0.0:
+    if not rows.size or bool((scores == scores[0]).all()):
         return ()
     trees = fit(rows, scores, depth=USE_DEPTH, rounds=USE_ROUNDS)
     answers = trees.predict(rows)
