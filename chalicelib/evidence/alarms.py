@@ -53,12 +53,14 @@ class Promise(msgspec.Struct, frozen=True, kw_only=True):
 
 class CountedWindow(msgspec.Struct, frozen=True, kw_only=True):
     """A window's counts. `place`: its number since the epoch, which aligns blocks. `settled`: its labels are complete
-    enough (sealed, or 99 % of those expected); the loss is asked of settled windows alone."""
+    enough (sealed, or 99 % of those expected); the loss is asked of settled windows alone. `awaited`: labels that are
+    still expected; they count as right answers, so that errors whose labels come first are no alarm."""
 
     name: str
     place: int
     counts: QuestionCounts
     settled: bool = False
+    awaited: int = 0
 
 
 class Alarm(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,11 +160,12 @@ def evidence_of(
     if here is None:
         raise ValueError("the current window is one of the latest 64")
 
-    def of_columns(counts: QuestionCounts) -> tuple[Floats, Floats, Floats]:
+    def of_columns(counts: QuestionCounts, awaited: int) -> tuple[Floats, Floats, Floats]:
         return column_shares(questions, counts)
 
-    def of_loss(counts: QuestionCounts) -> tuple[Floats, Floats, Floats]:
-        return (*loss_shares(counts), np.zeros(len(counts.wrong)))
+    def of_loss(counts: QuestionCounts, awaited: int) -> tuple[Floats, Floats, Floats]:
+        wrong, labelled = loss_shares(counts)
+        return wrong, labelled + awaited, np.zeros(len(wrong))
 
     asked_columns, asked_loss = column_list(questions), loss_list(questions)
     per_column = np.array([sum(each.column == one.column for each in asked_columns) for one in asked_columns])
@@ -198,13 +201,13 @@ class _Side(NamedTuple):
     """Columns or loss: what is asked, how counts answer, how many tests share a window's budget."""
 
     questions: Sequence[Question]
-    shares: Callable[[QuestionCounts], tuple[Floats, Floats, Floats]]
+    shares: Callable[[QuestionCounts, int], tuple[Floats, Floats, Floats]]
     ties: Floats
     tests: Floats
     rise: bool
 
     def asked(self, baseline: QuestionCounts, budget: float, looks: float) -> Asked:
-        yes, rows, error = self.shares(baseline)
+        yes, rows, error = self.shares(baseline, 0)
         return Asked(
             yes,
             rows,
@@ -218,7 +221,7 @@ class _Side(NamedTuple):
 
     def stacked(self, some: Sequence[CountedWindow]) -> tuple[Floats, Floats, Floats]:
         """Yes, rows and error of windows, (windows, questions) each."""
-        found = [self.shares(each.counts) for each in some]
+        found = [self.shares(each.counts, each.awaited) for each in some]
         shape = (len(some), len(self.questions))
         yes, rows, error = (np.array([each[place] for each in found]).reshape(shape) for place in range(3))
         return yes, rows, error
@@ -367,7 +370,7 @@ def _run(covered: Flags, there: Flags, place: int) -> int:
 
 
 def _visible(side: _Side, asked: Asked, here: CountedWindow) -> list[Visible]:
-    rows = side.shares(here.counts)[1]
+    rows = side.shares(here.counts, here.awaited)[1]
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.nan_to_num(asked.yes / asked.rows, nan=0.0)
     found = []

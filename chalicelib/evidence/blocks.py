@@ -103,7 +103,7 @@ def _exact(
     places: tuple[npt.NDArray[np.intp], ...],
 ) -> Floats:
     def chosen(values: Floats | Flags) -> Floats:
-        found: Floats = np.broadcast_to(values, change.shape)[places]
+        found: Floats = np.broadcast_to(values, change.shape)[places].astype(np.float64)
         return found
 
     k, n, k0, m = chosen(yes), chosen(rows), chosen(asked.yes), chosen(asked.rows)
@@ -112,8 +112,9 @@ def _exact(
     larger = chosen(asked.larger).astype(np.bool_)
     found = np.ones(len(k))
     if larger.any():
-        z = (np.abs(chosen(change)) - wrong / n - wrong0 / m) / chosen(deviation)
-        found[larger] = shares.normal_two_sided(z[larger])
+        slack = wrong[larger] / n[larger] + wrong0[larger] / m[larger]
+        z = (np.abs(chosen(change)[larger]) - slack) / chosen(deviation)[larger]
+        found[larger] = shares.normal_two_sided(z)
     counted = ~larger
     test = shares.one_sided if asked.rise else shares.two_sided
     k, k0 = np.clip(k - sign * wrong, 0, n), np.clip(k0 + sign * wrong0, 0, m)

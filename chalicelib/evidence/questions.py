@@ -6,7 +6,9 @@ or below 0" once); is it larger than a random row of the baseline (not asked whe
 rows: the normal tail is wrong there); is it outside the baseline's range. A column of at most 10 distinct numbers is a
 column of categories; of one number, it asks "below" and "above". Categories: each that at least 1 % of the baseline's
 rows have (the 20 most frequent), any other, and one that the baseline never had; the last not where the baseline's
-list of categories is bounded (`categories.BOUND`). Questions but "missing" are about the rows that have a value. Rows
+list of categories is bounded (`categories.BOUND`). "Any other" only where the chosen categories are clearly more
+frequent than the next: else the choice alone makes their share too large in the baseline, and the share of all others
+rises when nothing changes. Questions but "missing" are about the rows that have a value. Rows
 have no weights; a request of several rows counts each. There is no smallest window and no smallest baseline: the exact
 test cannot fire on too few rows.
 
@@ -39,6 +41,8 @@ ERROR_POINTS = (0.5, 0.9)
 FEW_NUMBERS = 10
 LEAST_CATEGORY_SHARE = 0.01
 MOST_CATEGORIES = 20
+# Between the roots of two counts, which vary by 0.7 when the categories are equally frequent.
+CLEAR_GAP = 2.0
 # Where one value has this share of the rows, "larger than a random row" is not asked.
 MOST_TIED = 0.5
 
@@ -183,10 +187,8 @@ def _column_questions(column: Column) -> ColumnQuestions:
         only = float(numbers[0])
         return ColumnQuestions(name=column.name, numeric=True, cuts=(math.nextafter(only, -math.inf), only))
     if len(numbers) <= FEW_NUMBERS:
-        asked = _frequent([repr(value) for value in numbers.tolist()], counts.tolist(), rows)
-        return ColumnQuestions(
-            name=column.name, numeric=True, categories=asked, other=len(asked) < len(numbers), not_seen=True
-        )
+        asked, other = _frequent([repr(value) for value in numbers.tolist()], counts.tolist(), rows)
+        return ColumnQuestions(name=column.name, numeric=True, categories=asked, other=other, not_seen=True)
     shares = ranks[:-1] / rows
     places = sorted({int(np.argmin(np.abs(shares - point))) for point in POINTS})
     least, greatest = column.moments.least, column.moments.greatest
@@ -201,21 +203,25 @@ def _column_questions(column: Column) -> ColumnQuestions:
 
 def _of_categories(column: Column) -> ColumnQuestions:
     state = column.categories
-    asked = _frequent([value for value, _ in state.counts], [count for _, count in state.counts], state.total)
+    asked, other = _frequent([value for value, _ in state.counts], [count for _, count in state.counts], state.total)
     return ColumnQuestions(
         name=column.name,
         numeric=False,
         categories=asked,
-        other=bool(state.more) or len(asked) < len(state.counts),
+        other=other and not state.more,
         # An all-missing column has no value that it knows: that one came at all is seen by "missing".
         not_seen=not state.more and bool(state.counts),
     )
 
 
-def _frequent(values: list[str], counts: list[int], rows: int) -> tuple[str, ...]:
-    """The values with at least 1 % of the rows, the most frequent first."""
+def _frequent(values: list[str], counts: list[int], rows: int) -> tuple[tuple[str, ...], bool]:
+    """The values with at least 1 % of the rows, the most frequent first; whether to ask for all others together."""
     order = sorted(zip(counts, values, strict=True), key=lambda pair: (-pair[0], pair[1]))
-    return tuple(value for count, value in order if count >= LEAST_CATEGORY_SHARE * rows)[:MOST_CATEGORIES]
+    asked = [pair for pair in order if pair[0] >= LEAST_CATEGORY_SHARE * rows][:MOST_CATEGORIES]
+    if not asked or len(asked) == len(order):
+        return tuple(value for _, value in asked), False
+    gap = math.sqrt(asked[-1][0]) - math.sqrt(order[len(asked)][0])
+    return tuple(value for _, value in asked), gap >= CLEAR_GAP
 
 
 def _error_bins(selection: Selection) -> tuple[int, ...]:

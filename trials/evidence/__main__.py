@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
 import multiprocessing
 import os
 import sys
-import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
@@ -18,7 +15,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from trials.evidence.document import write
 from trials.evidence.part import Part
-from trials.evidence.parts import ORDER
+from trials.evidence.parts import present, run_part
 
 SEED = 15
 PROCESSES = 2
@@ -26,15 +23,14 @@ PROCESSES = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 when every number of the parts that ran keeps its limit; else 1."""
-    present = [name for name in ORDER if importlib.util.find_spec(_module(name)) is not None]
     parser = argparse.ArgumentParser(prog="make evidence", description=__doc__)
-    parser.add_argument("--part", action="append", choices=present, help="a part to run; all by default")
+    parser.add_argument("--part", action="append", choices=present(), help="a part to run; all by default")
     parser.add_argument("--seed", type=int, default=SEED)
     options = parser.parse_args(arguments)
-    names = [name for name in present if name in (options.part or present)]
+    names = [name for name in present() if name in (options.part or present())]
     parts: dict[str, Part] = {}
     with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool:
-        running = {pool.submit(_run, name, options.seed): name for name in names}
+        running = {pool.submit(run_part, name, options.seed): name for name in names}
         for done in as_completed(running):
             name = running[done]
             parts[name], seconds = done.result()
@@ -48,16 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for what in missed:
         print(f"MISSED {what}")
     return 1 if missed else 0
-
-
-def _module(name: str) -> str:
-    return f"trials.evidence.parts.{name.replace('-', '_')}"
-
-
-def _run(name: str, seed: int) -> tuple[Part, float]:
-    began = time.process_time()
-    part: Part = importlib.import_module(_module(name)).run(seed)
-    return part, time.process_time() - began
 
 
 def _print(part: Part, seconds: float) -> None:
