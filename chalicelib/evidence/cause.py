@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -115,10 +116,10 @@ def moved_questions(alarms: Sequence[Alarm]) -> list[Alarm]:
 def segment_of(
     baseline: RowSample, window: RowSample, regression: bool = False, categories: Mapping[str, Sequence[str]] = {}
 ) -> Segment | None:
-    """The segment whose loss changed most against the change of all other rows, in standard errors of that difference.
+    """The segment whose loss changed most against the change of all other rows.
 
-    Segments are both sides of each decile of each column, or the rows with a known text. None where no segment differs
-    by `LEAST_ERRORS`.
+    Segments are both sides of each decile of each column, or the rows with a known text. None where no segment's change
+    differs from the rest's by `LEAST_ERRORS` standard errors.
     """
     (values, losses), (others, other_losses) = (_labelled(one, regression) for one in (baseline, window))
     best: tuple[float, float, Segment] | None = None
@@ -128,12 +129,14 @@ def segment_of(
         )
         for words, cut, inside, other_inside in _sides(name, column, other, categories.get(name)):
             found = _contrast(losses, inside, other_losses, other_inside)
-            if found is None or abs(found[2]) < LEAST_ERRORS:
+            if found is None or abs(found.errors) < LEAST_ERRORS:
                 continue
-            change, rest, errors = found
-            if best is None or (abs(errors), abs(change)) > best[:2]:
+            # Of segments that stand out the one that says most of the change, not the purest part of it.
+            # Both sides of a cut have one gain but for rounding.
+            rank = (round(found.gain, 9), abs(found.change))
+            if best is None or rank > best[:2]:
                 rows = int(other_inside.sum())
-                best = (abs(errors), abs(change), Segment(name, words, cut, rows, change, rest, errors))
+                best = (*rank, Segment(name, words, cut, rows, found.change, found.rest, found.errors))
     return best[2] if best else None
 
 
@@ -291,15 +294,27 @@ def _sides(
     return found
 
 
-def _contrast(before: Floats, inside: Flags, now: Floats, now_inside: Flags) -> tuple[float, float, float] | None:
-    """The change of the mean loss inside, of the rest, and their difference in standard errors."""
+class _Contrast(NamedTuple):
+    """The change of the mean loss inside and of the rest, their difference in its own standard errors, and in those
+    that it had if the loss varied alike everywhere: the largest is the best split of a regression tree."""
+
+    change: float
+    rest: float
+    errors: float
+    gain: float
+
+
+def _contrast(before: Floats, inside: Flags, now: Floats, now_inside: Flags) -> _Contrast | None:
     four = [before[inside], now[now_inside], before[~inside], now[~now_inside]]
     if min(len(each) for each in four) < LEAST_SEGMENT_ROWS:
         return None
     means = [float(each.mean()) for each in four]
     variance = sum(float(each.var(ddof=1)) / len(each) for each in four)
     change, rest = means[1] - means[0], means[3] - means[2]
-    return (change, rest, (change - rest) / math.sqrt(variance)) if variance > 0.0 else None
+    if variance <= 0.0:
+        return None
+    gain = abs(change - rest) / math.sqrt(sum(1.0 / len(each) for each in four))
+    return _Contrast(change, rest, (change - rest) / math.sqrt(variance), gain)
 
 
 def _sentences(

@@ -18,6 +18,7 @@ from chalicelib.evidence.blocks import LENGTHS
 from chalicelib.evidence.error_model import ErrorModel, errors_of, expected_errors
 from chalicelib.evidence.label_free import RESAMPLES, SEED, Curve, Estimate, Figure, cells_of
 from chalicelib.evidence.shares import level_of
+from chalicelib.evidence.windows import t_two_sided
 from chalicelib.states.row_sample import RowSample
 from chalicelib.states.selection import Selection
 
@@ -57,12 +58,21 @@ class Gap(msgspec.Struct, frozen=True):
 
     @property
     def p(self) -> float:
-        """How probable a gap so large is while the estimate holds, two-sided (normal)."""
-        variance = self.variance + (float(np.var(self.resampled, ddof=1)) if self.resampled else 0.0)
+        """How probable a gap so large is while the estimate holds, two-sided.
+
+        Student's t, for the chance of the calibration is known from few resamples; degrees of freedom by Welch and
+        Satterthwaite (Biometrics Bulletin 2, 1946).
+        """
+        calibration = float(np.var(self.resampled, ddof=1)) if self.resampled else 0.0
+        variance = self.variance + calibration
         size = abs(self.realised - self.expected)
         if variance <= 0.0:
             return 0.0 if size > 1e-9 * max(1, self.rows) else 1.0
-        return math.erfc(size / math.sqrt(2.0 * variance))
+        z = size / math.sqrt(variance)
+        if calibration <= 0.0:
+            return math.erfc(z / math.sqrt(2.0))
+        degrees = int(min((len(self.resampled) - 1) * (variance / calibration) ** 2, 1e6))
+        return float(t_two_sided(np.array([z]), degrees)[0])
 
 
 class GapAlarm(msgspec.Struct, frozen=True):

@@ -17,10 +17,13 @@ import numpy.typing as npt
 
 from chalicelib.evidence.trees import fit
 from chalicelib.states.row_sample import RowSample
+from chalicelib.states.scores import Tally
 from chalicelib.states.selection import LABELLED, Selection, score_bins
 
 # Resampled calibrations: what the baseline's own chance does to an estimate. Their draws are the same each time.
 RESAMPLES = 30
+# Distinct scores that a curve is fitted to at most.
+SCORES = 20_000
 SEED = 20_480
 
 # PAPE: rows that it needs, rounds of stumps, bounds of the ratio, and the least share of the baseline's rows that the
@@ -84,18 +87,27 @@ class Estimate(msgspec.Struct, frozen=True):
         return "partial" if self.labelled < self.rows else "labelled"
 
 
-def calibrate(baseline: Selection) -> Curve | None:
-    """CBPE's curve from a baseline's labelled rows; None without two classes of labels."""
-    cells = baseline.cells
-    cells = cells[cells[:, 1] >= LABELLED]
-    if baseline.problem_type != "BinaryClassification" or len(np.unique((cells[:, 1] - LABELLED) % 2)) < 2:
+def calibrate(baseline: Tally, margins: bool = False) -> Curve | None:
+    """CBPE's curve from a baseline's labelled rows, `margins`: scores are no probabilities; None without two classes of
+    labels.
+
+    Fitted to the scores themselves (neighbours together, beyond `SCORES`) and averaged over each bin's rows: fitted to
+    bins it would be flatter than what is published.
+    """
+    by_label = baseline.cells.sum(axis=1).astype(np.float64)
+    if not len(by_label) or not by_label.sum(axis=0).all():
         return None
-    bins, place = np.unique(cells[:, 0], return_inverse=True)
-    counts = np.zeros((2, len(bins)))
-    np.add.at(counts, ((cells[:, 1] - LABELLED) % 2, place), cells[:, 2])
+    bins, place = np.unique(score_bins(baseline.scores, margins), return_inverse=True)
+    near = np.arange(len(by_label)) * min(SCORES, len(by_label)) // len(by_label)
+    groups: Floats = np.zeros((near[-1] + 1, 2))
+    np.add.at(groups, near, by_label)
+    rows = by_label.sum(axis=1)
+    fitted = isotonic(groups[:, 0], groups[:, 1])[near]
+    shares = np.bincount(place, fitted * rows) / np.bincount(place, rows)
+    counts = np.stack([np.bincount(place, one) for one in by_label.T])
     draws = np.random.Generator(np.random.PCG64(SEED)).poisson(counts, (RESAMPLES, *counts.shape))
     resampled = np.array([isotonic(*draw.astype(np.float64)) for draw in draws])
-    return Curve("CBPE", bins, isotonic(*counts), resampled)
+    return Curve("CBPE", bins, shares, resampled)
 
 
 def calibrate_for(baseline: RowSample, window: RowSample, margins: bool = False) -> Curve | None:

@@ -16,10 +16,10 @@ from bench import traffic
 from bench.usage import cpu_seconds, peak_megabytes
 from chalicelib.evidence.label_free import calibrate, calibrate_for, estimate
 from chalicelib.states.row_sample import BASELINE_ROWS, WINDOW_ROWS, RowSample, row_hashes, row_sample
+from chalicelib.states.scores import Tally, tally
 from chalicelib.states.selection import Selection, binary_selection
 
 ROWS, FEATURES, ROUNDS = 5_000, 20, 3
-_NAMES = ("baseline.selection", "baseline.rows", "window.selection", "window.rows")
 
 
 def measure(seed: int) -> dict[str, float]:
@@ -35,6 +35,7 @@ def measure(seed: int) -> dict[str, float]:
             hashes = row_hashes(np.arange(count, dtype=np.uint64), np.zeros(count, dtype=np.uint64))
             features = {f"x{place:02}": rows[:, place].tolist() for place in range(FEATURES)}
             (folder / f"{side}.selection").write_bytes(binary_selection(scores, served, labels).to_bytes())
+            (folder / f"{side}.tally").write_bytes(tally(scores, served, labels).to_bytes())
             sample = row_sample(hashes, features, scores, served, labels, most)
             (folder / f"{side}.rows").write_bytes(sample.to_bytes())
         traffic.write(folder, ROWS, width=FEATURES, seed=seed)
@@ -44,9 +45,10 @@ def measure(seed: int) -> dict[str, float]:
 
 def _window(folder: Path) -> None:
     """All that a window does, from stored bytes to the estimate."""
-    bodies = [(folder / name).read_bytes() for name in _NAMES]
-    before, rows_before, now, rows_now = (
-        kind.from_bytes(body) for kind, body in zip((Selection, RowSample) * 2, bodies, strict=True)
+    before = Tally.from_bytes((folder / "baseline.tally").read_bytes())
+    now = Selection.from_bytes((folder / "window.selection").read_bytes())
+    rows_before, rows_now = (
+        RowSample.from_bytes((folder / f"{side}.rows").read_bytes()) for side in ("baseline", "window")
     )
     curve = calibrate(before)
     weighted = calibrate_for(rows_before, rows_now)

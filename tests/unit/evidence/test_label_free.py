@@ -17,7 +17,8 @@ from chalicelib.evidence.label_free import (
     realised,
 )
 from chalicelib.states.row_sample import RowSample, row_hashes, row_sample
-from chalicelib.states.selection import Selection, binary_selection, regression_selection
+from chalicelib.states.scores import Tally, tally
+from chalicelib.states.selection import binary_selection
 
 NAN = float("nan")
 
@@ -41,6 +42,11 @@ def drawn(rows, seed, shift=0.0, flip=0.0):
 def selection_of(data, labelled=True):
     _, scores, served, labels = data
     return binary_selection(scores, served, labels if labelled else np.full(len(labels), NAN))
+
+
+def tally_of_rows(data):
+    _, scores, served, labels = data
+    return tally(scores, served, labels)
 
 
 def sample_of(data, most=20_000):
@@ -71,7 +77,7 @@ def test_metrics_of_cells_are_scikit_learns():
 
 
 def test_an_estimate_is_close_and_labels_take_its_place():
-    curve = calibrate(selection_of(drawn(20_000, 3)))
+    curve = calibrate(tally_of_rows(drawn(20_000, 3)))
     data = drawn(5000, 4)
     truth = realised(selection_of(data))
     found = estimate(selection_of(data, labelled=False), curve)
@@ -92,16 +98,28 @@ def test_an_estimate_is_close_and_labels_take_its_place():
 
 
 def test_no_curve_without_both_labels():
-    scores, nothing = np.array([0.2, 0.8]), np.full(2, NAN)
-    assert calibrate(Selection()) is None
-    assert calibrate(binary_selection(scores, scores, nothing)) is None
-    assert calibrate(binary_selection(scores, np.ones(2), np.ones(2))) is None
-    assert calibrate(regression_selection(scores, scores)) is None
+    scores = np.array([0.2, 0.8])
+    assert calibrate(Tally()) is None
+    assert calibrate(tally(scores, np.ones(2), np.ones(2))) is None
+    assert calibrate(tally(scores, np.ones(2), np.array([0.0, 1.0]))).shares.tolist() == [0.0, 1.0]
+
+
+def test_margins_are_calibrated_too():
+    _, scores, served, labels = drawn(20_000, 3)
+    margins = np.log(scores / (1.0 - scores))
+    curve = calibrate(tally(margins, served, labels), margins=True)
+    window = drawn(5000, 4)
+    _, scores, served, labels = window
+    margins = np.log(scores / (1.0 - scores))
+    found = estimate(binary_selection(margins, served, np.full(5000, NAN), margins=True), curve)
+    truth = realised(selection_of(window))
+    assert found.metrics["accuracy"].low <= truth["accuracy"] <= found.metrics["accuracy"].high
+    assert found.metrics["auc"].value == pytest.approx(truth["auc"], abs=0.02)
 
 
 def test_weighting_follows_a_column_that_the_score_does_not_see():
     baseline, window = drawn(20_000, 5), drawn(20_000, 6, shift=1.0)
-    cbpe = calibrate(selection_of(baseline))
+    cbpe = calibrate(tally_of_rows(baseline))
     pape = calibrate_for(sample_of(baseline), sample_of(window, 2048))
     truth = realised(selection_of(window))["accuracy"]
     without = estimate(selection_of(window, labelled=False), cbpe)
@@ -119,7 +137,7 @@ def test_weighting_needs_rows_and_says_where_the_window_is_unlike_the_baseline()
     assert calibrate_for(baseline, RowSample()) is None
     window = drawn(4000, 7, shift=3.0)
     far = calibrate_for(baseline, sample_of(window, 2048))
-    found = estimate(selection_of(window, labelled=False), calibrate(selection_of(drawn(20_000, 5))), far)
+    found = estimate(selection_of(window, labelled=False), calibrate(tally_of_rows(drawn(20_000, 5))), far)
     assert far.effective < 0.1
     assert found.method == "CBPE"
     assert "unlike the baseline" in found.claim
@@ -131,7 +149,7 @@ def gaps_of(curve, flips, rows=1000):
 
 
 def test_a_gap_withdraws_the_estimate_and_a_correction_takes_that_back():
-    curve = calibrate(selection_of(drawn(20_000, 8)))
+    curve = calibrate(tally_of_rows(drawn(20_000, 8)))
     quiet = gaps_of(curve, [0.0] * 16)
     assert gap_alarms(quiet, looks=100) == []
     loud = gaps_of(curve, [0.0] * 8 + [0.2] * 8)
@@ -151,7 +169,7 @@ def test_a_gap_withdraws_the_estimate_and_a_correction_takes_that_back():
 
 
 def test_small_gaps_need_many_windows_and_the_floor():
-    curve = calibrate(selection_of(drawn(20_000, 9)))
+    curve = calibrate(tally_of_rows(drawn(20_000, 9)))
     small = gaps_of(curve, [0.04] * 16)
     alarms = gap_alarms(small, looks=1000)
     assert alarms
@@ -162,7 +180,7 @@ def test_small_gaps_need_many_windows_and_the_floor():
 
 
 def test_gaps_add_up():
-    curve = calibrate(selection_of(drawn(5000, 10)))
+    curve = calibrate(tally_of_rows(drawn(5000, 10)))
     one, other = drawn(500, 11), drawn(700, 12)
     both = tuple(np.concatenate(pair) for pair in zip(one, other, strict=True))
     found, whole = (
