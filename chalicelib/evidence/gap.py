@@ -25,6 +25,8 @@ from chalicelib.states.selection import Selection
 # Of the rows; of a regression of the baseline's mean error.
 FLOOR = 0.02
 REGRESSION_FLOOR = 0.1
+# What labels are asked: was the answer wrong, and does the estimate hold?
+QUESTIONS = 2.0
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -134,7 +136,7 @@ def gap_alarms(
     order. `looks`: the windows that the budget is for. A block of 2^k windows begins at a multiple of 2^k and counts
     when all of them are there.
     """
-    level = float(level_of(budget, looks, np.ones(1))[0])
+    level = float(level_of(budget, looks, np.array([QUESTIONS]))[0])
     by_place = {place: (name, gap) for name, place, gap in gaps}
     found = []
     for size in LENGTHS:

@@ -6,7 +6,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import f1_score, roc_auc_score
 
 from chalicelib.evidence.error_model import ErrorModel, errors_of, estimate_error, fit_error_model
-from chalicelib.evidence.gap import Gap, gap_alarms, gap_of, point, regression_gap
+from chalicelib.evidence.gap import REGRESSION_FLOOR, Gap, gap_alarms, gap_of, point, regression_gap
 from chalicelib.evidence.label_free import (
     calibrate,
     calibrate_for,
@@ -226,8 +226,10 @@ def test_the_error_model_follows_inputs_and_its_gap_finds_what_it_cannot_know():
     assert full.metrics["mae"].value == pytest.approx(errors_of(labelled).mean())
     fine = regression_gap(model, labelled)
     worse = regression_gap(model, regression(5000, 15, factor=1.5, most=2048)[0])
-    assert gap_alarms([("a", 0, fine)], looks=100, floor=0.1) == []
-    assert [alarm.first for alarm in gap_alarms([("a", 0, fine), ("b", 1, worse)], looks=100, floor=0.1)] == ["b", "a"]
+    assert gap_alarms([("a", 0, fine)], looks=100, floor=REGRESSION_FLOOR) == []
+    assert [
+        alarm.first for alarm in gap_alarms([("a", 0, fine), ("b", 1, worse)], looks=100, floor=REGRESSION_FLOOR)
+    ] == ["b", "a"]
     assert regression_gap(model, window) == Gap()
     assert estimate_error(model, RowSample()) is None
     assert fit_error_model(regression(999, 16)[0]) is None
