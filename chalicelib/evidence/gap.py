@@ -33,7 +33,8 @@ class Gap(msgspec.Struct, frozen=True):
     """Of labelled rows: what came true and what was expected; windows of one baseline add up, `Gap()` is the identity.
 
     `realised` and `expected`: sums of the loss, 1 for a wrong answer or an error's size over the baseline's mean error;
-    `variance`: of the realised sum by chance of the rows; `resampled`: what resampled calibrations expected.
+    `variance`: of the realised sum by chance of the rows; `resampled`: what resampled calibrations expected; `wrong`:
+    whether the loss counts wrong answers.
     """
 
     rows: int = 0
@@ -41,6 +42,7 @@ class Gap(msgspec.Struct, frozen=True):
     expected: float = 0.0
     variance: float = 0.0
     resampled: tuple[float, ...] = ()
+    wrong: bool = True
 
     def __add__(self, other: Gap) -> Gap:
         if not self.rows or not other.rows:
@@ -51,6 +53,7 @@ class Gap(msgspec.Struct, frozen=True):
             self.expected + other.expected,
             self.variance + other.variance,
             tuple(one + another for one, another in zip(self.resampled, other.resampled, strict=True)),
+            self.wrong,
         )
 
     @property
@@ -63,7 +66,8 @@ class Gap(msgspec.Struct, frozen=True):
         """How probable a gap so large is while the estimate holds, two-sided.
 
         Student's t, for the chance of the calibration is known from few resamples; degrees of freedom by Welch and
-        Satterthwaite (Biometrics Bulletin 2, 1946).
+        Satterthwaite (Biometrics Bulletin 2, 1946). Counts of wrong answers are skewed: their gap is the signed root of
+        the binomial deviance, in units of its own variance.
         """
         calibration = float(np.var(self.resampled, ddof=1)) if self.resampled else 0.0
         variance = self.variance + calibration
@@ -71,6 +75,11 @@ class Gap(msgspec.Struct, frozen=True):
         if variance <= 0.0:
             return 0.0 if size > 1e-9 * max(1, self.rows) else 1.0
         z = size / math.sqrt(variance)
+        if self.wrong and 0.0 < self.expected < self.rows:
+            right, expected_right = self.rows - self.realised, self.rows - self.expected
+            deviance = _part(self.realised, self.expected) + _part(right, expected_right)
+            binomial = self.expected * expected_right / self.rows
+            z = math.sqrt(max(0.0, 2.0 * deviance) * binomial / variance)
         if calibration <= 0.0:
             return math.erfc(z / math.sqrt(2.0))
         degrees = int(min((len(self.resampled) - 1) * (variance / calibration) ** 2, 1e6))
@@ -124,6 +133,7 @@ def regression_gap(model: ErrorModel, window: RowSample) -> Gap:
         expected,
         rows * spread**2,
         tuple((expected + rows * draws).tolist()),
+        wrong=False,
     )
 
 
@@ -199,3 +209,8 @@ def withdrawal(alarms: Sequence[GapAlarm]) -> str:
         f"in {span} the loss of {first.rows:,} labelled rows was {first.realised:.3f} where {first.expected:.3f} was "
         "expected without labels; the same inputs no longer have the same labels"
     )
+
+
+def _part(count: float, expected: float) -> float:
+    """What a count contributes to the deviance of the counts that were expected."""
+    return count * math.log(count / expected) if count > 0.0 else 0.0
