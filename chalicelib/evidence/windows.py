@@ -68,7 +68,9 @@ def spread_of(yes: Floats, rows: Floats, phases: Places | None = None) -> Spread
     means = np.stack([both[..., phases == phase, :].mean(axis=-2) for phase in range(len(count))], axis=-2)
     degrees = len(phases) - len(count)
     squares = ((both - means[..., phases, :]) ** 2).sum(axis=-2, keepdims=True)
-    return Spread(means, np.sqrt(squares / degrees), count, degrees)
+    # Equal windows deviate by rounding alone.
+    deviations = np.where(squares <= 1e-20, 0.0, np.sqrt(squares / degrees))
+    return Spread(means, deviations, count, degrees)
 
 
 def t_values(spread: Spread, yes: Floats, rows: Floats, length: int, phases: Places | None = None) -> Floats:
@@ -88,10 +90,7 @@ def t_values(spread: Spread, yes: Floats, rows: Floats, length: int, phases: Pla
     error = np.sqrt(1.0 / length + (occurs**2 / spread.windows).sum(axis=1) / length**2)[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):
         t = away / (spread.deviations * error)
-    # A mean of equal shares is equal to them but for rounding.
-    t = np.nan_to_num(
-        np.where((spread.deviations <= 1e-12) & (np.abs(away) <= 1e-12), 0.0, t), nan=0.0, posinf=math.inf
-    )
+    t = np.where((spread.deviations == 0.0) & (np.abs(away) <= 1e-10) | np.isnan(t), 0.0, t)
     one, other = t
     found: Floats = np.where(one * other > 0, np.sign(one) * np.minimum(np.abs(one), np.abs(other)), 0.0)
     return found
