@@ -10,6 +10,7 @@ Not here: what is done about an alarm, who is woken (`decisions`), clocks, the s
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import NamedTuple
@@ -168,7 +169,8 @@ def evidence_of(
         return wrong, labelled + awaited, np.zeros(len(wrong))
 
     asked_columns, asked_loss = column_list(questions), loss_list(questions)
-    per_column = np.array([sum(each.column == one.column for each in asked_columns) for one in asked_columns])
+    of_column = Counter(each.column for each in asked_columns)
+    per_column = np.array([of_column[each.column] for each in asked_columns])
     sides = [
         _Side(asked_columns, of_columns, tie_shares(questions), 1.0 * per_column * len(questions.columns), False),
         _Side(asked_loss, of_loss, np.zeros(len(asked_loss)), np.full(len(asked_loss), float(len(asked_loss))), True),

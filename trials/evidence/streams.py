@@ -2,11 +2,12 @@
 
 A column is a latent normal variable cut into cells, each of which is one value; a row may be missing. Counts of a
 window are drawn per cell, which is the same as drawing rows and counting them (`parts.null` shows it on rows). Values
-lie on a grid of 0.1, so "normal" is a normal variable that is written with such a precision.
+lie on a grid of 0.2, so "normal" is a normal variable that is rounded to it: as good as continuous for these questions.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,8 +54,8 @@ class Column:
         return found / found.sum(axis=1, keepdims=True)
 
 
-def normal(missing: float = 0.01, step: float = 0.1) -> Column:
-    values = np.arange(-45, 46) * step
+def normal(missing: float = 0.01, step: float = 0.2) -> Column:
+    values = np.arange(-23, 24) * step
     return Column(tuple(f"{value:.1f}" for value in values), (values[1:] + values[:-1]) / 2.0, missing)
 
 
@@ -90,7 +91,8 @@ def asked_of(questions: QuestionSet, profile: Profile, columns: int, looks: floa
     """The baseline's side, as `evidence.alarms` makes it; `columns` may be more than are simulated."""
     listed = column_list(questions)
     yes, rows, error = column_shares(questions, question_counts(questions, profile, Selection()))
-    per_column = np.array([sum(each.column == one.column for each in listed) for one in listed])
+    of_column = Counter(each.column for each in listed)
+    per_column = np.array([of_column[each.column] for each in listed])
     return Asked(
         yes,
         rows,

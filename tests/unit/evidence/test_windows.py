@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from chalicelib.evidence.blocks import Asked, added, judged
-from chalicelib.evidence.windows import checks_of, spread_of, t_two_sided, t_values
+from chalicelib.evidence.windows import away_from, checks_of, spread_of, t_two_sided
+from chalicelib.evidence.windows import t_values as t_of
 
 
 def test_tail_of_students_t():
@@ -13,6 +14,10 @@ def test_tail_of_students_t():
         t = np.array([0.0, 0.3, 1.0, 2.5, 6.0, 15.0, -40.0])
         np.testing.assert_allclose(t_two_sided(t, degrees), 2 * stats.t.sf(abs(t), degrees), rtol=1e-10)
     assert t_two_sided(np.array([np.inf, -np.inf]), 27).tolist() == [0, 0]
+
+
+def t_values(spread, yes, rows, length, phases=None):
+    return t_of(spread, away_from(spread, yes, rows, phases), length, phases)
 
 
 def counts(draw, windows, sd=0.05, rows=2_000, questions=5):
