@@ -92,9 +92,14 @@ def of_numbers(one: np.ndarray, other: np.ndarray) -> dict[str, float]:
 def of_words(one: list[str], other: list[str]) -> dict[str, float]:
     names = sorted({*one, *other})
     shares = [np.array([Counter(some)[name] / len(some) for name in names]) for some in (one, other)]
+    seen = [np.array([Counter(some)[name] / len(some) for name in sorted(set(one))]) for some in (one, other)]
+    nanny = np.append(seen[0], 0), np.append(seen[1], 1 - seen[1].sum())
+    distance = float(np.abs(shares[0] - shares[1]).max())
     return {
-        "distance": float(np.abs(shares[0] - shares[1]).max()),
+        "distance": distance,
+        "robust": max(0.0, distance - 1.8 * np.sqrt((len(one) + len(other)) / (len(one) * len(other)))),
         "js_natural": float(jensenshannon(*shares)),
+        "js_base_2": float(jensenshannon(*nanny, base=2)),
         "psi": stability(*shares),
     }
 
