@@ -182,11 +182,13 @@ def judged(
 
 
 def _confirmed(alarm: Flags, sign: Floats, deviates: Floats, halves: Floats | None) -> Flags:
-    if halves is not None:
-        return alarm & (sign * halves[..., 0::2, :] >= 2.0) & (sign * halves[..., 1::2, :] >= 2.0)
-    agrees = np.zeros(alarm.shape, dtype=np.bool_)
-    agrees[..., :-1, :] |= sign[..., :-1, :] * deviates[..., 1:, :] >= 3.0
-    agrees[..., 1:, :] |= sign[..., 1:, :] * deviates[..., :-1, :] >= 3.0
+    # No change and an infinite deviation is no agreement.
+    with np.errstate(invalid="ignore"):
+        if halves is not None:
+            return alarm & (sign * halves[..., 0::2, :] >= 2.0) & (sign * halves[..., 1::2, :] >= 2.0)
+        agrees = np.zeros(alarm.shape, dtype=np.bool_)
+        agrees[..., :-1, :] |= sign[..., :-1, :] * deviates[..., 1:, :] >= 3.0
+        agrees[..., 1:, :] |= sign[..., 1:, :] * deviates[..., :-1, :] >= 3.0
     return alarm & agrees
 
 

@@ -25,6 +25,10 @@ LEAST_WINDOWS = 28
 # The budget of a period when windows are tested against windows.
 BUDGET_SHARE = 0.8
 
+# A share's deviation counts as at least so many rows of a window: that K windows had no value outside the baseline's
+# range says little about how many the next one may have.
+LEAST_SPREAD_ROWS = 2.0
+
 DRAWS = 200
 LEAST_ORDER_P = 0.05
 TAIL_POINT = 0.98
@@ -70,6 +74,8 @@ def spread_of(yes: Floats, rows: Floats, phases: Places | None = None) -> Spread
     squares = ((both - means[..., phases, :]) ** 2).sum(axis=-2, keepdims=True)
     # Equal windows deviate by rounding alone.
     deviations = np.where(squares <= 1e-20, 0.0, np.sqrt(squares / degrees))
+    with np.errstate(divide="ignore"):
+        deviations[0] = np.maximum(deviations[0], LEAST_SPREAD_ROWS / rows.mean(axis=-2, keepdims=True))
     return Spread(means, deviations, count, degrees)
 
 
@@ -86,7 +92,7 @@ def t_values(spread: Spread, away: Floats, length: int, phases: Places | None = 
     """t of each aligned block of `length` windows, (..., windows / length, questions), from `away_from`: that of shares
     or of log-odds, whichever is nearer to 0, and 0 where the two have different signs or there are no rows.
 
-    A share that never varied in the baseline has t = 0 where it is the same again and infinity elsewhere.
+    Log-odds that never varied in the baseline have t = 0 where they are the same again and infinity elsewhere.
     """
     windows = away.shape[-2]
     phases = np.zeros(windows, dtype=np.int64) if phases is None else phases

@@ -53,9 +53,10 @@ def test_a_season_has_a_mean_for_each_phase():
     assert abs(t).max() < 4 < abs(t_values(spread, yes[:7], rows[:7], 1, (phases[:7] + 3) % 7)).max()
 
 
-def test_a_share_that_never_varied():
+def test_a_share_that_never_varied_counts_as_varying_by_two_rows():
     yes, rows = np.zeros((28, 1)), np.full((28, 1), 100.0)
-    assert t_values(spread_of(yes, rows), np.array([[0.0], [3.0]]), rows[:2], 1).tolist() == [[0.0], [np.inf]]
+    found = t_values(spread_of(yes, rows), np.array([[0.0], [3.0], [100.0]]), rows[:3], 1)
+    assert found[:, 0].tolist() == pytest.approx([0, 1.5 / (29 / 28) ** 0.5, 50 / (29 / 28) ** 0.5])
 
 
 def test_checks_hold_for_exchangeable_windows_and_see_order_and_tails():
