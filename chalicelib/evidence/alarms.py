@@ -10,6 +10,7 @@ Not here: what is done about an alarm, who is woken (`decisions`), clocks, the s
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import NamedTuple
@@ -70,7 +71,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     text         the question and the change in words: "share at or below 31 rose from 30.1 to 38.4 %"
     first, last  names of the first and the last window of the block, one window or 2, 4 .. 32 of them
     windows      how many windows the block has
-    since        name of the first window of the unbroken run of alarms of this column that ends with this block
+    since        name of the window that begins the unbroken run of alarms of this column that ends with this block
     p, level     the p-value, and the level that it had to reach
     before, share, change  the baseline's share, the block's, and the difference
     confirmed    whether a second window, or both halves of the block, agree
@@ -168,7 +169,8 @@ def evidence_of(
         return wrong, labelled + awaited, np.zeros(len(wrong))
 
     asked_columns, asked_loss = column_list(questions), loss_list(questions)
-    per_column = np.array([sum(each.column == one.column for each in asked_columns) for one in asked_columns])
+    of_column = Counter(each.column for each in asked_columns)
+    per_column = np.array([of_column[each.column] for each in asked_columns])
     sides = [
         _Side(asked_columns, of_columns, tie_shares(questions), 1.0 * per_column * len(questions.columns), False),
         _Side(asked_loss, of_loss, np.zeros(len(asked_loss)), np.full(len(asked_loss), float(len(asked_loss))), True),
@@ -285,7 +287,8 @@ def _alarms(
     alarms = []
     for column in columns:
         of_column = np.array([each.column == column for each in side.questions])
-        covered = _covered(found, of_column, size) | ~there
+        covered, begun = _covered(found, of_column, size)
+        covered |= ~there
         for length, block in _blocks_of(here.place - begin, size):
             place = _lead(found[length], block, of_column)
             if place is None:
@@ -300,7 +303,7 @@ def _alarms(
                     names[first],
                     names[last],
                     length,
-                    names[_run(covered, there, first)],
+                    names[_since(covered, begun, first)],
                     calibrated,
                 )
             )
@@ -352,21 +355,26 @@ def _lead(found: Judged, block: int, of_column: Flags) -> int | None:
     return int(min(places, key=lambda place: (not found.confirmed[block, place], found.p[block, place], place)))
 
 
-def _covered(found: dict[int, Judged], of_column: Flags, size: int) -> Flags:
-    """Which windows lie in a block that has an alarm of the column."""
-    covered = np.zeros(size, dtype=np.bool_)
+def _covered(found: dict[int, Judged], of_column: Flags, size: int) -> tuple[Flags, Flags]:
+    """Which windows lie in a block that has an alarm of the column; and which in one of whose parts none has."""
+    covered, begun = np.zeros(size, dtype=np.bool_), np.zeros(size, dtype=np.bool_)
+    parts = np.zeros(2 * size, dtype=np.bool_)
     for length, each in found.items():
-        covered |= np.repeat((each.alarm & of_column).any(axis=1), length)
-    return covered
+        alarms = (each.alarm & of_column).any(axis=1)
+        inside = parts[0::2] | parts[1::2]
+        covered |= np.repeat(alarms, length)
+        begun |= np.repeat(alarms & ~inside, length)
+        parts = alarms | inside
+    return covered, begun
 
 
-def _run(covered: Flags, there: Flags, place: int) -> int:
-    """The first window that is there of the run of covered windows that contains `place`."""
+def _since(covered: Flags, begun: Flags, place: int) -> int:
+    """The window with which the run of covered windows that contains `place` began: a long block may reach back to
+    windows in which nothing had happened yet, so the run counts from the first block that no shorter one explains."""
     first = place
-    while place > 0 and covered[place - 1]:
-        place -= 1
-        first = place if there[place] else first
-    return first
+    while first > 0 and covered[first - 1]:
+        first -= 1
+    return first + int(np.argmax(begun[first:]))
 
 
 def _visible(side: _Side, asked: Asked, here: CountedWindow) -> list[Visible]:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.evidence import shares
-from chalicelib.evidence.windows import Spread, t_two_sided, t_values
+from chalicelib.evidence.windows import Spread, away_from, t_two_sided, t_values
 
 LENGTHS = (1, 2, 4, 8, 16, 32)
 
@@ -63,8 +63,8 @@ def added(values: Floats, length: int) -> Floats:
     return found
 
 
-def tested(asked: Asked, yes: Floats, rows: Floats, error: Floats | None = None) -> Tested:
-    """Test windows or blocks: `yes` of `rows`, of which `error` rows may be wrong.
+def tested(asked: Asked, yes: Floats, rows: Floats, error: Floats | None = None, where: Flags | None = None) -> Tested:
+    """Test windows or blocks: `yes` of `rows`, of which `error` rows may be wrong; `where`: those that may be alarms.
 
     An alarm needs a change of at least the floor, and p at or below the level, both after the errors of both sides are
     taken off the change.
@@ -86,6 +86,8 @@ def tested(asked: Asked, yes: Floats, rows: Floats, error: Floats | None = None)
         # probability of no "yes" at all where they are rare.
         needed = np.maximum(asked.floor, np.sqrt(-np.log(asked.level)) * deviation)
         possible = size >= needed - 1e-12
+    if where is not None:
+        possible = possible & where
     p = np.ones(change.shape)
     places = np.nonzero(possible)
     if len(places[0]):
@@ -151,15 +153,20 @@ def judged(
     """
     found: dict[int, Judged] = {}
     halves: Floats | None = None
+    away = None if spread is None else away_from(spread, yes, rows, phases)
     for length in LENGTHS:
         if yes.shape[-2] % length:
             break
         some_yes, some_rows = added(yes, length), added(rows, length)
-        p, change, alarm = tested(asked, some_yes, some_rows, None if error is None else added(error, length))
-        if spread is None:
+        some_error = None if error is None else added(error, length)
+        if spread is None or away is None:
+            p, change, alarm = tested(asked, some_yes, some_rows, some_error)
             deviates = _deviates(asked, some_yes, some_rows)
         else:
-            deviates = t_values(spread, yes, rows, length, phases)
+            deviates = t_values(spread, away, length, phases)
+            # The tail of t is heavier than the normal one, which is at least exp(-z^2) at these levels.
+            likely = deviates**2 >= -np.log(asked.level)
+            p, change, alarm = tested(asked, some_yes, some_rows, some_error, likely)
             p_of_t, places = np.ones(p.shape), np.nonzero(alarm & (np.sign(deviates) == np.sign(change)))
             p_of_t[places] = t_two_sided(deviates[places], spread.degrees) / (2.0 if asked.rise else 1.0)
             p = np.maximum(p, p_of_t)
@@ -175,11 +182,13 @@ def judged(
 
 
 def _confirmed(alarm: Flags, sign: Floats, deviates: Floats, halves: Floats | None) -> Flags:
-    if halves is not None:
-        return alarm & (sign * halves[..., 0::2, :] >= 2.0) & (sign * halves[..., 1::2, :] >= 2.0)
-    agrees = np.zeros(alarm.shape, dtype=np.bool_)
-    agrees[..., :-1, :] |= sign[..., :-1, :] * deviates[..., 1:, :] >= 3.0
-    agrees[..., 1:, :] |= sign[..., 1:, :] * deviates[..., :-1, :] >= 3.0
+    # No change and an infinite deviation is no agreement.
+    with np.errstate(invalid="ignore"):
+        if halves is not None:
+            return alarm & (sign * halves[..., 0::2, :] >= 2.0) & (sign * halves[..., 1::2, :] >= 2.0)
+        agrees = np.zeros(alarm.shape, dtype=np.bool_)
+        agrees[..., :-1, :] |= sign[..., :-1, :] * deviates[..., 1:, :] >= 3.0
+        agrees[..., 1:, :] |= sign[..., 1:, :] * deviates[..., :-1, :] >= 3.0
     return alarm & agrees
 
 

@@ -11,8 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
+
+from chalicelib.states.profile import Column
+from chalicelib.states.question_counts import distinct_numbers
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -23,6 +27,55 @@ Numbers = tuple[Floats, Counts]
 EVIDENTLY_FEW = 20
 NANNYML_FEW, NANNYML_SHARE = 50, 0.1
 EMPTY_SHARE = 0.0001
+
+
+class Distances(msgspec.Struct, frozen=True, kw_only=True):
+    """One column's distances from its baseline. `wasserstein` is None for categories."""
+
+    model_monitor_simple: float
+    model_monitor_robust: float
+    evidently_wasserstein: float | None
+    evidently_jensen_shannon: float
+    evidently_stability: float
+    nannyml_jensen_shannon: float
+
+
+def distances_of(baseline: Column, window: Column) -> Distances | None:
+    """All of them for one column: as numbers where the baseline's values are numbers, else as categories.
+
+    None where a side has no values, or more categories than are all counted.
+    """
+    if baseline.inferred_type in ("Integral", "Fractional"):
+        pair = _numbers(baseline), _numbers(window)
+        if not (len(pair[0][0]) and len(pair[1][0])):
+            return None
+        distance = distance_of_numbers(*pair)
+        return Distances(
+            model_monitor_simple=simple(distance),
+            model_monitor_robust=robust(distance, baseline.quantiles.count, window.quantiles.count),
+            evidently_wasserstein=wasserstein_of_deviation(*pair),
+            evidently_jensen_shannon=jensen_shannon_natural(*pair),
+            evidently_stability=population_stability(*pair),
+            nannyml_jensen_shannon=jensen_shannon_base_2(*pair),
+        )
+    one, other = baseline.categories, window.categories
+    if one.more or other.more or not (one.total and other.total):
+        return None
+    counts = dict(one.counts), dict(other.counts)
+    distance, natural = distance_of_categories(*counts), jensen_shannon_of_categories(*counts)
+    return Distances(
+        model_monitor_simple=simple(distance),
+        model_monitor_robust=robust(distance, one.total, other.total),
+        evidently_wasserstein=None,
+        evidently_jensen_shannon=natural,
+        evidently_stability=population_stability_of_categories(*counts),
+        nannyml_jensen_shannon=natural / math.sqrt(math.log(2.0)),
+    )
+
+
+def _numbers(column: Column) -> Numbers:
+    values, ranks = distinct_numbers(column.quantiles)
+    return values, np.diff(ranks, prepend=0)
 
 
 def distance_of_numbers(baseline: Numbers, window: Numbers) -> float:
@@ -64,8 +117,8 @@ def jensen_shannon_natural(baseline: Numbers, window: Numbers) -> float:
 
 
 def jensen_shannon_of_categories(baseline: Mapping[str, int], window: Mapping[str, int]) -> float:
-    """The same of categories (Evidently); divided by the root of log 2 it is NannyML's, base 2, where the window has no
-    category that the baseline does not have."""
+    """The same of categories (Evidently); divided by the root of log 2 it is base 2. NannyML's has all categories that
+    the baseline does not have in one bin, which gives the same number."""
     return _jensen_shannon(*_shares(baseline, window))
 
 

@@ -25,7 +25,11 @@ LEAST_WINDOWS = 28
 # The budget of a period when windows are tested against windows.
 BUDGET_SHARE = 0.8
 
-DRAWS = 400
+# A share's deviation counts as at least so many rows of a window: that K windows had no value outside the baseline's
+# range says little about how many the next one may have.
+LEAST_SPREAD_ROWS = 2.0
+
+DRAWS = 200
 LEAST_ORDER_P = 0.05
 TAIL_POINT = 0.98
 SEED = 28
@@ -68,31 +72,41 @@ def spread_of(yes: Floats, rows: Floats, phases: Places | None = None) -> Spread
     means = np.stack([both[..., phases == phase, :].mean(axis=-2) for phase in range(len(count))], axis=-2)
     degrees = len(phases) - len(count)
     squares = ((both - means[..., phases, :]) ** 2).sum(axis=-2, keepdims=True)
-    return Spread(means, np.sqrt(squares / degrees), count, degrees)
+    # Equal windows deviate by rounding alone.
+    deviations = np.where(squares <= 1e-20, 0.0, np.sqrt(squares / degrees))
+    with np.errstate(divide="ignore"):
+        deviations[0] = np.maximum(deviations[0], LEAST_SPREAD_ROWS / rows.mean(axis=-2, keepdims=True))
+    return Spread(means, deviations, count, degrees)
 
 
-def t_values(spread: Spread, yes: Floats, rows: Floats, length: int, phases: Places | None = None) -> Floats:
-    """t of each aligned block of `length` windows, shape (..., windows / length, questions): that of shares or of
-    log-odds, whichever is nearer to 0, and 0 where the two have different signs or there are no rows.
+def away_from(spread: Spread, yes: Floats, rows: Floats, phases: Places | None = None) -> Floats:
+    """How far each window's share and log-odds are from the baseline's mean, (2, ..., windows, questions).
 
-    `phases`: the phase of each window, shape (windows,). A share that never varied in the baseline has t = 0 where it
-    is the same again and infinity elsewhere.
+    `phases`: the phase of each window, (windows,). nan where there are no rows.
     """
-    windows = yes.shape[-2]
+    phases = np.zeros(yes.shape[-2], dtype=np.int64) if phases is None else phases
+    return _both(yes, rows) - spread.means[..., phases, :]
+
+
+def t_values(spread: Spread, away: Floats, length: int, phases: Places | None = None) -> Floats:
+    """t of each aligned block of `length` windows, (..., windows / length, questions), from `away_from`: that of shares
+    or of log-odds, whichever is nearer to 0, and 0 where the two have different signs or there are no rows.
+
+    Log-odds that never varied in the baseline have t = 0 where they are the same again and infinity elsewhere.
+    """
+    windows = away.shape[-2]
     phases = np.zeros(windows, dtype=np.int64) if phases is None else phases
-    away = _both(yes, rows) - spread.means[..., phases, :]
-    shape = (*away.shape[:-2], windows // length, length, away.shape[-1])
-    away = away.reshape(shape).mean(axis=-2)
+    if length > 1:
+        away = away.reshape(*away.shape[:-2], windows // length, length, away.shape[-1]).mean(axis=-2)
     occurs = np.zeros((windows // length, len(spread.windows)))
     np.add.at(occurs, (np.arange(windows) // length, phases), 1.0)
     error = np.sqrt(1.0 / length + (occurs**2 / spread.windows).sum(axis=1) / length**2)[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):
-        t = away / (spread.deviations * error)
-    # A mean of equal shares is equal to them but for rounding.
-    t = np.nan_to_num(
-        np.where((spread.deviations <= 1e-12) & (np.abs(away) <= 1e-12), 0.0, t), nan=0.0, posinf=math.inf
+        one, other = away / (spread.deviations * error)
+    one, other = (
+        np.where((deviation == 0.0) & (np.abs(some) <= 1e-10) | np.isnan(t), 0.0, t)
+        for t, some, deviation in zip((one, other), away, spread.deviations, strict=True)
     )
-    one, other = t
     found: Floats = np.where(one * other > 0, np.sign(one) * np.minimum(np.abs(one), np.abs(other)), 0.0)
     return found
 
@@ -100,8 +114,7 @@ def t_values(spread: Spread, yes: Floats, rows: Floats, length: int, phases: Pla
 def checks_of(yes: Floats, rows: Floats, phases: Places | None = None) -> Checks:
     """Order and tails of K baseline windows, arrays (K, questions), after the means of the phases are taken off."""
     spread = spread_of(yes, rows, phases)
-    phases = np.zeros(len(yes), dtype=np.int64) if phases is None else phases
-    away = (_both(yes, rows) - spread.means[..., phases, :])[0]
+    away = away_from(spread, yes, rows, phases)[0]
     away = away[:, away.std(axis=0) > 1e-12]
     if not away.size:
         return Checks(1.0, 0.0, math.inf)
@@ -162,5 +175,6 @@ def _kurtosis(windows: Floats) -> Floats:
     """The mean over questions of the fourth moment over the squared second, (..., K, questions) -> (...)."""
     away = windows - windows.mean(axis=-2, keepdims=True)
     squares = away * away
-    found: Floats = ((squares * squares).mean(axis=-2) / squares.mean(axis=-2) ** 2).mean(axis=-1)
+    fourth = np.einsum("...kq,...kq->...q", squares, squares) / windows.shape[-2]
+    found: Floats = (fourth / squares.mean(axis=-2) ** 2).mean(axis=-1)
     return found

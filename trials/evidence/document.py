@@ -30,6 +30,13 @@ sixteen, thirty-two, for a small change shows only in many rows. The budget for 
 period) is divided by the windows of the period, the columns, the questions of the column, and 2: one half for single
 windows and one for blocks. An alarm needs both: p below this level, and a share that moved by at least 3 points (1 for
 missing, unseen and outside values and for wrong answers).
+
+Wrong answers are asked of settled windows alone (sealed, or with 99 % of the expected labels), one-sided, with a budget
+of their own; labels that are still expected count as right.
+
+With 28 or more baseline windows an alarm must also be rare among these windows (t, on shares and on log-odds; budget
+0.04). Their order and their tails are checked; where a check fails, or with fewer windows, alarms are uncalibrated. An
+alarm is confirmed when a second window agrees: of a single window a neighbour, of a block both halves.
 """
 
 DISTRUST = """\

@@ -86,9 +86,9 @@ def run(seed: int) -> Part:
         peers.append([f"{n:,}", *(f"{ever:.2f} ({windows:.3f})" for ever, windows in found.values())])
     lines = [
         f"20 columns, {LOOKS} looks, budget 0.05 for these looks, a new baseline for each of {STREAMS} streams."
-        " Usual columns: 14 normal with 1 % missing, 6 of five categories. Hard columns: 70 % zeros, 97 % zeros, Poisson"
-        " 2, a constant, 100 categories, a category of 0.2 % (three of each), 2 normal. `PART=power` shows what the same"
-        " configuration sees.",
+        " Usual columns: 14 normal with 1 % missing, 6 of five categories. Hard columns: 70 % zeros, 97 % zeros,"
+        " Poisson 2, a constant, 100 categories, a category of 0.2 % (three of each), 2 normal. `PART=power` shows what"
+        " the same configuration sees.",
         "",
         *table(["columns", "rows a window", "baseline", "ever an alarm", "bound", "windows with an alarm"], rows),
         "",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trials.evidence.part import Bound, Part, table
+from trials.evidence.part import Bound, Part, picture_line, png, table
 from trials.evidence.streams import (
     BASELINE_ROWS,
     CATEGORIES,
@@ -45,12 +45,15 @@ def run(seed: int) -> Part:
     bounds: list[Bound] = []
     figures: dict[str, Any] = {}
     rows = []
+    curves: dict[str, np.ndarray] = {}
 
     def delays(
         change: str, n: int, baseline: int = BASELINE_ROWS, looks: float = LOOKS, floor: bool = True
     ) -> np.ndarray:
         draw = np.random.default_rng([seed, n, baseline, int(looks), list(CHANGES).index(change), floor])
         found = np.array([_delay(draw, *CHANGES[change], n, baseline, looks, floor) for _ in range(STREAMS)])
+        if (n, baseline, looks) == (1_000, BASELINE_ROWS, LOOKS):
+            curves[change] = found
         first, median = float((found == 1).mean()), float(np.median(found))
         name = f"{change}, n = {n:,}, baseline {baseline:,}" + (", budget of a year" if looks == YEAR else "")
         name += "" if floor else ", without a floor"
@@ -96,8 +99,30 @@ def run(seed: int) -> Part:
         " configuration is silent in `PART=null`.",
         "",
         *table(["change", "rows a window", "baseline", "budget for", "first window", "median windows", "ever"], rows),
+        "",
+        picture_line("power", "Share of streams with an alarm, by windows since the change, n = 1,000"),
     ]
-    return Part("power", "When something changes", lines, figures, bounds, {})
+    return Part("power", "When something changes", lines, figures, bounds, {"power": _picture(curves)})
+
+
+def _picture(curves: dict[str, np.ndarray]) -> bytes:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plot
+
+    figure, axes = plot.subplots(figsize=(8, 4), dpi=110)
+    windows = np.arange(1, 25)
+    for change, found in curves.items():
+        axes.step(windows, [(found <= window).mean() for window in windows], where="post", label=change)
+    axes.set(xlabel="windows since the change", ylabel="share of streams with an alarm", ylim=(0, 1.02))
+    axes.set_title("One of 20 columns changes; windows of 1,000 rows, baseline of 5,000")
+    axes.grid(alpha=0.25)
+    axes.legend(loc="lower right", fontsize=8)
+    figure.tight_layout()
+    found_png = png(figure)
+    plot.close(figure)
+    return found_png
 
 
 def _delay(
