@@ -162,8 +162,8 @@ def _flights(random: np.random.Generator) -> Part:
         "",
         f"PAPE's weighted baseline is worth {min(effective):.0%} to {max(effective):.0%} of its rows. PAPE's 95 % "
         f"bands hold the truth in {held} "
-        "of the windows: the bands have no part for the error of the weights. The windows are mixtures of real rows in which "
-        "the relation is the same by construction; in time order it drifts, too, and then no estimate of this kind holds.",
+        "of the windows: the bands have no part for the error of the weights. The windows are mixtures of real rows "
+        "in which the relation is the same by construction; where it drifts, no estimate of this kind holds.",
         "",
         f"The same flights, error of a model of the minutes in the air (mean {errors.mean:.2f}): the error model "
         f"misses a window's mean error by {model_error:.3f} minutes on average, the baseline's mean by {constant:.3f}.",
