@@ -43,6 +43,13 @@ FACTS_IMPORT = {
     "deliveries": {"decisions.alert"},
 }
 
+# What judges evidence needs only what was measured; these three read more.
+EVIDENCE_IMPORT = {
+    "calibration": {"records.values"},
+    "label_maturity": {"records.window"},
+    "selection": {"monitors.chi_squared"},
+}
+
 # Who reads events, and who says which events reach whom.
 EVENT_SHAPES = ("chalicelib/events.py", "chalicelib/topology.py", "plumbline/cli/account/bucket_rules.py")
 
@@ -163,6 +170,21 @@ def facts_imports(place: str, text: str) -> list[str]:
             fine = top == "msgspec" or (top in sys.stdlib_module_names and top not in IMPURE_STDLIB)
         if not fine:
             wrong.append(f"{place}:{line} imports {module}; facts use only the ledger's port (and {more or 'no more'})")
+    return wrong
+
+
+def evidence_imports(place: str, text: str) -> list[str]:
+    more = EVIDENCE_IMPORT.get(module_name(place), set())
+    allowed = {f"chalicelib.{name}" for name in ("states", "evidence", *more)}
+    wrong = []
+    for line, module in imports(text):
+        top = module.split(".")[0]
+        if top == "chalicelib":
+            fine = any(within(module, each) for each in allowed)
+        else:
+            fine = top in ("numpy", "msgspec") or (top in sys.stdlib_module_names and top not in IMPURE_STDLIB)
+        if not fine:
+            wrong.append(f"{place}:{line} imports {module}; evidence is judged from states (and {more or 'no more'})")
     return wrong
 
 
@@ -329,6 +351,7 @@ RULES: dict[Rule, list[str]] = {
     no_unseeded_random: DEPLOYED,
     adapter_imports: [place for place in places("adapters") if not place.endswith("__init__.py")],
     facts_imports: places("facts"),
+    evidence_imports: places("evidence"),
     handler_imports: places("handlers", "workflows"),
     chalicelib_stands_alone: CODE,
     capture_stands_alone: CAPTURE,
@@ -419,6 +442,10 @@ BAD: list[tuple[Rule, str, str]] = [
     (facts_imports, FACT, "from chalicelib import keys"),
     (facts_imports, FACT, "import boto3"),
     (facts_imports, "chalicelib/facts/due.py", "from chalicelib.records.capture import read_captures"),
+    (evidence_imports, "chalicelib/evidence/shares.py", "import scipy.stats"),
+    (evidence_imports, "chalicelib/evidence/shares.py", "import jmespath"),
+    (evidence_imports, "chalicelib/evidence/alarms.py", "from chalicelib.records.table import Table"),
+    (evidence_imports, "chalicelib/evidence/selection.py", "from chalicelib.monitors.layouts import Statistics"),
     (handler_imports, HANDLER, "import boto3"),
     (handler_imports, HANDLER, "from botocore.exceptions import ClientError"),
     (handler_imports, HANDLER, "import os"),

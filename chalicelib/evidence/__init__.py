@@ -1,1 +1,1 @@
-"""Is it real? How far labels have come, whether they are selective, whether probabilities are right."""
+"""Is it real? Which shares moved and whether that is chance; label maturity, selective labels, calibration."""
