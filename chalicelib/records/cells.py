@@ -55,17 +55,14 @@ _LANES = (
 
 
 class Cells(NamedTuple):
-    """One field of many rows: where it begins in a buffer, how long it is, and the words from its begin on, where they
-    were read on the way to its end and reach so far. Shape (n,) each."""
+    """One field of many rows: where it begins in a buffer and how long it is, shape (n,) each."""
 
     begins: Places
     lengths: Places
-    words: list[Words] | None = None
 
     def of(self, rows: Any) -> Cells:
         """The cells of some rows."""
-        words = None if self.words is None else [word[rows] for word in self.words]
-        return Cells(self.begins[rows], self.lengths[rows], words)
+        return Cells(self.begins[rows], self.lengths[rows])
 
 
 def buffer_of(parts: Iterable[bytes | memoryview]) -> Bytes:
@@ -180,15 +177,17 @@ def fields(buffer: Bytes, starts: Places, ends: Places, width: int, hints: list[
 
 def last_words(buffer: Bytes, cells: Cells) -> list[Words]:
     """The words that each cell ends with, as many as the longest one has (at least one); see `endings`."""
-    begins, lengths, words = cells
+    begins, lengths = cells
     count = max(1, -(-int(lengths.max(initial=0)) // 8))
-    if words is None or count > 2:
+    if count > 2:
         return endings(buffer, begins, lengths, count)
+    words = words_at(buffer, begins, count)
     shift = (64 * count - 8 * lengths).view(np.uint64)
     if count == 1:
+        # Of no bytes, the shift by 64 leaves nothing.
         return [words[0] << shift]
     # Shifts by 64 or more, and by less than nothing, leave nothing.
-    low, high = words[0], words[1]
+    low, high = words
     return [(high << shift) | (low >> (_U(64) - shift)) | (low << (shift - _U(64))), low << shift]
 
 
@@ -216,18 +215,29 @@ def hashes(words: Sequence[Words], lengths: Places, lane: int = 0) -> Words:
 
 def hashes_of(texts: Sequence[str], lane: int = 0) -> Words:
     """The hash of each text; one of more than `LONGEST` bytes is hashed by its BLAKE2b digest."""
-    if not texts:
-        return np.zeros(0, dtype=np.uint64)
+    return hashes(*_endings_of(texts), lane)
+
+
+def both_hashes_of(texts: Sequence[str]) -> tuple[Words, Words]:
+    """The hashes of each text in the first and in the second lane."""
+    words, lengths = _endings_of(texts)
+    return hashes(words, lengths), hashes(words, lengths, 1)
+
+
+def _endings_of(texts: Sequence[str]) -> tuple[list[Words], Places]:
+    """What is hashed of each text, and the length of the text itself: one that equals a digest is no collision."""
+    joined = "".join(texts)
     # Half of a surrogate pair is no UTF-8, and Python's texts may hold one.
-    encoded = [text.encode(errors="surrogatepass") for text in texts]
-    lengths = np.array([len(each) for each in encoded], dtype=np.int64)
-    if int(lengths.max()) > LONGEST:
+    body = joined.encode(errors="surrogatepass")
+    lengths = sizes = np.fromiter(map(len, texts), np.int64, len(texts))
+    if len(body) != len(joined) or int(lengths.max(initial=0)) > LONGEST:
+        encoded = [text.encode(errors="surrogatepass") for text in texts]
+        lengths = np.fromiter(map(len, encoded), np.int64, len(texts))
         encoded = [each if len(each) <= LONGEST else blake2b(each, digest_size=32).digest() for each in encoded]
-    sizes = np.array([len(each) for each in encoded], dtype=np.int64)
+        sizes = np.fromiter(map(len, encoded), np.int64, len(texts))
+        body = b"".join(encoded)
     begins = PAD + np.cumsum(sizes) - sizes
-    count = max(1, -(-int(sizes.max()) // 8))
-    # The length is that of the text itself: a text that equals a digest is no collision.
-    return hashes(endings(buffer_of(encoded), begins, sizes, count), lengths, lane)
+    return endings(buffer_of([body]), begins, sizes, max(1, -(-int(sizes.max(initial=0)) // 8))), lengths
 
 
 def numbers(words: Sequence[Words], lengths: Places, negative: Flags) -> tuple[Floats, Flags, Flags]:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.records.attributes import Attributes, ProblemType
-from chalicelib.records.capture import CapturedRequest
+from chalicelib.records.capture import CapturedRequest, is_answered_by
 from chalicelib.records.ground_truth import RECORD_LABELS, Label
 from chalicelib.records.payload import ANSWER, Content, PayloadError, Row, are_columns, content_of, rows_in
 from chalicelib.records.preprocess import PreprocessError, Preprocessor, records_of
@@ -183,10 +183,7 @@ def _got(count: int, expected: int) -> str:
 
 def is_about(request: CapturedRequest, attributes: Attributes) -> bool:
     """Whether the model and the inference component answered that the attributes name (none named: any)."""
-    model, component = attributes.target_model, attributes.inference_component
-    return (model is None or model == request.target_model) and (
-        component is None or component == request.inference_component
-    )
+    return is_answered_by(request.target_model, request.inference_component, attributes)
 
 
 def to_table(

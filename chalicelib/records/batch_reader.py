@@ -1,0 +1,383 @@
+"""Files of JSON Lines in batches: lines to typed structs, and the payloads of a batch as cells of one buffer of CSV text.
+
+A payload of plain CSV is joined to the others as it is, one of Base64 or JSON as the CSV text that says the same. Commas
+and line ends of all of them are found by one comparison. What has no such text (quotes, nested JSON, values of JSON that
+CSV would spell in another way) is flagged for `payload`, which reads anything. Streams: no more than a batch is in
+memory, however large a file is. Not here: what a cell means (`evaluation.capture_fold`) and whose labels it has.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from codecs import BOM_UTF8
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from chalicelib.records.attributes import Attributes
+from chalicelib.records.capture import (
+    UNREADABLE,
+    BadLines,
+    CapturedRequest,
+    EventId,
+    Moment,
+    Payload,
+    UntimedError,
+    decode_line,
+    is_answered_by,
+    plausible,
+)
+from chalicelib.records.cells import COMMA, LINE_END, PAD, QUOTE, Bytes, Cells, Flags, Places, buffer_of
+from chalicelib.records.payload import MOST_RECORDS, MOST_VALUES, PayloadError, content_of, declared_as, is_base64
+from chalicelib.records.values import text_of
+
+# The longest line, in bytes; and how many bytes of a file are looked at together.
+LONGEST_LINE = 1 << 26
+PIECE = 1 << 18
+
+# Times of which the seconds are kept: most requests share theirs with others.
+_MOST_TIMES = 1 << 16
+
+_SPACE, _BRACE, _BRACKET, _DELETE = b" {[\x7f"
+# `text_of` for values that CSV and JSON have alike.
+_TEXTS: dict[type, Callable[[Any], str]] = {str: str, float: repr, int: str, bool: text_of, type(None): text_of}
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A file: its name, when it arrived (UTC), and its bytes in pieces, as often as they are asked for."""
+
+    name: str
+    arrived: datetime
+    pieces: Callable[[], Iterable[bytes | memoryview]]
+
+
+def lines_in(pieces: Iterable[bytes | memoryview]) -> Iterator[tuple[int, list[bytes]]]:
+    """The lines of a file, some at a time, with the 1-based number of the first; blank ones too.
+
+    A line of more than `LONGEST_LINE` bytes is cut where it is longer.
+    """
+    number, rest, held = 1, [b""], 0
+    for piece in pieces:
+        for start in range(0, len(piece), PIECE):
+            head, found, tail = bytes(piece[start : start + PIECE]).rpartition(b"\n")
+            if found:
+                lines = b"".join([*rest, head]).split(b"\n")
+                yield number, _without_mark(lines, number)
+                number, rest, held = number + len(lines), [], 0
+            if held <= LONGEST_LINE:
+                rest.append(tail)
+                held += len(tail)
+    if held:
+        yield number, _without_mark([b"".join(rest)], number)
+
+
+def _without_mark(lines: list[bytes], number: int) -> list[bytes]:
+    if number == 1:
+        lines[0] = lines[0].removeprefix(BOM_UTF8)
+    return lines
+
+
+class _Side(msgspec.Struct, gc=False):
+    data: str
+    encoding: str = ""
+
+
+_NOTHING = _Side("")
+
+
+class _Sides(msgspec.Struct, gc=False, rename="camel"):
+    endpoint_input: _Side | None = None
+    endpoint_output: _Side | None = None
+    batch_transform_output: _Side | None = None
+
+
+class _Metadata(msgspec.Struct, gc=False, rename="camel"):
+    event_id: EventId
+    inference_time: str | None = None
+    inference_id: str | None = None
+    target_model: str | None = None
+    inference_component_name: str | None = None
+
+
+class _Capture(msgspec.Struct, gc=False, rename="camel"):
+    """What most captures are counted by: each text more is a tenth of the time that decoding takes."""
+
+    capture_data: _Sides
+    event_metadata: _Metadata
+
+
+_decode = msgspec.json.Decoder(_Capture).decode
+
+
+class Captures(msgspec.Struct, frozen=True, eq=False):
+    """Lines of capture files and what they say, one entry for each.
+
+    events     event ids; `joins`: the ids that labels name
+    times      seconds since 1970
+    ours       whether the model and the inference component answered that are looked for
+    asked      payloads as captured, `answered` too; both "" for the `others`, by place: one side is missing, or it is
+               Base64, JSON or a batch transform's, and the whole line must be decoded
+    """
+
+    lines: list[bytes] = []
+    events: list[str] = []
+    joins: list[str] = []
+    times: list[float] = []
+    ours: list[bool] = []
+    asked: list[str] = []
+    answered: list[str] = []
+    others: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def extend(self, more: Captures) -> None:
+        """Add captures after these."""
+        self.others.extend([place + len(self) for place in more.others])
+        for name in _COLUMNS:
+            getattr(self, name).extend(getattr(more, name))
+
+    def of(self, places: Sequence[int]) -> Captures:
+        """Those at these places, ascending."""
+        others = set(self.others)
+        columns = ([column[place] for place in places] for column in (getattr(self, name) for name in _COLUMNS))
+        return Captures(*columns, others=[new for new, place in enumerate(places) if place in others])
+
+    def requests(self) -> list[CapturedRequest]:
+        """All that the lines say."""
+        return [_request_of(line) for line in self.lines]
+
+    def texts(self, attributes: Attributes) -> tuple[list[str], list[str]]:
+        """A text of CSV for each payload, asked and answered, that says what the payload says; "" where there is none.
+
+        Plain CSV is its own text, whether it can be laid out or not (`rows_of_texts`).
+        """
+        if not self.others:
+            return self.asked, self.answered
+        asked, answered = [*self.asked], [*self.answered]
+        features, outputs = attributes.features, attributes.output_names
+        for place in self.others:
+            request = _request_of(self.lines[place])
+            if not request.is_batch:
+                asked[place] = _text_of(request.input, features, () if attributes.features_attribute else features)
+                answered[place] = _text_of(request.output, outputs, ())
+        return asked, answered
+
+
+_COLUMNS = ("lines", "events", "joins", "times", "ours", "asked", "answered")
+
+
+def captures_in(source: Source, bad: BadLines, attributes: Attributes) -> Iterator[tuple[Captures, int]]:
+    """The lines of a capture file, some at a time, and how many bytes these have; `bad` notes those that cannot be read.
+
+    Raises UnreadableError where the file cannot be read, or has next to nothing that is a capture.
+    """
+    good = 0
+    seconds = _Seconds()
+    for first, lines in lines_in(source.pieces()):
+        try:
+            found = _columns(lines, [_decode(line) for line in lines], seconds, attributes)
+        except UNREADABLE:
+            found = Captures()
+            for number, line in enumerate(lines, first):
+                if line and not line.isspace():
+                    try:
+                        found.extend(_columns([line], [_decode(line)], seconds, attributes))
+                    except UNREADABLE as error:
+                        bad.add(number, _reason(line, error), good + len(found))
+        good += len(found)
+        if len(seconds) > _MOST_TIMES:
+            seconds.clear()
+        yield found, sum(map(len, lines))
+    bad.refuse_if_hopeless(good)
+
+
+def _columns(
+    lines: list[bytes], decoded: Sequence[_Capture], seconds: _Seconds, attributes: Attributes
+) -> Captures:
+    metadata = [each.event_metadata for each in decoded]
+    sides = [each.capture_data for each in decoded]
+    asked, answered = [each.endpoint_input for each in sides], [each.endpoint_output for each in sides]
+    others: list[int] = []
+    transforms = [each.batch_transform_output for each in sides]
+    plain = [[each and each.encoding for each in some].count("CSV") for some in (asked, answered)]
+    if not len(sides) == plain[0] == plain[1] == transforms.count(None):
+        for place, (question, answer, transform) in enumerate(zip(asked, answered, transforms, strict=True)):
+            if transform or not (question and answer and question.encoding == answer.encoding == "CSV"):
+                others.append(place)
+                asked[place] = answered[place] = _NOTHING
+    if attributes.target_model is None and attributes.inference_component is None:
+        ours = [True] * len(decoded)
+    else:
+        ours = [is_answered_by(each.target_model, each.inference_component_name, attributes) for each in metadata]
+    return Captures(
+        lines,
+        [each.event_id for each in metadata],
+        [each.event_id if each.inference_id is None else each.inference_id for each in metadata],
+        [seconds[each.inference_time] for each in metadata],
+        ours,
+        [each.data for each in asked],  # type: ignore[union-attr]
+        [each.data for each in answered],  # type: ignore[union-attr]
+        others,
+    )
+
+
+class _Seconds(dict[str | None, float]):
+    """Seconds since 1970 by the text of a time."""
+
+    def __missing__(self, text: str | None) -> float:
+        if text is None:
+            raise UntimedError("no inference time")
+        self[text] = found = plausible(msgspec.convert(text, Moment)).timestamp()
+        return found
+
+
+def _request_of(line: bytes) -> CapturedRequest:
+    try:
+        return decode_line(line).request()
+    except UNREADABLE:
+        # A field that is needed for nothing has another type.
+        capture = _decode(line)
+    sides, metadata = capture.capture_data, capture.event_metadata
+    output = sides.batch_transform_output or sides.endpoint_output
+    return CapturedRequest(
+        metadata.event_id,
+        metadata.inference_id,
+        plausible(msgspec.convert(metadata.inference_time, Moment)),
+        sides.endpoint_input and Payload(sides.endpoint_input.data, sides.endpoint_input.encoding),
+        output and Payload(output.data, output.encoding),
+        target_model=metadata.target_model,
+        inference_component=metadata.inference_component_name,
+        is_batch=sides.batch_transform_output is not None,
+    )
+
+
+def _reason(line: bytes, error: Exception) -> Exception:
+    if len(line) > LONGEST_LINE:
+        return OverflowError(f"longer than {LONGEST_LINE} bytes")
+    try:
+        # Says where in the line something is wrong.
+        decode_line(line).request()
+    except UNREADABLE as whole:
+        return whole
+    return error
+
+
+class Rows(NamedTuple):
+    """The rows of many texts of CSV in one buffer.
+
+    begins, lengths   of each field, row after row, shape (fields,)
+    ends              which field is the last one of each row, shape (rows,)
+    counts            how many rows each text has, shape (texts,)
+    fine              whether a text is plain: no quote, no control character, no bracket or blank before its first row
+    """
+
+    buffer: Bytes
+    begins: Places
+    lengths: Places
+    ends: Places
+    counts: Places
+    fine: Flags
+
+    @property
+    def widths(self) -> Places:
+        """How many fields each row has."""
+        return np.diff(self.ends, prepend=-1)
+
+    def columns(self, width: int, rows: Flags) -> list[Cells]:
+        """The fields of rows of this width by column."""
+        if rows.all():
+            shape = (-1, width)
+            begins, lengths = self.begins.reshape(shape).T, self.lengths.reshape(shape).T
+        else:
+            places = self.ends[rows] + np.arange(1 - width, 1)[:, np.newaxis]
+            begins, lengths = self.begins[places], self.lengths[places]
+        return [Cells(*each) for each in zip(np.ascontiguousarray(begins), np.ascontiguousarray(lengths), strict=True)]
+
+
+def rows_of_texts(texts: Sequence[str]) -> Rows:
+    """Lay texts of CSV out. Empty lines are no rows."""
+    joined = "\n".join([*texts, ""])
+    encoded = joined.encode()
+    buffer = buffer_of([encoded])
+    # Commas, line ends and quotes, and what else comes before letters and digits.
+    marks = np.flatnonzero(buffer[PAD:-PAD] <= COMMA) + PAD
+    found = buffer[marks]
+    is_end = found == LINE_END
+    text_ends = line_ends = marks[is_end]
+    is_one_row_each = len(text_ends) == len(texts)
+    if not is_one_row_each:
+        sizes = map(len, texts) if len(encoded) == len(joined) else (len(text.encode()) for text in texts)
+        text_ends = PAD - 1 + np.cumsum(np.fromiter(sizes, np.int64, len(texts)) + 1)
+    fine = _begin_plainly(buffer, text_ends)
+    is_cut = is_end | (found == COMMA)
+    if not is_cut.all():
+        odd = marks[(found == QUOTE) | ((found < _SPACE) & ~is_end)]
+        fine[np.searchsorted(text_ends, odd)] = False
+        marks, is_end = marks[is_cut], is_end[is_cut]
+    begins = np.empty_like(marks)
+    begins[:1], begins[1:] = PAD, marks[:-1] + 1
+    lengths = marks - begins
+    ends = np.flatnonzero(is_end)
+    counts = np.ones(len(texts), dtype=np.int64)
+    if not is_one_row_each:
+        blank = is_end & (lengths == 0)
+        blank[1:] &= is_end[:-1]
+        if blank.any():
+            kept = ~blank
+            marks, begins, lengths, is_end = marks[kept], begins[kept], lengths[kept], is_end[kept]
+            ends = np.flatnonzero(is_end)
+        counts = np.diff(np.searchsorted(marks[ends], text_ends, side="right"), prepend=0)
+        # Requests of too many records or values are refused by the payload reader.
+        lines = np.diff(np.searchsorted(line_ends, text_ends, side="right"), prepend=0)
+        fine &= (counts > 0) & (lines <= MOST_RECORDS)
+    if len(marks) > MOST_VALUES:
+        fine &= np.diff(np.searchsorted(marks, text_ends, side="right"), prepend=0) <= MOST_VALUES
+    return Rows(buffer, begins, lengths, ends, counts, fine)
+
+
+def _begin_plainly(buffer: Bytes, ends: Places) -> Flags:
+    """Which texts are no JSON: neither a bracket, nor what could be a blank before one, is their first character."""
+    begins = np.empty_like(ends)
+    begins[:1], begins[1:] = PAD, ends[:-1] + 1
+    first = buffer[begins]
+    return np.asarray(
+        (first > _SPACE) & (first < _DELETE) & (first != _BRACE) & (first != _BRACKET), dtype=np.bool_
+    )
+
+
+def _text_of(payload: Payload | None, header: Sequence[str], keys: Sequence[str]) -> str:
+    """`header` as in `payload.rows_of`; `keys`: the columns of records that are objects (none: there is no text)."""
+    if payload is None:
+        return ""
+    text = payload.data
+    if is_base64(payload):
+        try:
+            text = b64decode(text, validate=True).decode()
+        except ValueError:
+            return ""
+    if declared_as(payload) != "JSON" and text[:1] not in ("{", "["):
+        return text
+    try:
+        content = content_of(payload, header)
+    except PayloadError:
+        return ""
+    if content.noted or content.documents is None:
+        return ""
+    lines = []
+    for row in content.rows:
+        if isinstance(row, dict):
+            if not keys or row.keys() != set(keys):
+                return ""
+            row = [row[key] for key in keys]
+        try:
+            line = ",".join([_TEXTS[type(value)](value) for value in row])
+        except KeyError:
+            return ""
+        if not line or line.count(",") != len(row) - 1 or '"' in line or "\n" in line or "\r" in line:
+            return ""
+        lines.append(line)
+    return "\n".join(lines)
