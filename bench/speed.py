@@ -180,21 +180,22 @@ def _subject(width: int) -> Any:
 
 
 def _folded(folder: Path, width: int) -> Any:
-    from chalicelib.evaluation.folding import fold_captures
-    from chalicelib.records.joins import Source, read_labels
+    from chalicelib.evaluation.capture_fold import CaptureFold
+    from chalicelib.evaluation.label_join import LabelJoin
+    from chalicelib.records.batch_reader import Source
+    from chalicelib.records.joins import read_labels
 
     files = [folder / "labels.jsonl", *(sorted((folder / "captures").glob("*")) or [folder / "captures.jsonl"])]
     sources = [Source(path.name, ARRIVED, lambda path=path: traffic.pieces(path)) for path in files]
-    read = [0.0]
     subject = _subject(width)
-
-    def labels() -> Any:
-        found = read_labels(sources[:1])
-        read[0] = cpu_seconds()
-        return found
-
-    folded, _ = fold_captures(sources[1:], labels(), lambda _: subject)
-    return folded, subject, read[0]
+    join = LabelJoin(read_labels(sources[:1]))
+    read = cpu_seconds()
+    fold = CaptureFold(lambda _: subject, join.take)
+    for source in sources[1:]:
+        fold.read(source)
+    folded, _ = fold.result()
+    folded.measured += join.finish()
+    return folded, subject, read
 
 
 def _baseline(folder: Path) -> dict[str, Any]:
@@ -218,7 +219,7 @@ def _ours(folder: Path) -> dict[str, Any]:
     facts = _facts(folder)
     start = cpu_seconds()
     from chalicelib.evaluation.evaluate import Asked, Baselines, report
-    from chalicelib.evaluation.folding import fold_captures  # noqa: F401
+    from chalicelib.evaluation.capture_fold import CaptureFold  # noqa: F401
     from chalicelib.monitors.baseline import read_constraints, read_model_constraints, read_statistics
 
     imported = cpu_seconds()

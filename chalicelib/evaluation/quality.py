@@ -30,8 +30,8 @@ from chalicelib.states.bias import BiasCounts, bias_counts
 from chalicelib.states.class_matrix import class_matrix
 from chalicelib.states.facets import MISSING, BiasSettings, Members
 from chalicelib.states.residuals import residuals
-from chalicelib.states.scores import tally
-from chalicelib.states.selection import binary_selection, class_selection, regression_selection
+from chalicelib.states.scores import TallyFold
+from chalicelib.states.selection import BinarySelectionFold, class_selection, regression_selection
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int32]
@@ -65,43 +65,52 @@ def quality_of(
     `codes`, shape (n,): the label's place in `texts` for each answer, `joins.NONE` without one. `names` gives the ids
     that the labels of some rows name, to say which labels cannot be read.
     """
-    attributes = subject.attributes
-    reading = _Reading(answers, codes, texts, attributes, names)
-    served, labels, classes = reading.columns()
-    answered, known = ~np.isnan(served), ~np.isnan(labels)
-    scores = answers.scores if attributes.probability_attribute is not None else None
-    states = _states(attributes, scores, served, labels, classes, answers)
-    bias = BiasCounts()
-    if subject.bias and answers.facets is not None:
-        bias = _bias(answers, served, labels, classes, subject.bias)
-    measured = Measurement(labelled=int((answered & known).sum()), bad=reading.bad(), bias=bias)
-    return Quality(measured + states, served, labels)
+    fold = QualityFold(subject)
+    served, labels = fold.add(answers, codes, texts, names)
+    return Quality(fold.finish(), served, labels)
 
 
-def _states(
-    attributes: Attributes,
-    scores: Floats | None,
-    served: Floats,
-    labels: Floats,
-    classes: Sequence[str],
-    answers: Answers,
-) -> Measurement:
-    answered = np.isfinite(served)
-    if attributes.problem_type == "BinaryClassification":
-        kept = None if scores is None else scores[answered]
-        return Measurement(
-            tally=tally(served if scores is None else scores, served, labels),
-            selection=binary_selection(kept, served[answered], labels[answered], attributes.has_margins),
-        )
-    if attributes.problem_type == "MulticlassClassification":
-        return Measurement(
-            matrix=class_matrix(classes, served, labels),
-            selection=class_selection(classes, served[answered], labels[answered]),
-        )
-    return Measurement(
-        residuals=residuals(answers.hashes, served, labels),
-        selection=regression_selection(served[answered], labels[answered]),
-    )
+class QualityFold:
+    """Joins labels to answers that come in parts, each request in one of them; arguments as `quality_of`."""
+
+    def __init__(self, subject: Subject) -> None:
+        attributes = subject.attributes
+        self._subject, self._has_scores = subject, attributes.probability_attribute is not None
+        self._measured = Measurement()
+        self._tally = TallyFold()
+        self._selection = BinarySelectionFold(attributes.has_margins and self._has_scores)
+
+    def add(
+        self, answers: Answers, codes: Codes, texts: Sequence[str], names: Callable[[Places], Sequence[str]]
+    ) -> tuple[Floats, Floats]:
+        """What was served and the labels, as `Quality` has them."""
+        subject, attributes = self._subject, self._subject.attributes
+        reading = _Reading(answers, codes, texts, attributes, names)
+        served, labels, classes = reading.columns()
+        answered, known = np.isfinite(served), ~np.isnan(labels)
+        bias = BiasCounts()
+        if subject.bias and answers.facets is not None:
+            bias = _bias(answers, served, labels, classes, subject.bias)
+        self._measured += Measurement(labelled=int((answered & known).sum()), bad=reading.bad(), bias=bias)
+        if attributes.problem_type == "BinaryClassification":
+            scores = answers.scores if self._has_scores else served
+            self._tally.add(scores, served, labels)
+            self._selection.add(scores[answered], served[answered], labels[answered])
+        elif attributes.problem_type == "MulticlassClassification":
+            self._measured += Measurement(
+                matrix=class_matrix(classes, served, labels),
+                selection=class_selection(classes, served[answered], labels[answered]),
+            )
+        else:
+            self._measured += Measurement(
+                residuals=residuals(answers.hashes, served, labels),
+                selection=regression_selection(served[answered], labels[answered]),
+            )
+        return served, labels
+
+    def finish(self) -> Measurement:
+        """What was joined; nothing can be added then."""
+        return self._measured + Measurement(tally=self._tally.finish(), selection=self._selection.state)
 
 
 def _bias(

@@ -34,6 +34,7 @@ from chalicelib.records.values import (
     NAN,
     binary_class,
     class_name,
+    class_order,
     number_of,
 )
 from chalicelib.states.columns import ProfileFold
@@ -62,13 +63,12 @@ class RowFold:
         self._class = _position(attributes.inference_attribute, attributes.output_names)
         self.fits = fits(subject)
         self._profile = ProfileFold((*attributes.output_names, *attributes.features), len(attributes.features))
-        self._rows = 0
+        self._rows = self._answered = 0
         self._headers = [_Header(names) for names in (attributes.features, attributes.output_names)]
 
     def finish(self) -> Measurement:
         """What was counted."""
-        count = self._rows
-        return Measurement(rows=count, whole=count, answered=count, profile=self._profile.state)
+        return Measurement(rows=self._rows, whole=self._rows, answered=self._answered, profile=self._profile.state)
 
     def add(self, captures: Captures) -> Counted:
         """Count those requests that can be counted so, each as a whole or not at all."""
@@ -94,18 +94,23 @@ class RowFold:
             columns, answers = [each.of(kept) for each in columns], [each.of(kept) for each in answers]
             scores, served, counts = scores[kept], served[kept], counts[whole]
             fine[fine] = whole
+        if classes:
+            # Without those of rows that are not counted.
+            met, places = np.unique(served, return_inverse=True)
+            classes, served = tuple(classes[int(each)] for each in met), places.astype(np.float64)
         described = answers[: len(outputs)]
         self._profile.add(
             [*((answered.buffer, each) for each in described), *((asked.buffer, each) for each in columns)]
         )
         self._rows += len(served)
+        self._answered += int(np.count_nonzero(~np.isnan(served)))
         return Counted(fine, counts, scores, served, classes)
 
     @property
     def _needed(self) -> int:
         """How many fields an answer must have."""
         places = [place + 1 for place in (self._score, self._class) if place is not None]
-        return max(len(self._attributes.output_names), *places)
+        return max([len(self._attributes.output_names), *places])
 
     def _answers(
         self, buffer: Bytes, answers: Sequence[Cells], count: int
@@ -121,6 +126,8 @@ class RowFold:
                 fine &= ~np.isnan(scores)
             else:
                 fine &= (scores >= LEAST_PROBABILITY) & (scores <= GREATEST_PROBABILITY)
+        if self._class is None and self._score is None:
+            return scores, scores, classes, fine
         if self._class is None:
             served = np.where(scores > attributes.probability_threshold, 1.0, 0.0)
         elif attributes.problem_type == "MulticlassClassification":
@@ -190,12 +197,12 @@ class _Header:
 
 
 def _class_places(buffer: Bytes, cells: Cells) -> tuple[Floats, tuple[str, ...]]:
-    """The place of each field's class in a list of names, nan where it names none."""
+    """The place of each field's class in a list of names, which is in order; nan where it names none."""
     texts, places = _different(buffer, cells)
-    found: dict[str, float] = {}
     names = [class_name(text) for text in texts]
-    read = [NAN if name is None else found.setdefault(name, float(len(found))) for name in names]
-    return np.array(read, dtype=np.float64)[places], tuple(found)
+    classes = sorted({name for name in names if name is not None}, key=class_order)
+    place: dict[str | None, float] = {None: NAN, **{name: float(index) for index, name in enumerate(classes)}}
+    return np.array([place[name] for name in names], dtype=np.float64)[places], tuple(classes)
 
 
 def _different(buffer: Bytes, cells: Cells) -> tuple[list[str], Places]:

@@ -9,9 +9,10 @@ memory, however large a file is. Not here: what a cell means (`evaluation.captur
 from __future__ import annotations
 
 from base64 import b64decode
+from bisect import bisect_right
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -25,7 +26,6 @@ from chalicelib.records.capture import (
     EventId,
     Moment,
     Payload,
-    UntimedError,
     decode_line,
     is_answered_by,
     plausible,
@@ -36,12 +36,12 @@ from chalicelib.records.values import text_of
 
 # The longest line, in bytes; and how many bytes of a file are looked at together.
 LONGEST_LINE = 1 << 26
-PIECE = 1 << 18
+PIECE = 1 << 17
 
 # Times of which the seconds are kept: most requests share theirs with others.
 _MOST_TIMES = 1 << 16
 
-_SPACE, _BRACE, _BRACKET, _DELETE = b" {[\x7f"
+_SPACE, _BRACE, _CLOSED, _BRACKET, _DELETE = b" {}[\x7f"
 # `text_of` for values that CSV and JSON have alike.
 _TEXTS: dict[type, Callable[[Any], str]] = {str: str, float: repr, int: str, bool: text_of, type(None): text_of}
 
@@ -54,30 +54,74 @@ class Source(msgspec.Struct, frozen=True):
     pieces: Callable[[], Iterable[bytes | memoryview]]
 
 
-def lines_in(pieces: Iterable[bytes | memoryview]) -> Iterator[tuple[int, list[bytes]]]:
-    """The lines of a file, some at a time, with the 1-based number of the first; blank ones too.
+def bodies_in(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
+    """A file in parts that end with a line end, without a byte order mark.
 
     A line of more than `LONGEST_LINE` bytes is cut where it is longer.
     """
-    number, rest, held = 1, [b""], 0
+    # Once memory of this size was given back, glibc keeps what is asked for again and again, instead of asking the
+    # system for it page by page each time. Nothing is written to it.
+    np.empty(1 << 22, dtype=np.uint8)
+    rest, held, is_first = [b""], 0, True
     for piece in pieces:
         for start in range(0, len(piece), PIECE):
-            head, found, tail = bytes(piece[start : start + PIECE]).rpartition(b"\n")
-            if found:
-                lines = b"".join([*rest, head]).split(b"\n")
-                yield number, _without_mark(lines, number)
-                number, rest, held = number + len(lines), [], 0
+            part = bytes(piece[start : start + PIECE])
+            end = part.rfind(b"\n") + 1
+            if end:
+                body = b"".join([*rest, part[:end]])
+                yield body.removeprefix(BOM_UTF8) if is_first else body
+                rest, held, is_first = [], 0, False
             if held <= LONGEST_LINE:
-                rest.append(tail)
-                held += len(tail)
+                rest.append(part[end:])
+                held += len(part) - end
     if held:
-        yield number, _without_mark([b"".join(rest)], number)
+        body = b"".join([*rest, b"\n"])
+        yield body.removeprefix(BOM_UTF8) if is_first else body
 
 
-def _without_mark(lines: list[bytes], number: int) -> list[bytes]:
-    if number == 1:
-        lines[0] = lines[0].removeprefix(BOM_UTF8)
-    return lines
+def decoded_lines(body: bytes, decode: Callable[[bytes], list[Any]]) -> list[Any] | None:
+    """What the lines of a body say; None where they must be read one by one: some are blank, or no such documents.
+
+    `decode` reads any number of JSON documents.
+    """
+    try:
+        found = decode(body)
+    except UNREADABLE:
+        return None
+    count = np.count_nonzero(np.frombuffer(body, dtype=np.uint8) == LINE_END)
+    return found if len(found) == count else None
+
+
+class Lines:
+    """The lines of several bodies, which are cut out of them when they are asked for."""
+
+    def __init__(self) -> None:
+        self._firsts: list[int] = []
+        self._bodies: list[bytes | list[msgspec.Raw]] = []
+        self._count = self.size = 0
+
+    def append(self, body: bytes, count: int = 1) -> None:
+        """Add a body and how many lines, none of them blank, it has."""
+        self._firsts.append(self._count)
+        self._bodies.append(body)
+        self._count += count
+        self.size += len(body)
+
+    def extend(self, more: Lines) -> None:
+        self._firsts += [self._count + first for first in more._firsts]
+        self._bodies += more._bodies
+        self._count += more._count
+        self.size += more.size
+
+    def __getitem__(self, place: int) -> bytes:
+        part = bisect_right(self._firsts, place) - 1
+        body = self._bodies[part]
+        if isinstance(body, bytes):
+            body = self._bodies[part] = _documents.decode_lines(body)
+        return bytes(body[place - self._firsts[part]])
+
+
+_documents = msgspec.json.Decoder(msgspec.Raw)
 
 
 class _Side(msgspec.Struct, gc=False):
@@ -85,31 +129,28 @@ class _Side(msgspec.Struct, gc=False):
     encoding: str = ""
 
 
-_NOTHING = _Side("")
-
-
 class _Sides(msgspec.Struct, gc=False, rename="camel"):
-    endpoint_input: _Side | None = None
-    endpoint_output: _Side | None = None
-    batch_transform_output: _Side | None = None
+    endpoint_input: _Side
+    endpoint_output: _Side
+    batch_transform_output: None = None
 
 
 class _Metadata(msgspec.Struct, gc=False, rename="camel"):
     event_id: EventId
-    inference_time: str | None = None
+    inference_time: str
     inference_id: str | None = None
     target_model: str | None = None
     inference_component_name: str | None = None
 
 
 class _Capture(msgspec.Struct, gc=False, rename="camel"):
-    """What most captures are counted by: each text more is a tenth of the time that decoding takes."""
+    """What most captures are counted by, and no others: each text more is a tenth of the time that decoding takes."""
 
     capture_data: _Sides
     event_metadata: _Metadata
 
 
-_decode = msgspec.json.Decoder(_Capture).decode
+_decode_all = msgspec.json.Decoder(_Capture).decode_lines
 
 
 class Captures(msgspec.Struct, frozen=True, eq=False):
@@ -122,7 +163,7 @@ class Captures(msgspec.Struct, frozen=True, eq=False):
                Base64, JSON or a batch transform's, and the whole line must be decoded
     """
 
-    lines: list[bytes] = []
+    lines: Lines
     events: list[str] = []
     joins: list[str] = []
     times: list[float] = []
@@ -132,23 +173,31 @@ class Captures(msgspec.Struct, frozen=True, eq=False):
     others: list[int] = []
 
     def __len__(self) -> int:
-        return len(self.lines)
+        return len(self.events)
 
     def extend(self, more: Captures) -> None:
         """Add captures after these."""
         self.others.extend([place + len(self) for place in more.others])
+        self.lines.extend(more.lines)
         for name in _COLUMNS:
             getattr(self, name).extend(getattr(more, name))
 
     def of(self, places: Sequence[int]) -> Captures:
         """Those at these places, ascending."""
-        others = set(self.others)
-        columns = ([column[place] for place in places] for column in (getattr(self, name) for name in _COLUMNS))
-        return Captures(*columns, others=[new for new, place in enumerate(places) if place in others])
+        others, lines = set(self.others), Lines()
+        for place in places:
+            lines.append(self.lines[place])
+        columns: dict[str, Any] = {name: [getattr(self, name)[place] for place in places] for name in _COLUMNS}
+        return Captures(lines, **columns, others=[new for new, place in enumerate(places) if place in others])
+
+    @property
+    def size(self) -> int:
+        """How many bytes the bodies of their lines have."""
+        return self.lines.size
 
     def requests(self) -> list[CapturedRequest]:
         """All that the lines say."""
-        return [_request_of(line) for line in self.lines]
+        return [decode_line(self.lines[place]).request() for place in range(len(self))]
 
     def texts(self, attributes: Attributes) -> tuple[list[str], list[str]]:
         """A text of CSV for each payload, asked and answered, that says what the payload says; "" where there is none.
@@ -160,14 +209,14 @@ class Captures(msgspec.Struct, frozen=True, eq=False):
         asked, answered = [*self.asked], [*self.answered]
         features, outputs = attributes.features, attributes.output_names
         for place in self.others:
-            request = _request_of(self.lines[place])
+            request = decode_line(self.lines[place]).request()
             if not request.is_batch:
                 asked[place] = _text_of(request.input, features, () if attributes.features_attribute else features)
                 answered[place] = _text_of(request.output, outputs, ())
         return asked, answered
 
 
-_COLUMNS = ("lines", "events", "joins", "times", "ours", "asked", "answered")
+_COLUMNS = ("events", "joins", "times", "ours", "asked", "answered")
 
 
 def captures_in(source: Source, bad: BadLines, attributes: Attributes) -> Iterator[tuple[Captures, int]]:
@@ -175,95 +224,89 @@ def captures_in(source: Source, bad: BadLines, attributes: Attributes) -> Iterat
 
     Raises UnreadableError where the file cannot be read, or has next to nothing that is a capture.
     """
-    good = 0
+    good, number = 0, 1
     seconds = _Seconds()
-    for first, lines in lines_in(source.pieces()):
+    for body in bodies_in(source.pieces()):
         try:
-            found = _columns(lines, [_decode(line) for line in lines], seconds, attributes)
-        except UNREADABLE:
-            found = Captures()
-            for number, line in enumerate(lines, first):
-                if line and not line.isspace():
-                    try:
-                        found.extend(_columns([line], [_decode(line)], seconds, attributes))
-                    except UNREADABLE as error:
-                        bad.add(number, _reason(line, error), good + len(found))
+            decoded = decoded_lines(body, _decode_all)
+            found = None if decoded is None else _columns(body, decoded, seconds, attributes)
+        except UNREADABLE:  # a time
+            found = None
+        if found is None:
+            found, count = _one_by_one(body, number, bad, good, attributes)
+        else:
+            count = len(found)
+        number += count
         good += len(found)
         if len(seconds) > _MOST_TIMES:
             seconds.clear()
-        yield found, sum(map(len, lines))
+        yield found, len(body)
     bad.refuse_if_hopeless(good)
 
 
 def _columns(
-    lines: list[bytes], decoded: Sequence[_Capture], seconds: _Seconds, attributes: Attributes
+    body: bytes, decoded: Sequence[_Capture], seconds: _Seconds, attributes: Attributes
 ) -> Captures:
     metadata = [each.event_metadata for each in decoded]
     sides = [each.capture_data for each in decoded]
     asked, answered = [each.endpoint_input for each in sides], [each.endpoint_output for each in sides]
-    others: list[int] = []
-    transforms = [each.batch_transform_output for each in sides]
-    plain = [[each and each.encoding for each in some].count("CSV") for some in (asked, answered)]
-    if not len(sides) == plain[0] == plain[1] == transforms.count(None):
-        for place, (question, answer, transform) in enumerate(zip(asked, answered, transforms, strict=True)):
-            if transform or not (question and answer and question.encoding == answer.encoding == "CSV"):
-                others.append(place)
-                asked[place] = answered[place] = _NOTHING
-    if attributes.target_model is None and attributes.inference_component is None:
-        ours = [True] * len(decoded)
-    else:
+    ours = [True] * len(metadata)
+    if attributes.target_model is not None or attributes.inference_component is not None:
         ours = [is_answered_by(each.target_model, each.inference_component_name, attributes) for each in metadata]
-    return Captures(
-        lines,
+    found = Captures(
+        Lines(),
         [each.event_id for each in metadata],
         [each.event_id if each.inference_id is None else each.inference_id for each in metadata],
         [seconds[each.inference_time] for each in metadata],
         ours,
-        [each.data for each in asked],  # type: ignore[union-attr]
-        [each.data for each in answered],  # type: ignore[union-attr]
-        others,
+        [each.data for each in asked],
+        [each.data for each in answered],
+        [],
     )
+    found.lines.append(body, len(decoded))
+    if not len(sides) == [each.encoding for each in asked].count("CSV") == [each.encoding for each in answered].count("CSV"):
+        for place, (question, answer) in enumerate(zip(asked, answered, strict=True)):
+            if not question.encoding == answer.encoding == "CSV":
+                found.others.append(place)
+                found.asked[place] = found.answered[place] = ""
+    return found
 
 
-class _Seconds(dict[str | None, float]):
+def _one_by_one(
+    body: bytes, number: int, bad: BadLines, good: int, attributes: Attributes
+) -> tuple[Captures, int]:
+    """The lines that are captures, and how many lines there are at all."""
+    found = Captures(Lines())
+    lines = body.split(b"\n")[:-1]
+    for place, line in enumerate(lines):
+        if not line or line.isspace():
+            continue
+        try:
+            request = decode_line(line).request()
+        except UNREADABLE as error:
+            reason = OverflowError(f"longer than {LONGEST_LINE} bytes") if len(line) > LONGEST_LINE else error
+            bad.add(number + place, reason, good + len(found))
+            continue
+        asked, answered = request.input, request.output
+        if request.is_batch or not asked or not answered or not asked.encoding == answered.encoding == "CSV":
+            found.others.append(len(found))
+            asked = answered = None
+        found.lines.append(line)
+        found.events.append(request.event_id)
+        found.joins.append(request.join_id)
+        found.times.append(request.inference_time.timestamp())
+        found.ours.append(is_answered_by(request.target_model, request.inference_component, attributes))
+        found.asked.append(asked.data if asked else "")
+        found.answered.append(answered.data if answered else "")
+    return found, len(lines)
+
+
+class _Seconds(dict[str, float]):
     """Seconds since 1970 by the text of a time."""
 
-    def __missing__(self, text: str | None) -> float:
-        if text is None:
-            raise UntimedError("no inference time")
+    def __missing__(self, text: str) -> float:
         self[text] = found = plausible(msgspec.convert(text, Moment)).timestamp()
         return found
-
-
-def _request_of(line: bytes) -> CapturedRequest:
-    try:
-        return decode_line(line).request()
-    except UNREADABLE:
-        # A field that is needed for nothing has another type.
-        capture = _decode(line)
-    sides, metadata = capture.capture_data, capture.event_metadata
-    output = sides.batch_transform_output or sides.endpoint_output
-    return CapturedRequest(
-        metadata.event_id,
-        metadata.inference_id,
-        plausible(msgspec.convert(metadata.inference_time, Moment)),
-        sides.endpoint_input and Payload(sides.endpoint_input.data, sides.endpoint_input.encoding),
-        output and Payload(output.data, output.encoding),
-        target_model=metadata.target_model,
-        inference_component=metadata.inference_component_name,
-        is_batch=sides.batch_transform_output is not None,
-    )
-
-
-def _reason(line: bytes, error: Exception) -> Exception:
-    if len(line) > LONGEST_LINE:
-        return OverflowError(f"longer than {LONGEST_LINE} bytes")
-    try:
-        # Says where in the line something is wrong.
-        decode_line(line).request()
-    except UNREADABLE as whole:
-        return whole
-    return error
 
 
 class Rows(NamedTuple):

@@ -26,10 +26,6 @@ Floats = npt.NDArray[np.float64]
 
 # Around every buffer, so that whole words may be read at both of its ends.
 PAD = 1024
-# Pieces of a buffer are copied so many bytes at a time: a power of two, of which `PAD` is a multiple.
-_CHUNK = 128
-# What is left of a chunk's words when its first i bytes are kept.
-_HEADS = np.tril(np.full((_CHUNK + 1, _CHUNK), 255, dtype=np.uint8), -1).view(np.uint64)
 # A field of more bytes is left to the caller: none of numbers, few of texts.
 LONGEST = 64
 DIGITS = 24
@@ -70,30 +66,6 @@ def buffer_of(parts: Iterable[bytes | memoryview]) -> Bytes:
     return np.frombuffer(b"".join((bytes(PAD), *parts, bytes(PAD))), dtype=np.uint8)
 
 
-def gathered(buffer: Bytes, begins: Places, ends: Places) -> tuple[Bytes, Places]:
-    """Pieces of a buffer, each from a multiple of 128 bytes on in another one, with zero bytes around; and where each
-    begins there.
-
-    Whole chunks are copied: what comes before and after the texts of the buffer must be `PAD` bytes at least.
-    """
-    lengths = ends - begins
-    chunks = -(-lengths // _CHUNK)
-    after = np.cumsum(chunks)
-    total = int(after[-1]) if len(after) else 0
-    first = after - chunks
-    places = np.repeat(begins - first * _CHUNK, chunks) + np.arange(total) * _CHUNK
-    found = np.zeros(2 * PAD + total * _CHUNK, dtype=np.uint8)
-    inner = found[PAD : len(found) - PAD]
-    # See `_table_at`.
-    view = np.ndarray((len(buffer) - _CHUNK + 1,), dtype=f"V{_CHUNK}", buffer=buffer.data, strides=(1,))
-    inner.view(f"V{_CHUNK}")[:] = view[places]
-    filled = np.flatnonzero(chunks)
-    last = after[filled] - 1
-    words = inner.view(np.uint64).reshape(-1, _CHUNK // 8)
-    words[last] &= _HEADS[lengths[filled] - (chunks[filled] - 1) * _CHUNK]
-    return found, PAD + first * _CHUNK
-
-
 def text_at(buffer: Bytes, begin: int, length: int) -> str:
     """The text of a field. Raises UnicodeDecodeError."""
     return buffer[begin : begin + length].tobytes().decode()
@@ -112,67 +84,6 @@ def _table_at(buffer: Bytes, places: Places, count: int) -> Words:
     # A dtype of the wanted size and stride 1: numpy then copies each place's bytes in one move.
     view = np.ndarray((len(buffer) - size + 1,), dtype=f"V{size}", buffer=buffer.data, strides=(1,))
     return np.asarray(view[places].view("<u8").reshape(-1, count), dtype=np.uint64)
-
-
-def equal_at(buffer: Bytes, places: Places, text: bytes) -> Flags:
-    """Whether `text` (at most `PAD` bytes) stands at each place."""
-    count = -(-len(text) // 8)
-    if not count:
-        return np.ones(len(places), dtype=np.bool_)
-    wanted = np.frombuffer(text + bytes(8 * count - len(text)), dtype="<u8")
-    found = _table_at(buffer, places, count)
-    if len(text) % 8:
-        found[:, -1] &= _U((1 << 8 * (len(text) % 8)) - 1)
-    equal = found == wanted
-    # Mostly all are, and that is seen at once.
-    return np.ones(len(places), dtype=np.bool_) if equal.all() else np.asarray(equal.all(axis=1), dtype=np.bool_)
-
-
-def lengths_until(buffer: Bytes, places: Places, byte: int, count: int) -> Places:
-    """How many bytes from each place on are before the first `byte`; 8 * `count` where there is none so near."""
-    return _lengths(words_at(buffer, places, count), byte)
-
-
-def lengths_back(buffer: Bytes, places: Places, byte: int, count: int) -> Places:
-    """How many bytes before each place are after the last `byte`; 8 * `count` where there is none so near."""
-    return _lengths([word.byteswap() for word in words_at(buffer, places - 8 * count, count)[::-1]], byte)
-
-
-def counts_between(places: Places, begins: Places, ends: Places) -> Places:
-    """How many of some places, ascending, are between each two."""
-    if not len(places):
-        return np.zeros(len(begins), dtype=np.int64)
-    return np.searchsorted(places, ends) - np.searchsorted(places, begins)
-
-
-def fields(buffer: Bytes, starts: Places, ends: Places, width: int, hints: list[int]) -> tuple[list[Cells], Flags]:
-    """The comma-separated fields of each row, and which rows have exactly `width` of them.
-
-    Rows are the bytes from `starts` to `ends`, without quotes and line ends. `hints` (one per field, changed here):
-    in how many words a comma was found so far. What is said of the fields of other rows means nothing.
-    """
-    found = []
-    place = starts
-    # One byte behind the last text, so that no row that is too short ends there.
-    last = len(buffer) - PAD + 1
-    for index in range(width - 1):
-        words: list[Words] | None = words_at(buffer, place, hints[index])
-        assert words is not None
-        lengths = _lengths(words, COMMA)
-        if int(lengths.max(initial=0)) == 8 * hints[index]:
-            hints[index] = min(hints[index] + 1, 3)
-            lengths, words = _longer(buffer, place, lengths, ends), None
-        found.append(Cells(place, lengths, words))
-        # A row with fewer fields runs into what follows it, but not out of the buffer.
-        place = np.minimum(place + lengths + 1, last)
-    words = words_at(buffer, place, hints[-1])
-    rest = ends - place
-    lengths = _lengths(words, COMMA)
-    if int(rest.max(initial=0)) > 8 * hints[-1]:
-        hints[-1] = min(hints[-1] + 1, 3)
-        lengths, words = _longer(buffer, place, lengths, ends), None
-    found.append(Cells(place, np.maximum(rest, 0), words))
-    return found, (rest >= 0) & (lengths >= rest)
 
 
 def last_words(buffer: Bytes, cells: Cells) -> list[Words]:
@@ -283,38 +194,6 @@ def numbers(words: Sequence[Words], lengths: Places, negative: Flags) -> tuple[F
     return values, has_point, plain
 
 
-def are_decimal(words: Sequence[Words], lengths: Places) -> tuple[Flags, Flags]:
-    """Which values without a minus have a point, and which are plain decimal numbers; `words` and plain as above.
-
-    Other than fields, they may have any bytes.
-    """
-    wrong, total = np.zeros_like(words[0]), np.zeros(len(lengths), dtype=np.uint8)
-    for word in words[: DIGITS // 8]:
-        point = _equal(word, DOT)
-        total += np.bitwise_count(point)
-        digits = word & ~((point >> _U(7)) * _U(0xFF))
-        from_1_to_15 = ((digits & _LOW_HALVES) + _LOW_HALVES) & _TENS & ~digits
-        wrong |= _not_digits(digits) | from_1_to_15
-    return total > 0, (wrong == 0) & (total < 2) & (lengths > total) & (lengths <= DIGITS)
-
-
-def _lengths(words: Sequence[Words], byte: int) -> Places:
-    lengths = _before(words[0], byte)
-    for place in range(1, len(words)):
-        going_on = lengths == 8 * place
-        if not going_on.any():
-            break
-        lengths += np.where(going_on, _before(words[place], byte), 0)
-    return lengths
-
-
-def _before(word: Words, byte: int) -> Places:
-    other = word ^ (_ONES * _U(byte))
-    # Right for the lowest byte that is equal, and only that one counts.
-    found = (other - _ONES) & ~other & _HIGH_BITS
-    return (np.bitwise_count(~found & (found - _U(1))) >> 3).astype(np.int64)
-
-
 def _equal(word: Words, byte: int) -> Words:
     """The high bit of each byte that is equal, exactly."""
     other = word ^ (_ONES * _U(byte))
@@ -333,19 +212,6 @@ def _without(word: Words, bits: Places) -> Words:
     """The word with its lowest `bits` (0 to 64) set to zero."""
     shift = bits.view(np.uint64)
     return (word >> shift) << shift
-
-
-def _longer(buffer: Bytes, places: Places, lengths: Places, ends: Places) -> Places:
-    """Lengths up to the next comma, however far it is; up to the row's end where there is none."""
-    lengths = lengths.copy()
-    open_rows = np.flatnonzero(lengths >= 8)
-    found = lengths_until(buffer, places[open_rows], COMMA, 8)
-    lengths[open_rows] = found
-    for row in open_rows[found == LONGEST].tolist():
-        begin, end = int(places[row]), int(ends[row])
-        comma = buffer[begin:end].tobytes().find(b",")
-        lengths[row] = comma if comma >= 0 else max(end - begin, 0)
-    return lengths
 
 
 def _without_point(

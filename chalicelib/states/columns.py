@@ -26,7 +26,6 @@ from chalicelib.records.cells import (
     text_at,
     words_at,
 )
-from chalicelib.records.sorting import sort_hashes
 from chalicelib.states.categories import BOUND, categories_of
 from chalicelib.states.moments import MomentsFold
 from chalicelib.states.profile import Column, Profile, column_of_counts
@@ -201,7 +200,7 @@ class _SmallestTexts:
         limit = self._limit
         if limit is None and len(keys) > BOUND:
             # Most of many texts are seen to be too many before they are looked at one by one.
-            smallest = sort_hashes(keys)
+            smallest = np.sort(keys)
             distinct = smallest[np.append(True, smallest[1:] != smallest[:-1])]
             limit = distinct[BOUND - 1] if len(distinct) >= BOUND else None
         if limit is not None:
