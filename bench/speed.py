@@ -218,8 +218,8 @@ def _baseline(folder: Path) -> dict[str, Any]:
 def _ours(folder: Path) -> dict[str, Any]:
     facts = _facts(folder)
     start = cpu_seconds()
-    from chalicelib.evaluation.evaluate import Asked, Baselines, report
     from chalicelib.evaluation.capture_fold import CaptureFold  # noqa: F401
+    from chalicelib.evaluation.evaluate import Asked, Baselines, report
     from chalicelib.monitors.baseline import read_constraints, read_model_constraints, read_statistics
 
     imported = cpu_seconds()

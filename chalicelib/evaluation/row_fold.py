@@ -74,10 +74,8 @@ class RowFold:
         """Count those requests that can be counted so, each as a whole or not at all."""
         features, outputs = self._attributes.features, self._attributes.output_names
         asked, answered = map(rows_of_texts, captures.texts(self._attributes))
-        width, usual = len(features), _usual(answered.widths)
+        width, usual = len(features), max(_usual(answered.widths), self._needed)
         fine = asked.fine & answered.fine & (asked.counts == answered.counts)
-        if usual < self._needed:
-            fine[:] = False
         for rows, each in ((asked, width), (answered, usual)):
             fine &= _of_all(rows.widths == each, rows.counts)
         columns = asked.columns(width, np.repeat(fine, asked.counts))
@@ -145,12 +143,7 @@ def fits(subject: Subject) -> bool:
         _position(each, attributes.output_names)
         for each in (attributes.probability_attribute, attributes.inference_attribute)
     )
-    return (
-        subject.bias is None
-        and subject.attribution is None
-        and bool(attributes.features)
-        and -1 not in positions
-    )
+    return subject.bias is None and subject.attribution is None and bool(attributes.features) and -1 not in positions
 
 
 def _position(attribute: str | None, outputs: tuple[str, ...]) -> int | None:

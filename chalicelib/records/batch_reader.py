@@ -208,11 +208,13 @@ class Captures(msgspec.Struct, frozen=True, eq=False):
             return self.asked, self.answered
         asked, answered = [*self.asked], [*self.answered]
         features, outputs = attributes.features, attributes.output_names
+        attributes_of_answers = (attributes.probability_attribute, attributes.inference_attribute)
+        by_position = all(each is None or each.isdecimal() for each in attributes_of_answers)
         for place in self.others:
             request = decode_line(self.lines[place]).request()
             if not request.is_batch:
-                asked[place] = _text_of(request.input, features, () if attributes.features_attribute else features)
-                answered[place] = _text_of(request.output, outputs, ())
+                asked[place] = _text_of(request.input, features, features, attributes.features_attribute is None)
+                answered[place] = _text_of(request.output, outputs, (), by_position)
         return asked, answered
 
 
@@ -244,9 +246,7 @@ def captures_in(source: Source, bad: BadLines, attributes: Attributes) -> Iterat
     bad.refuse_if_hopeless(good)
 
 
-def _columns(
-    body: bytes, decoded: Sequence[_Capture], seconds: _Seconds, attributes: Attributes
-) -> Captures:
+def _columns(body: bytes, decoded: Sequence[_Capture], seconds: _Seconds, attributes: Attributes) -> Captures:
     metadata = [each.event_metadata for each in decoded]
     sides = [each.capture_data for each in decoded]
     asked, answered = [each.endpoint_input for each in sides], [each.endpoint_output for each in sides]
@@ -264,7 +264,11 @@ def _columns(
         [],
     )
     found.lines.append(body, len(decoded))
-    if not len(sides) == [each.encoding for each in asked].count("CSV") == [each.encoding for each in answered].count("CSV"):
+    if (
+        not len(sides)
+        == [each.encoding for each in asked].count("CSV")
+        == [each.encoding for each in answered].count("CSV")
+    ):
         for place, (question, answer) in enumerate(zip(asked, answered, strict=True)):
             if not question.encoding == answer.encoding == "CSV":
                 found.others.append(place)
@@ -272,9 +276,7 @@ def _columns(
     return found
 
 
-def _one_by_one(
-    body: bytes, number: int, bad: BadLines, good: int, attributes: Attributes
-) -> tuple[Captures, int]:
+def _one_by_one(body: bytes, number: int, bad: BadLines, good: int, attributes: Attributes) -> tuple[Captures, int]:
     """The lines that are captures, and how many lines there are at all."""
     found = Captures(Lines())
     lines = body.split(b"\n")[:-1]
@@ -387,13 +389,12 @@ def _begin_plainly(buffer: Bytes, ends: Places) -> Flags:
     begins = np.empty_like(ends)
     begins[:1], begins[1:] = PAD, ends[:-1] + 1
     first = buffer[begins]
-    return np.asarray(
-        (first > _SPACE) & (first < _DELETE) & (first != _BRACE) & (first != _BRACKET), dtype=np.bool_
-    )
+    return np.asarray((first > _SPACE) & (first < _DELETE) & (first != _BRACE) & (first != _BRACKET), dtype=np.bool_)
 
 
-def _text_of(payload: Payload | None, header: Sequence[str], keys: Sequence[str]) -> str:
-    """`header` as in `payload.rows_of`; `keys`: the columns of records that are objects (none: there is no text)."""
+def _text_of(payload: Payload | None, header: Sequence[str], keys: Sequence[str], with_json: bool) -> str:
+    """`header` as in `payload.rows_of`; `keys`: the columns of records that are objects (none: there is no text);
+    `with_json`: whether JSON has its values by these and by position."""
     if payload is None:
         return ""
     text = payload.data
@@ -404,6 +405,8 @@ def _text_of(payload: Payload | None, header: Sequence[str], keys: Sequence[str]
             return ""
     if declared_as(payload) != "JSON" and text[:1] not in ("{", "["):
         return text
+    if not with_json:
+        return ""
     try:
         content = content_of(payload, header)
     except PayloadError:

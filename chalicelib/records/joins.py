@@ -10,7 +10,7 @@ different labels are read again, a part of the ids at a time, and asked there. R
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -398,7 +398,9 @@ def _labels_of(sources: Sequence[Source], keys: Words) -> list[Label]:
             lines, decoded, _ = _labels_in(body, 0, source, bad, 1 << 62)
             ids = ids_of([each.event_metadata.event_id for each in decoded])
             wanted = np.flatnonzero(_among(ids.keys, keys)).tolist()
-            found += read_label_lines(((0, lines[place]) for place in wanted), source.name, source.arrived, bad, 1 << 62)
+            found += read_label_lines(
+                ((0, lines[place]) for place in wanted), source.name, source.arrived, bad, 1 << 62
+            )
     return found
 
 
