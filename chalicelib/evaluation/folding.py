@@ -23,14 +23,13 @@ from chalicelib.errors import UnreadableError
 from chalicelib.evaluation.measurement import Measurement, Subject, measure, with_found_features
 from chalicelib.evaluation.plain_rows import ROWS, Group, PlainRows
 from chalicelib.records.attributes import Attributes
-from chalicelib.records.capture import BadLines, CapturedRequest, read_capture_lines
+from chalicelib.records.capture import BadInput, BadLines, CapturedRequest, read_capture_lines
 from chalicelib.records.cells import Flags, Floats, Places, counts_between, hashes_of
 from chalicelib.records.envelopes import Match, Matcher, Said, copied, together
 from chalicelib.records.ground_truth import Label
 from chalicelib.records.joins import Events, Ids, Labels, Source, are_short, ids_at, ids_of, keys_at
 from chalicelib.records.lines import LONGEST_LINE, Lines, TooLong, blocks_of
 from chalicelib.records.preprocess import Preprocessor
-from chalicelib.records.segment import BadInput
 from chalicelib.records.table import Table, is_about, to_table, widths_of
 from chalicelib.records.texts import Encoding, Texts, encoding_of, marks_of, mask_text, texts_of
 

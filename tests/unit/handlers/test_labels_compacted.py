@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from chalicelib.records.segment import Segment, segment_from_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +20,6 @@ from chalicelib.facts import due, forgotten, labels, monitors, rebuilds
 from chalicelib.ports import StoredObject
 from chalicelib.records.forgetting import Gone, fingerprint, without_labels
 from chalicelib.records.label_containers import Container, container_from_bytes, labels_of
-from chalicelib.records.segment import Segment, segment_from_bytes
 from chalicelib.records.window import Window
 from chalicelib.workflows import label_containers
 from tests.unit.alerts.faults import Faults

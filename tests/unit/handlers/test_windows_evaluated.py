@@ -6,10 +6,10 @@ import json
 
 import msgspec
 import pytest
+from chalicelib.records.segment import segment_from_bytes
 
 from chalicelib.events import object_created_body
 from chalicelib.facts import labels, monitors
-from chalicelib.records.segment import segment_from_bytes
 from tests.unit.handlers.world import (
     DATA,
     ENDPOINT,
