@@ -25,12 +25,13 @@ from chalicelib.workflows.window_inputs import Gathered
 def labels_to_merge(
     definition: Definition, previous: Evaluation | None, settled: bool, sealed: bool, labels: str
 ) -> str:
-    """The digest of the labels that a window's merge files are to have now; "": there are to be none yet."""
+    """The labels (digest, and the rule by which they count) that a window's merge files are to have now; "": there are
+    to be none yet."""
     if definition.merged_records == "never" or not set(LABELLED_TYPES) & set(definition.monitor_types):
         return ""
     settles = settled and not (previous and previous.settled)
     if definition.merged_records == "always" or settles or sealed:
-        return labels
+        return f"{definition.labels.conflict} {labels}"
     return previous.merged if previous else ""
 
 
