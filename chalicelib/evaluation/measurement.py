@@ -12,7 +12,7 @@ names of its own: `with_found_features` settles them once, from the first part.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import msgspec
@@ -149,6 +149,14 @@ class Measurement(msgspec.Struct, frozen=True, array_like=True):
     def why_unmeasured(self) -> Mapping[str, str]:
         """Monitor type -> why it was not measured."""
         return dict(reversed(self.unmeasured))
+
+    def without(self, gone: Callable[[str], bool]) -> Measurement:
+        """The same, naming no request that is `gone`."""
+        left = [
+            tuple((reason, count, tuple(id for id in ids if not gone(id))) for reason, count, ids in found)
+            for found in (self.bad, self.noted)
+        ]
+        return msgspec.structs.replace(self, bad=left[0], noted=left[1])
 
     def to_bytes(self) -> bytes:
         return pack("measurement", VERSION, self)

@@ -197,7 +197,11 @@ class Captures(msgspec.Struct, frozen=True, eq=False):
 
     def requests(self) -> list[CapturedRequest]:
         """All that the lines say."""
-        return [decode_line(self.lines[place]).request() for place in range(len(self))]
+        return [self.request(place) for place in range(len(self))]
+
+    def request(self, place: int) -> CapturedRequest:
+        """All that one line says."""
+        return decode_line(self.lines[place]).request()
 
     def texts(self, attributes: Attributes) -> tuple[list[str], list[str]]:
         """A text of CSV for each payload, asked and answered, that says what the payload says; "" where there is none.
@@ -211,7 +215,7 @@ class Captures(msgspec.Struct, frozen=True, eq=False):
         attributes_of_answers = (attributes.probability_attribute, attributes.inference_attribute)
         by_position = all(each is None or each.isdecimal() for each in attributes_of_answers)
         for place in self.others:
-            request = decode_line(self.lines[place]).request()
+            request = self.request(place)
             if not request.is_batch:
                 asked[place] = _text_of(request.input, features, features, attributes.features_attribute is None)
                 answered[place] = _text_of(request.output, outputs, (), by_position)

@@ -46,6 +46,14 @@ class BadLine(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
+class BadInput(msgspec.Struct, frozen=True):
+    """A line or a whole file that could not be read (line 0: the file)."""
+
+    key: str
+    line: int
+    reason: str
+
+
 class CapturedRequest(msgspec.Struct, frozen=True, gc=False):
     """One invocation of the endpoint, with however many records it held. Either side may not have been captured."""
 

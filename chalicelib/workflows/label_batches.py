@@ -22,10 +22,11 @@ from chalicelib.errors import ConflictError, NotFoundError
 from chalicelib.facts import due, labels
 from chalicelib.facts.document import Stored
 from chalicelib.facts.labels import Awaiting, Source
+from chalicelib.records.cells import hashes_of
 from chalicelib.records.ground_truth import Label
 from chalicelib.records.id_filters import MOST_WINDOWS, build, candidates, confirmed, filter_from_bytes
+from chalicelib.records.id_hashes import hashes_from_bytes, hashes_to_bytes
 from chalicelib.records.id_times import seconds_of
-from chalicelib.records.segment import hash_ids, hashes_from_bytes
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from chalicelib.workflows.label_containers import read_sources
@@ -67,7 +68,10 @@ def _ids_of(unplaced: Sequence[Label]) -> dict[bytes, tuple[int, int]]:
     """Hash of each id -> the seconds that it tells, and how many of the labels are of it: a request may have one for
     each of its records."""
     counts = Counter(label.id for label in unplaced)
-    return {hash_ids([id]).tobytes(): (seconds_of(id), count) for id, count in counts.items()}
+    hashes = hashes_to_bytes(hashes_of(list(counts)))
+    return {
+        hashes[8 * place : 8 * place + 8]: (seconds_of(id), count) for place, (id, count) in enumerate(counts.items())
+    }
 
 
 def unplaced(definition: Definition, found: Sequence[Label], arrived: datetime) -> list[Label]:

@@ -366,8 +366,8 @@ def _evidence(
 ) -> list[Evidence]:
     """Keys and ETags of what was read."""
     source, _ = split_s3_uri(definition.capture_s3_uri)
-    read = [Evidence(keys.s3_uri(source, file.key), file.etag) for file in gathered.segment.files]
-    read += [Evidence(uri, etag) for uri, etag in gathered.segment.label_sources]
+    read = [Evidence(keys.s3_uri(source, file.key), file.etag) for file in gathered.task.measured.files]
+    read += [Evidence(uri, etag) for uri, etag in gathered.label_sources]
     read.append(
         Evidence(keys.s3_uri(bucket, keys.revision_key(definition.name, window, evaluation.digest)), evaluation.digest)
     )

@@ -33,12 +33,11 @@ from chalicelib.monitors.documents import encode_json
 from chalicelib.pages.report import html_report
 from chalicelib.records.attributes import Attributes, check_names
 from chalicelib.records.batch_reader import Source
-from chalicelib.records.capture import CapturedRequest
+from chalicelib.records.capture import BadInput, CapturedRequest
 from chalicelib.records.dataset import first_names
 from chalicelib.records.files import kind_of
 from chalicelib.records.ground_truth import Conflict
 from chalicelib.records.joins import read_labels
-from chalicelib.records.segment import BadInput
 from chalicelib.records.table import widths_of
 from chalicelib.states.scores import are_classes
 from plumbline.cli.explaining import add_options as add_explaining

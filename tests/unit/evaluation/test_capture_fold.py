@@ -418,7 +418,7 @@ def test_requests_of_more_than_is_read_are_refused_in_both_ways(rows, width):
 
 def test_large_requests_do_not_wait_for_many():
     lines = [capture_line(number, "csv", ("1", "x" * 1000, "2"), "0.75", None, 1) for number in range(100)]
-    pieces, size = patch.object(batch_reader, "PIECE", 2000), patch.object(capture_fold, "BYTES", 10_000)
+    pieces, size = patch.object(batch_reader, "PIECE", 2000), patch.object(capture_fold, "TABLE_BYTES", 10_000)
     with pieces, size, patch.object(capture_fold, "to_table", wraps=to_table) as laid_out:
         folded, _ = fold_captures([source("c", lines)], read_labels([]), lambda _: SUBJECTS["jmespath"])
     assert folded.requests == folded.measured.rows == 100

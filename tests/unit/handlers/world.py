@@ -167,6 +167,7 @@ def definition(**changes: Any) -> Definition:
         "output_s3_uri": f"s3://{DATA}/reports",
         "attributes": {"features": ["x", "z"], "probability_attribute": "0"},
         "labels": {"horizon": "P2D"},
+        "merged_records": "always",
         "baseline": {
             "data_quality_statistics": f"s3://{DATA}/baseline/data_quality/statistics.json",
             "data_quality_constraints": f"s3://{DATA}/baseline/data_quality/constraints.json",
@@ -683,9 +684,9 @@ class World:
         return [alert for alert in found if alert.kind == kind or not kind]
 
     def derived(self) -> dict[str, bytes]:
-        """Everything that must be the same whatever the order: reports, merge files, segments, evaluation facts.
+        """Everything that must be the same whatever the order: reports, merge files, stored windows, evaluation facts.
 
-        A crash may leave a segment that no fact names. What label_maturity.json says depends on the moment.
+        A crash may leave a stored window that no fact names. What label_maturity.json says depends on the moment.
         """
         objects = self.services.objects
         reports = [key for key in objects.keys(DATA, "reports/") if not key.endswith("/label_maturity.json")]
@@ -701,8 +702,11 @@ class World:
         for item in self.services.ledger.query(f"MONITOR#{MONITOR}", begins_with="EVALUATION#"):
             kept[item.sk] = item.body
             fact = msgspec.json.decode(item.body, type=Evaluation)
-            segment = f"{prefix}segments/{fact.window}/{fact.segment}.msgpack"
-            kept[f"{OWN}/{segment}"] = objects.get(OWN, segment).body
+            for key in (
+                f"{prefix}measured/{fact.window}/{fact.measured}.msgpack",
+                f"{prefix}window-labels/{fact.window}/{fact.labels}.msgpack",
+            ):
+                kept[f"{OWN}/{key}"] = objects.get(OWN, key).body
         return kept
 
     def owed(self) -> Iterator[str]:

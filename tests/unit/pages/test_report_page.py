@@ -10,11 +10,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from chalicelib.evaluation.window_parts import Span
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chalicelib.errors import MisconfiguredError, UnreadableError
-from chalicelib.evaluation.window_parts import Span
 from chalicelib.evidence.calibration import calibration
 from chalicelib.monitors import baseline as paths
 from chalicelib.pages import charts, distributions, markup
