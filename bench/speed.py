@@ -186,7 +186,7 @@ def _folded(folder: Path, width: int) -> Any:
     from chalicelib.records.joins import read_labels
 
     files = [folder / "labels.jsonl", *(sorted((folder / "captures").glob("*")) or [folder / "captures.jsonl"])]
-    sources = [Source(path.name, ARRIVED, lambda path=path: traffic.pieces(path)) for path in files]
+    sources = [Source(path.name, lambda path=path: traffic.pieces(path), ARRIVED) for path in files]
     subject = _subject(width)
     join = LabelJoin(read_labels(sources[:1]))
     read = cpu_seconds()

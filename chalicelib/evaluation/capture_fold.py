@@ -85,12 +85,17 @@ class Folded(msgspec.Struct):
 class CaptureFold:
     """Counts files and requests from `since` to `until` (UTC); an event that comes again is counted once.
 
-    `subject_of` is asked once, with a request that counts: one as most of the first ones are, both asked and answered
-    where there is one. `attributes`: how payloads are read and whose answers count, as far as that is declared. `take`
-    is given the answers of each batch, and `sample` chooses among its requests. `known`: events that were counted before;
-    `left_out`: which requests do not count, by their ids. With `preprocess` the records of a request are what it makes of it and its label
-    (`labels_of`). `watch` is shown every table that rows were laid out in; rows of a subject with bias or attributions
-    all are. Nothing can be counted after `result`.
+    subject_of   is asked once, with a request that counts: one as most of the first ones are, both asked and answered
+                 where there is one
+    take         is given the answers of each batch
+    attributes   how payloads are read and whose answers count, as far as that is declared
+    preprocess   makes the records of a request, of it and its label (`labels_of`)
+    watch        is shown every table that rows were laid out in; rows of a subject with bias or attributions all are
+    sample       chooses among the requests
+    known        events that were counted before
+    left_out     which requests do not count, by their event id and the id that labels name
+
+    Nothing can be counted after `result`.
     """
 
     def __init__(
@@ -165,6 +170,8 @@ class CaptureFold:
 
     def _count_batch(self) -> None:
         batch, self._batch, self._size = self._batch, Captures(Lines()), 0
+        if not len(batch):
+            return
         keys, others = both_hashes_of(batch.events)
         fresh = self._fresh(batch.times, batch.ours, keys, batch.events, batch.joins)
         files, self._files = self._files, []

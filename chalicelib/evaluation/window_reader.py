@@ -7,7 +7,6 @@ and how they are read (`capture_fold`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 
 import msgspec
 import numpy as np
@@ -28,8 +27,6 @@ from chalicelib.states.flips import ROWS as FLIP_ROWS
 SAMPLE_TIMES = 4
 # So many rows of each side of a facet keep their features, of which the labelled ones are in the flip test.
 _FLIP_TIMES = 2
-# When a capture file arrived says nothing.
-_UNUSED = datetime.fromtimestamp(0, UTC)
 
 
 class WindowReader:
@@ -74,7 +71,7 @@ class WindowReader:
     def add(self, key: str, etag: str, body: bytes) -> None:
         """Read the next file, in the order of keys. One that cannot be read is noted as a whole."""
         self._etags[key] = etag
-        self._fold.read(Source(key, _UNUSED, lambda: [body]))
+        self._fold.read(Source(key, lambda: [body]))
 
     def finish(self) -> Measured:
         folded, subject = self._fold.result()

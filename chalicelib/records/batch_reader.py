@@ -1,9 +1,9 @@
-"""Files of JSON Lines in batches: lines to typed structs, and the payloads of a batch as cells of one buffer of CSV text.
+"""Files of JSON Lines in batches: lines to typed structs, the payloads of a batch as cells of one buffer of CSV text.
 
-A payload of plain CSV is joined to the others as it is, one of Base64 or JSON as the CSV text that says the same. Commas
-and line ends of all of them are found by one comparison. What has no such text (quotes, nested JSON, values of JSON that
-CSV would spell in another way) is flagged for `payload`, which reads anything. Streams: no more than a batch is in
-memory, however large a file is. Not here: what a cell means (`evaluation.capture_fold`) and whose labels it has.
+A payload of plain CSV is joined to the others as it is, one of Base64 or JSON as the CSV text that says the same.
+Commas and line ends of all of them are found by one comparison. What has no such text (quotes, nested JSON, values of
+JSON that CSV would spell in another way) is flagged for `payload`, which reads anything. Streams: no more than a batch
+is in memory, however large a file is. Not here: what a cell means (`evaluation.row_fold`), and labels.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from base64 import b64decode
 from bisect import bisect_right
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -47,11 +47,12 @@ _TEXTS: dict[type, Callable[[Any], str]] = {str: str, float: repr, int: str, boo
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A file: its name, when it arrived (UTC), and its bytes in pieces, as often as they are asked for."""
+    """A file: its name, its bytes in pieces, as often as they are asked for, and when it arrived (UTC), which is the
+    time of labels that have none."""
 
     name: str
-    arrived: datetime
     pieces: Callable[[], Iterable[bytes | memoryview]]
+    arrived: datetime = datetime.fromtimestamp(0, UTC)
 
 
 def bodies_in(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
@@ -226,7 +227,7 @@ _COLUMNS = ("events", "joins", "times", "ours", "asked", "answered")
 
 
 def captures_in(source: Source, bad: BadLines, attributes: Attributes) -> Iterator[tuple[Captures, int]]:
-    """The lines of a capture file, some at a time, and how many bytes these have; `bad` notes those that cannot be read.
+    """The lines of a capture file, some at a time, and how many bytes these have; `bad` notes those that are none.
 
     Raises UnreadableError where the file cannot be read, or has next to nothing that is a capture.
     """

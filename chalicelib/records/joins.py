@@ -378,10 +378,11 @@ def _labels_in(
     for place, line in enumerate(every):
         if len(line) > LONGEST_LINE:
             bad.add(number + place, OverflowError(f"longer than {LONGEST_LINE} bytes"), good + len(found))
-        elif line and not line.isspace():
-            if read_label_lines([(number + place, line)], source.name, source.arrived, bad, good + len(found)):
-                lines.append(line)
-                found.append(decode_label(line))
+            continue
+        numbered = [] if not line or line.isspace() else [(number + place, line)]
+        if read_label_lines(numbered, source.name, source.arrived, bad, good + len(found)):
+            lines.append(line)
+            found.append(decode_label(line))
     return lines, found, len(every)
 
 

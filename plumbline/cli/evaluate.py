@@ -75,7 +75,7 @@ def read_all(files: Sequence[File], fold: CaptureFold, progress: Progress) -> tu
         beginning, pieces = file.begun()
         kind = kind_of(beginning)
         if kind in ("capture", "empty", "unknown") and not is_laid_out(beginning):
-            fold.read(Source(file.name, file.arrived, pieces))
+            fold.read(Source(file.name, pieces, file.arrived))
         else:
             try:
                 body = b"".join(pieces())
@@ -216,7 +216,7 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
 
     conflict = definition.labels.conflict if definition else "latest"
     with Progress("reading", sum(file.size for file in (*captures, *label_files))) as progress:
-        sources = [Source(file.name, file.arrived, file.pieces) for file in label_files]
+        sources = [Source(file.name, file.pieces, file.arrived) for file in label_files]
         sizes = {file.name: file.size for file in label_files}
         labels = read_labels(sources, conflict, lambda source: progress.advance(sizes[source.name]))
         label_count, labels_read = len(labels), (labels.repeated, labels.conflicting, labels.rejected)

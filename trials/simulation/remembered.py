@@ -84,7 +84,7 @@ def _install() -> None:
         window_inputs.locate_labels, lambda segment, window, conflict: (segment.labels, window, conflict)
     )
     baseline._document = remembered(baseline._document, lambda *given: given)
-    capture_landed.read_captures = remembered(capture_landed.read_captures, lambda *given: given)
+    capture_landed.looked_at = remembered(capture_landed.looked_at, lambda *given: given)
     capture_landed.broken_rows = remembered(capture_landed.broken_rows, lambda *given: by_value(given))
     read_label_file = remembered(label_containers.read_label_file, lambda *given: given)
     for reader in (ground_truth_landed, label_containers):

@@ -178,7 +178,7 @@ def label_line(number, label, inference, style):
 def source(name, lines, piece=None):
     body = "\n".join(lines).encode()
     size = piece or max(len(body), 1)
-    return Source(name, ARRIVED, lambda: [body[start : start + size] for start in range(0, len(body), size)])
+    return Source(name, lambda: [body[start : start + size] for start in range(0, len(body), size)], ARRIVED)
 
 
 def body_of(one):
@@ -439,7 +439,7 @@ def test_files_that_hold_nothing_readable_and_lines_that_are_too_long_are_named(
     long = iter([b"x" * (1 << 20)] * 70 + [b"\n" + good.encode()])
     captures = [
         source("garbage", ["what", "is", "this"]),
-        Source("long", ARRIVED, lambda: long),
+        Source("long", lambda: long),
         source("good", [good.replace("00000001-", "00000002-"), "{"]),
     ]
     folded, _ = fold_captures(captures, read_labels([]), lambda _: SUBJECTS["probability"])
@@ -566,7 +566,7 @@ def test_files_are_read_again_a_bounded_number_of_times():
     lines = [record_label(f"id{n:03}", str(each)) for n in range(500) for each in range(2)]
     read = []
     body = "\n".join(lines).encode()
-    file = Source("l", ARRIVED, lambda: read.append("l") or [body])
+    file = Source("l", lambda: read.append("l") or [body], ARRIVED)
     with patch.object(joins, "DECIDED", 1):
         found = read_labels([file])
     assert (len(found), found.conflicting) == (500, 500)
