@@ -102,11 +102,15 @@ class Reports(msgspec.Struct, frozen=True):
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found. `documents`: monitor type -> file name -> bytes; `violations`: type -> "name: check"."""
+    """What was found. `documents`: monitor type -> file name -> bytes; `violations`: type -> "name: check".
+
+    `answered`, and `labelled` of these: rows of steady times, whose share is the `coverage`.
+    """
 
     documents: dict[str, dict[str, bytes]]
     digest: str
     rows: int
+    answered: int
     labelled: int
     coverage: float
     loss: float | None
@@ -175,6 +179,7 @@ def evaluate(task: Task) -> Findings:
         documents=files,
         digest=_digest(files, table, sample),
         rows=measured.rows,
+        answered=served.rows,
         labelled=served.labelled,
         coverage=coverage,
         loss=loss,

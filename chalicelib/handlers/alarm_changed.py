@@ -5,6 +5,8 @@ An alarm enters a decision as the definition declares it; what it leads to is de
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from chalicelib.events import alarm_changed
 from chalicelib.facts import alarms, due, evaluations
 from chalicelib.records.window import Window
@@ -35,4 +37,5 @@ def handle(body: str, services: Services) -> None:
             Window.parse(window, definition.window_length),
             definition.grace,
             services.now(),
+            wait=timedelta(0),
         )

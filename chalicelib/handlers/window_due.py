@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from chalicelib.definition import Definition
 from chalicelib.errors import ConflictError
 from chalicelib.evaluation.evaluate import evaluate
 from chalicelib.events import window_message
-from chalicelib.facts import due, evaluations, rebuilds
+from chalicelib.facts import due, evaluations, news, rebuilds
 from chalicelib.facts.document import Stored
 from chalicelib.facts.evaluations import Evaluation
 from chalicelib.facts.rebuilds import Rebuild
@@ -57,6 +59,7 @@ def _evaluate(services: Services, definition: Definition, window: Window, anew: 
     sealed = previous is not None and past and order is None
     if previous is None and definition.ground_truth_s3_uri:
         sweep_labels(services, definition, window)
+    waiting = news.pending(services.ledger, definition.name, window.name)
     gathered = gather(services, definition, window, previous.value if previous else None, order, sealed)
     kms_key_id = gathered.kms_key_id
     same = previous is not None and (gathered.measured, gathered.labels) == (
@@ -76,6 +79,12 @@ def _evaluate(services: Services, definition: Definition, window: Window, anew: 
     merged = labels_to_merge(definition, previous.value if previous else None, findings.settled, past, gathered.labels)
     evaluation = store(services, definition, window, findings, gathered, previous, merged, anew=order is not None)
     write_merged_records(services, definition, window, evaluation, gathered, over=order is not None)
+    policy = definition.policy
+    needed = max(policy.min_labelled_rows, math.ceil(policy.min_label_coverage * findings.answered))
+    requests = gathered.task.measured.requests
+    news.reported(
+        services.ledger, definition.name, window.name, waiting, requests, findings.answered, findings.labelled, needed
+    )
     write_label_maturity(services, definition, window, evaluation, kms_key_id)
     restored = order is not None and previous is None
     decide_and_act(services, definition, window, evaluation, findings, gathered, restored)

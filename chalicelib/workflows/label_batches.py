@@ -19,7 +19,7 @@ import numpy.typing as npt
 from chalicelib import keys
 from chalicelib.definition import Definition
 from chalicelib.errors import ConflictError, NotFoundError
-from chalicelib.facts import due, labels
+from chalicelib.facts import due, labels, news
 from chalicelib.facts.document import Stored
 from chalicelib.facts.labels import Awaiting, Source
 from chalicelib.records.cells import hashes_of
@@ -113,14 +113,18 @@ def _work_off(services: Services, definition: Definition, waiting: list[Stored[A
         places = found.windows[window]
         known[places] = True
         rows = np.concatenate([np.arange(starts[place], ends[place]) for place in places.tolist()])
+        came = 0
         for owner in np.unique(owners[rows]).tolist():
             source = waiting[owner].value.source
+            count = int(counts[rows][owners[rows] == owner].sum())
             if waiting[owner].value.landed_at < window.end + definition.horizon:
                 labels.add_source(services.ledger, name, window.name, source, expires_at)
+                came += count
             else:
-                count = int(counts[rows][owners[rows] == owner].sum())
                 labels.add_late(services.ledger, name, window.name, source, count, now)
-        due.mark(services.ledger, name, window, definition.grace, now)
+        is_enough = bool(came) and news.heard(services.ledger, name, window.name, came)
+        if is_enough or now >= window.end + definition.horizon:  # a sealed window says how many came too late
+            due.mark(services.ledger, name, window, definition.grace, now, wait=news.WAIT)
     left = set(owners[np.repeat(~known, ends - starts)].tolist())
     for owner, each in enumerate(waiting):
         if owner not in left:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 import numpy as np
@@ -106,7 +106,7 @@ def _ask_anew(
     if triggers:
         newest = Window.parse(newer, definition.window_length)
         # Marked first: a trigger that nobody has answered waits for any window, a window that nobody marks for none.
-        due.mark(services.ledger, definition.name, newest, definition.grace, services.now())
+        due.mark(services.ledger, definition.name, newest, definition.grace, services.now(), wait=timedelta(0))
         alarms.ask_again(services.ledger, definition.name, triggers)
 
 
