@@ -151,7 +151,7 @@ class _Capture(msgspec.Struct, gc=False, rename="camel"):
     event_metadata: _Metadata
 
 
-_decode_all = msgspec.json.Decoder(_Capture).decode_lines
+_decoder = msgspec.json.Decoder(_Capture)
 
 
 class Captures(msgspec.Struct, frozen=True, eq=False):
@@ -202,7 +202,23 @@ class Captures(msgspec.Struct, frozen=True, eq=False):
 
     def request(self, place: int) -> CapturedRequest:
         """All that one line says."""
-        return decode_line(self.lines[place]).request()
+        line = self.lines[place]
+        try:
+            return decode_line(line).request()
+        except UNREADABLE:
+            # A field that is needed for nothing is not as it should be.
+            capture = _decoder.decode(line)
+        metadata = capture.event_metadata
+        asked, answered = capture.capture_data.endpoint_input, capture.capture_data.endpoint_output
+        return CapturedRequest(
+            metadata.event_id,
+            metadata.inference_id,
+            datetime.fromtimestamp(self.times[place], UTC),
+            Payload(asked.data, asked.encoding),
+            Payload(answered.data, answered.encoding),
+            target_model=metadata.target_model,
+            inference_component=metadata.inference_component_name,
+        )
 
     def texts(self, attributes: Attributes) -> tuple[list[str], list[str]]:
         """A text of CSV for each payload, asked and answered, that says what the payload says; "" where there is none.
@@ -235,12 +251,12 @@ def captures_in(source: Source, bad: BadLines, attributes: Attributes) -> Iterat
     seconds = _Seconds()
     for body in bodies_in(source.pieces()):
         try:
-            decoded = decoded_lines(body, _decode_all)
+            decoded = decoded_lines(body, _decoder.decode_lines)
             found = None if decoded is None else _columns(body, decoded, seconds, attributes)
         except UNREADABLE:  # a time
             found = None
         if found is None:
-            found, count = _one_by_one(body, number, bad, good, attributes)
+            found, count = _one_by_one(body, number, bad, good, seconds, attributes)
         else:
             count = len(found)
         number += count
@@ -281,7 +297,9 @@ def _columns(body: bytes, decoded: Sequence[_Capture], seconds: _Seconds, attrib
     return found
 
 
-def _one_by_one(body: bytes, number: int, bad: BadLines, good: int, attributes: Attributes) -> tuple[Captures, int]:
+def _one_by_one(
+    body: bytes, number: int, bad: BadLines, good: int, seconds: _Seconds, attributes: Attributes
+) -> tuple[Captures, int]:
     """The lines that are captures, and how many lines there are at all."""
     found = Captures(Lines())
     lines = body.split(b"\n")[:-1]
@@ -289,22 +307,24 @@ def _one_by_one(body: bytes, number: int, bad: BadLines, good: int, attributes: 
         if not line or line.isspace():
             continue
         try:
+            found.extend(_columns(line, [_decoder.decode(line)], seconds, attributes))
+            continue
+        except UNREADABLE:
+            pass  # one side is missing, or it is a batch transform's, or no capture
+        try:
             request = decode_line(line).request()
         except UNREADABLE as error:
             reason = OverflowError(f"longer than {LONGEST_LINE} bytes") if len(line) > LONGEST_LINE else error
             bad.add(number + place, reason, good + len(found))
             continue
-        asked, answered = request.input, request.output
-        if request.is_batch or not asked or not answered or not asked.encoding == answered.encoding == "CSV":
-            found.others.append(len(found))
-            asked = answered = None
+        found.others.append(len(found))
         found.lines.append(line)
         found.events.append(request.event_id)
         found.joins.append(request.join_id)
         found.times.append(request.inference_time.timestamp())
         found.ours.append(is_answered_by(request.target_model, request.inference_component, attributes))
-        found.asked.append(asked.data if asked else "")
-        found.answered.append(answered.data if answered else "")
+        found.asked.append("")
+        found.answered.append("")
     return found, len(lines)
 
 

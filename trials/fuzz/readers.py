@@ -40,13 +40,13 @@ from chalicelib.monitors.model_quality import statistics as model_statistics
 from chalicelib.ports import Item
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.batch import read_manifest, read_transform
+from chalicelib.records.batch_reader import Source, captures_in
 from chalicelib.records.capture import (
     BadLines,
     CapturedRequest,
     Payload,
     lines_of,
     read_capture_lines,
-    read_captures,
 )
 from chalicelib.records.files import kind_of
 from chalicelib.records.ground_truth import Conflict, Label, read_ground_truth, resolve, write_ground_truth
@@ -118,14 +118,16 @@ def _attributes_for(data: bytes) -> Attributes:
 
 def capture(data: bytes) -> Reading:
     """A capture file, on to a window's reports."""
-    file = read_captures(data, "captures/file.jsonl")
-    told = [bad.reason for bad in file.bad_lines]
-    if not file.requests:
+    bad = BadLines("captures/file.jsonl", "a capture record")
+    read = [each.requests() for each, _ in captures_in(Source("file", lambda: [data]), bad, Attributes())]
+    every = [request for some in read for request in some]
+    told = [each.reason for each in bad.named]
+    if not every:
         return Reading(told, tuple(told))
-    window = Window.of(file.requests[0].inference_time, HOUR)
-    inside = {each.event_id: each for each in reversed(file.requests) if window.contains(each.inference_time)}
+    window = Window.of(every[0].inference_time, HOUR)
+    inside = {each.event_id: each for each in reversed(every) if window.contains(each.inference_time)}
     requests = [*inside.values()]
-    labels = {each.join_id: Label(each.join_id, "1", "CSV", NOW) for each in file.requests}
+    labels = {each.join_id: Label(each.join_id, "1", "CSV", NOW) for each in every}
     _merged_reads_back(merge(requests, labels))
     attributes = _attributes_for(data)
     table = to_table(requests, labels, attributes)
@@ -138,6 +140,10 @@ def capture(data: bytes) -> Reading:
         require(again.to_bytes() == measured.to_bytes(), "a stored window reads back equal")
     found = _evaluated(measured, labels, window)
     told += found.broken
+    as_rows = _measured(data, attributes, window, bias=False).measurement
+    require(
+        as_rows == msgspec.structs.replace(measured.measurement, unmeasured=as_rows.unmeasured), "one way or the other"
+    )
     if zlib.crc32(data) % 7 == 0 and len(data) < 10_000 and not measured.measurement.repeated:
         lines = [line for _, line in lines_of(data) if read_capture_lines([(1, line)], BadLines("", ""))]
         turned = _measured(b"\n".join(lines[::-1]), attributes, window)
@@ -150,8 +156,9 @@ def capture(data: bytes) -> Reading:
     return Reading((found.digest, told), tuple(told))
 
 
-def _measured(data: bytes, attributes: Attributes, window: Window) -> Measured:
-    reader = WindowReader(Subject(attributes=attributes, bias=BIAS), window, 20)
+def _measured(data: bytes, attributes: Attributes, window: Window, bias: bool = True) -> Measured:
+    """With bias all requests are laid out as tables; without it, plain rows are counted as cells."""
+    reader = WindowReader(Subject(attributes=attributes, bias=BIAS if bias else None), window, 20)
     reader.add("captures/file.jsonl", "etag", data)
     return reader.finish()
 
