@@ -208,9 +208,10 @@ class _LabelReader:
                 _, found, count = _labels_in(body, number, source, bad, good)
                 number += count
                 good += len(found)
-                ids += [each.event_metadata.event_id for each in found]
                 self._codes.append(self._numbers_of([each.ground_truth_data.data for each in found]))
-                indexes = [each.event_metadata.record_index for each in found]
+                metadata = [each.event_metadata for each in found]
+                ids += [each.event_id for each in metadata]
+                indexes = [each.record_index for each in metadata]
                 if indexes.count(None) < len(indexes):
                     parts = [id for id, index in zip(ids[-len(found) :], indexes, strict=True) if index is not None]
                     self._in_parts.append(ids_of(parts).keys)
@@ -255,8 +256,10 @@ class _LabelReader:
 
     def _numbers_of(self, data: Sequence[str | int | float | bool]) -> Codes:
         known = self._numbers
+        # A number or a boolean of JSON is not the text that is equal to it in Python (1, True and 1.0 are one key).
         texts = [each if type(each) is str else text_of_label(each) for each in data]
-        return np.array([known.setdefault(text, len(known)) for text in texts], dtype=np.int32)
+        codes = [known.setdefault(text, len(known)) for text in texts]
+        return np.array(codes, dtype=np.int32)
 
     def _cut(self, count: int) -> None:
         for column in (self._keys, self._checks, self._codes):
@@ -370,7 +373,8 @@ def _labels_in(
     """Those of the lines that are labels, what they say, and how many lines there are at all."""
     lines = Lines()
     decoded: list[LabelLine] | None = decoded_lines(body, decode_labels)
-    if decoded is not None and all([_is_plausible(each.event_metadata.label_time) for each in decoded]):
+    times = [] if decoded is None else [each.event_metadata.label_time for each in decoded]
+    if decoded is not None and (times.count(None) == len(times) or all(map(_is_plausible, times))):
         lines.append(body, len(decoded))
         return lines, decoded, len(decoded)
     found: list[LabelLine] = []
