@@ -100,7 +100,7 @@ def gather(
         found, sources = _new_labels(services, definition, window, read, measured, anew, news or known is None)
         columns = labels.columns
         for some in found:
-            columns += columns_of([label for label in some if not gone.holds(label.id)])
+            columns += columns_of([label for label in some if not gone.holds(label.id)] if gone else some)
         labels = KeptLabels(columns, tuple(sorted({*labels.sources, *sources})))
     inputs = Inputs(measured.manifest, labels.sources)
     if anew and lost_inputs(anew.named, inputs):

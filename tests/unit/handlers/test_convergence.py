@@ -90,9 +90,10 @@ def calmly(world: World, until: datetime) -> None:
 
 
 def rest(world: World) -> None:
-    """Enough clock ticks: every hour of the script is closed and everything debounced is over."""
+    """Enough clock ticks: every hour of the script is closed, everything debounced is over, no label waits."""
     world.clock.time = max(world.clock.time, hour(4))
     world.minutes(20)
+    world.reported()
     assert list(world.owed()) == []
 
 
@@ -300,6 +301,7 @@ def started(world: World) -> set[str]:
 
 def restated(world: World, number: int) -> None:
     world.minutes(4)
+    world.reported()
     assert world.evaluation(number).settled
 
 

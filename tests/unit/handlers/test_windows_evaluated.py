@@ -365,6 +365,7 @@ def test_a_new_version_of_the_definition_is_used_from_the_next_evaluation_on() -
     late = world.label(rows[:1], "z", "corrected")
     assert late
     world.minutes(3)
+    world.reported()
     assert not world.evaluation(0).settled, "restated under the version in force"
 
 
@@ -469,6 +470,7 @@ def test_a_label_file_written_again_under_its_key_is_read_again() -> None:
     world.clock.time = hour(1) + 30 * MINUTE
     world.label(rows, "not-x", "labels")
     world.minutes(4)
+    world.reported()
     assert world.evaluation(0).loss == 1.0
     assert world.report(0)["inputs"]["label_objects"] == 1
 
@@ -507,6 +509,7 @@ def test_files_that_a_newer_revision_no_longer_has_are_deleted() -> None:
     assert len(merge) == 1
     world.label(rows, "not-x", "contradiction")
     world.minutes(4)
+    world.reported()
     assert world.evaluation(0).labelled == 0
     assert world.services.objects.keys(DATA, "reports/merge/") == ()
     assert world.report(0)["inputs"]["labels_rejected"] == len(rows)
@@ -538,6 +541,7 @@ def test_the_same_labels_in_another_object_change_nothing_but_the_count_of_objec
         key = world.put_labels(b"".join(lines), name)
         world.clock.time = max(world.clock.time, hour(1) + 10 * MINUTE)
         world.minutes(3)
+    world.reported()
     assert world.report(0)["inputs"]["label_objects"] == 2
     world.services.objects.delete(DATA, key)
     world.capture(0, rows_of(0, 2, seed="late"), name="late")

@@ -280,6 +280,7 @@ def test_what_came_since_is_counted_while_the_window_is_open() -> None:
         each.lose("captures")
         each.settle()
     usual.minutes(70)
+    usual.reported()
     order(world, 1)
     world.minutes(70)
     assert world.evaluation(1) == usual.evaluation(1)

@@ -21,9 +21,10 @@ from chalicelib.decisions.alert import Alert
 from chalicelib.definition import Definition, parse_definition
 from chalicelib.errors import NotFoundError, PermanentError
 from chalicelib.events import LabelBatchMessage, object_created_body
-from chalicelib.facts import champions, claims, decisions, evaluations, labels
+from chalicelib.facts import champions, claims, decisions, due, evaluations, labels
 from chalicelib.facts.champions import Champion
 from chalicelib.facts.evaluations import Evaluation
+from chalicelib.facts.news import News
 from chalicelib.handlers import (
     alarm_changed,
     alert_published,
@@ -45,6 +46,7 @@ from chalicelib.ports import PipelineExecution
 from chalicelib.records.capture import CapturedRequest, Payload
 from chalicelib.records.ground_truth import Label
 from chalicelib.records.table import to_table
+from chalicelib.records.window import Window
 from chalicelib.topology import SOURCES
 from chalicelib.webhooks import signed_headers
 from chalicelib.wiring import Services
@@ -708,6 +710,21 @@ class World:
             ):
                 kept[f"{OWN}/{key}"] = objects.get(OWN, key).body
         return kept
+
+    def reported(self) -> None:
+        """Restate the open windows whose labels wait for an age step, as the clock does when it has come."""
+        waiting = [
+            Window.parse(known.window, self.definition.window_length)
+            for item in self.services.ledger.query(f"MONITOR#{MONITOR}", begins_with="NEWS#")
+            if (known := msgspec.json.decode(item.body, type=News)).pending and known.evaluated
+        ]
+        for window in waiting:
+            if self.clock.time < window.end + self.definition.horizon:
+                due.mark(
+                    self.services.ledger, MONITOR, window, self.definition.grace, self.clock.time, wait=timedelta(0)
+                )
+        if waiting:
+            self.minutes(2)
 
     def owed(self) -> Iterator[str]:
         """Windows that are still due."""
