@@ -94,6 +94,7 @@ class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     output_s3_uri: str
     variant: str = "AllTraffic"
     monitor_types: tuple[MonitorType, ...] = ("DataQuality", "ModelQuality")
+    merged_records: Literal["settled", "always", "never"] = "settled"
     ground_truth_s3_uri: str = ""
     attributes: Attributes
     window: WindowSettings = WindowSettings()
@@ -216,6 +217,8 @@ def _check(definition: Definition) -> None:
             split_s3_uri(value, f"baseline.{field}")
     _check_prefixes(definition)
     if definition.retraining:
+        if definition.merged_records == "never":
+            raise MisconfiguredError("merged_records", "never", "settled or always: a retraining learns from them")
         _check_retraining(definition.retraining)
 
 

@@ -92,13 +92,18 @@ def definition_key(monitor: str, version: str) -> str:
     return f"plumbline/facts/{monitor}/definitions/{version}.json"
 
 
-def segment_key(monitor: str, window: Window, digest: str) -> str:
-    """The window's captures as read, with their manifest: what a lifecycle rule deletes later stays counted.
+def measured_key(monitor: str, window: Window, digest: str) -> str:
+    """What the window's captures were measured to be, with their manifest and a sample of them.
 
-    Named by its content and referred to by the evaluation fact, so that a slower worker's older segment cannot take
-    the place of a newer one.
+    Named by its content and referred to by the evaluation fact, so that a slower worker's older one cannot take the
+    place of a newer one. So are the window's labels.
     """
-    return f"plumbline/payload/{monitor}/segments/{window.name}/{digest}.msgpack"
+    return f"plumbline/payload/{monitor}/measured/{window.name}/{digest}.msgpack"
+
+
+def labels_key(monitor: str, window: Window, digest: str) -> str:
+    """The labels of a window's requests, and which objects they came from."""
+    return f"plumbline/payload/{monitor}/window-labels/{window.name}/{digest}.msgpack"
 
 
 def ids_prefix(monitor: str) -> str:
@@ -108,7 +113,7 @@ def ids_prefix(monitor: str) -> str:
 def ids_key(monitor: str, window: Window, digest: str) -> str:
     """The join ids of a window's requests, hashed: how a label without a time finds its window.
 
-    Named by its content, like the segment: a slower worker's fewer ids must not take the place of a newer one's.
+    Named by its content, like what is measured: a slower worker's fewer ids must not take the place of a newer one's.
     """
     return f"{ids_prefix(monitor)}{window.name}/{digest}.bin"
 

@@ -13,23 +13,28 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from chalicelib.evaluation.broken import answer_reasons, broken_columns, shape_reasons
 from chalicelib.evaluation.findings import Labelled, Read, Scope, own_findings
 from chalicelib.evaluation.measurement import Measurement, Subject
-from chalicelib.evaluation.window_parts import Span, WindowFold, segments_findings
+from chalicelib.evaluation.quality import quality_of
+from chalicelib.evaluation.served import Span, in_transition, served_of
+from chalicelib.evaluation.stored_window import Measured
 from chalicelib.monitors import data_quality, model_bias, model_explainability, model_quality
 from chalicelib.monitors.documents import bias_violations_document, encode_json, violations_document
 from chalicelib.monitors.model_explainability import AttributionSettings
 from chalicelib.monitors.types import TYPES
-from chalicelib.records.attributes import Attributes
-from chalicelib.records.located import VALUES, LocatedLabels, LocatedRequests
-from chalicelib.records.merge import MergedRequest, named_in
-from chalicelib.records.preprocess import Preprocessor
-from chalicelib.records.sample import sample_digest
+from chalicelib.records.answers import microseconds_of
+from chalicelib.records.capture import CapturedRequest
+from chalicelib.records.joins import NONE, Ids
+from chalicelib.records.label_table import NEVER, LabelTable
+from chalicelib.records.merge import MergedRequest
+from chalicelib.records.sample import labelled_sample, sample_digest
 from chalicelib.records.window import Window
 from chalicelib.states.facets import BiasSettings
-from chalicelib.states.maturity import LabelAges
+from chalicelib.states.maturity import LabelAges, label_ages
 
 Document = Mapping[str, Any]
 
@@ -45,12 +50,11 @@ class Baselines(msgspec.Struct, frozen=True, kw_only=True):
     source: str = ""
 
 
-class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """What to evaluate: one window of one monitor with all of its inputs.
+class Task(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """What to evaluate: one window of one monitor, as it was measured, and the labels that its answers meet.
 
-    At most `part_values` values of it are laid out at a time (`records.located`).
-    `bias` and `attribution` are there when ModelBias and ModelExplainability are among the monitor types. `preprocess`
-    is a user's own function between capture and table; the deployed functions have none.
+    `subject` counts where nothing was measured yet. Its bias and attribution are there when ModelBias and
+    ModelExplainability are among the monitor types.
     """
 
     monitor: str
@@ -58,20 +62,15 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     variant: str
     window: Window
     monitor_types: Sequence[str]
-    attributes: Attributes
-    requests: LocatedRequests
-    labels: LocatedLabels
-    capture_files: int
+    subject: Subject
+    measured: Measured
+    labels: LabelTable
     label_objects: int
     baselines: Baselines
-    bias: BiasSettings | None = None
-    attribution: AttributionSettings | None = None
     deployments: Sequence[Span] = ()
     min_labelled_rows: int
     min_label_coverage: float
     sample_rows: int
-    preprocess: Preprocessor | None = None
-    part_values: int = VALUES
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,12 +96,13 @@ class Reports(msgspec.Struct, frozen=True):
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
     """What was found. `documents`: monitor type -> file name -> bytes; `violations`: type -> "name: check".
 
-    `merged` are merged records by capture hour ("YYYY/MM/DD/HH"), as they are stored."""
+    `answered`, and `labelled` of these: rows of steady times, whose share is the `coverage`.
+    """
 
     documents: dict[str, dict[str, bytes]]
-    merged: dict[str, bytes]
     digest: str
     rows: int
+    answered: int
     labelled: int
     coverage: float
     loss: float | None
@@ -118,20 +118,19 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
 
 def evaluate(task: Task) -> Findings:
     """Evaluate a window. Raises MisconfiguredError when a baseline file cannot be understood."""
-    subject = Subject(attributes=task.attributes, bias=task.bias, attribution=task.attribution)
-    fold = WindowFold(subject, task.window, task.deployments, task.sample_rows, task.preprocess)
-    for requests in task.requests.parts(task.part_values):
-        fold.add(requests, task.labels.of(request.join_id for request in requests))
-        # Before the next part is read: there is room for one.
-        del requests
-    measured = fold.measured + Measurement(repeated=task.requests.repeated)
-    served, problem_type = fold.served, task.attributes.problem_type
+    kept, table = task.measured, task.labels
+    subject, answers = kept.subject or task.subject, kept.answers
+    problem_type = subject.attributes.problem_type
+    rows = table.find(answers.ids)
+    quality = quality_of(answers, table.codes_of(rows), table.texts, subject, lambda some: table.ids.at(rows[some]))
+    measured = kept.measurement + quality.measured
+    served, segments = served_of(answers, quality, problem_type, task.window, task.deployments)
     loss = served.loss(problem_type)
     coverage = served.labelled / served.rows if served.rows else 0.0
     broken = broken_parts(measured, task.baselines)
     settled = served.labelled >= task.min_labelled_rows and coverage >= task.min_label_coverage
-    segments = segments_findings(fold.segments, problem_type)
-    merged, sample = fold.merged.finish(), fold.sample.sample
+    ages, delays = _ages(kept, table, task.window)
+    sample = _sample(task)
     looked_for = f"captures of {task.endpoint}/{task.variant} from {task.window.name} to {task.window.next().name}"
     asked = Asked(
         monitor_types=task.monitor_types,
@@ -162,7 +161,7 @@ def evaluate(task: Task) -> Findings:
         settled=settled,
         loss=loss,
         segments=segments,
-        ages=fold.ages,
+        ages=ages,
     )
     files = {monitor_type: dict(found) for monitor_type, found in reports.documents.items()}
     for monitor_type, (status, reason) in reports.states.items():
@@ -170,13 +169,13 @@ def evaluate(task: Task) -> Findings:
         files[monitor_type]["evaluation.json"] = encode_json(own)
     return Findings(
         documents=files,
-        merged=merged,
-        digest=_digest(files, merged, sample),
+        digest=_digest(files, table, sample),
         rows=measured.rows,
+        answered=served.rows,
         labelled=served.labelled,
         coverage=coverage,
         loss=loss,
-        delays=fold.delays,
+        delays=delays,
         settled=settled,
         mixed=len(segments) > 1,
         violations=reports.violations,
@@ -185,6 +184,34 @@ def evaluate(task: Task) -> Findings:
         sample_digest=sample_digest(sample),
         metrics=metrics,
     )
+
+
+def _ages(kept: Measured, table: LabelTable, window: Window) -> tuple[LabelAges, LabelAges]:
+    """How old the first labels of the requests were, from each request, and from the window's end."""
+    firsts = kept.answers.firsts
+    parts = [(kept.answers.ids[firsts], kept.answers.times[firsts]), (kept.unread.ids, kept.unread.times)]
+    ids = Ids(np.concatenate([each.keys for each, _ in parts]), np.concatenate([each.checks for each, _ in parts]))
+    rows, times = table.find(ids), np.concatenate([times for _, times in parts])
+    labelled = np.flatnonzero(rows != NONE)
+    known = table.known[rows[labelled]] if len(labelled) else np.zeros(0, dtype=np.int64)
+    told = known != NEVER
+    known, times = known[told], times[labelled][told]
+    ages, delays = (_seconds(known - since) for since in (times, microseconds_of(window.end)))
+    return label_ages(kept.requests, ages), label_ages(kept.requests, delays)
+
+
+def _seconds(microseconds: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    return np.asarray(microseconds / 1e6, dtype=np.float64)
+
+
+def _sample(task: Task) -> list[MergedRequest]:
+    """The labelled rows that candidates answer, without those of transitions."""
+
+    def is_moving(request: CapturedRequest) -> bool:
+        times = np.array([microseconds_of(request.inference_time)], dtype=np.int64)
+        return bool(in_transition(times, task.deployments)[0])
+
+    return labelled_sample(task.measured.sample, task.labels.by_id, task.sample_rows, is_moving)
 
 
 def broken_parts(measured: Measurement, baselines: Baselines) -> list[str]:
@@ -207,15 +234,16 @@ def _scope(task: Task) -> Scope:
 
 def _read(task: Task) -> Read:
     return Read(
-        capture_files=task.capture_files,
-        requests=len(task.requests),
+        capture_files=len(task.measured.files),
+        capture_files_gone=sum(file.gone for file in task.measured.files),
+        requests=task.measured.requests,
         label_objects=task.label_objects,
         labels_repeated=task.labels.repeated,
         labels_conflicting=task.labels.conflicting,
         labels_rejected=task.labels.rejected,
-        bad=task.requests.bad,
-        more_bad=task.requests.more_bad,
-        elsewhere=task.requests.elsewhere,
+        bad=task.measured.bad,
+        more_bad=task.measured.more_bad,
+        elsewhere=task.measured.elsewhere,
     )
 
 
@@ -334,20 +362,18 @@ def _names(violations: Sequence[Document]) -> list[str]:
     return names
 
 
-def _digest(
-    files: Mapping[str, Mapping[str, bytes]], merged: Mapping[str, bytes], sample: Sequence[MergedRequest]
-) -> str:
+def _digest(files: Mapping[str, Mapping[str, bytes]], table: LabelTable, sample: Sequence[MergedRequest]) -> str:
     """Identifies everything that was found: equal inputs, equal digest.
 
-    The merged records have their own part in it: labels that change places change no count.
+    The labels have their own part in it: labels that change places change no count.
     """
     total = hashlib.sha256()
     for monitor_type in sorted(files):
         for name in sorted(files[monitor_type]):
             total.update(f"{monitor_type}/{name}\0".encode())
             total.update(hashlib.sha256(files[monitor_type][name]).digest())
-    for body in merged.values():
-        for event_id, label in named_in(body):
-            total.update(f"{event_id}\0{label}\0".encode())
+    for column in (table.keys, table.checks, table.codes):
+        total.update(column.tobytes())
+    total.update(msgspec.json.encode(table.said))
     total.update(sample_digest(sample).encode())
     return total.hexdigest()

@@ -16,7 +16,7 @@ from chalicelib.evidence.calibration import calibration
 from chalicelib.evidence.label_maturity import ages_findings
 from chalicelib.evidence.selection import selection_findings
 from chalicelib.monitors import model_quality
-from chalicelib.records.segment import BadInput
+from chalicelib.records.capture import BadInput
 from chalicelib.records.table import BadRecords
 from chalicelib.states.maturity import LabelAges
 
@@ -40,11 +40,13 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
 class Read(msgspec.Struct, frozen=True, kw_only=True):
     """What was read: files and requests, labels that came more than once, and what could not be read.
 
+    `capture_files_gone` counts those that are not there any more and could not be read again with others.
     `more_bad` counts the bad lines that are not in `bad`; `elsewhere` the requests that another model or inference
     component than the monitor's answered.
     """
 
     capture_files: int
+    capture_files_gone: int = 0
     requests: int
     label_objects: int
     labels_repeated: int
@@ -94,6 +96,7 @@ def own_findings(
         "baseline": scope.baseline,
         "inputs": {
             "capture_files": read.capture_files,
+            "capture_files_gone": read.capture_files_gone,
             "requests": read.requests,
             "rows": measured.rows,
             "repeated_requests": measured.repeated,

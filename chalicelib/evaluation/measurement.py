@@ -12,7 +12,7 @@ names of its own: `with_found_features` settles them once, from the first part.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import msgspec
@@ -20,10 +20,12 @@ import numpy as np
 
 from chalicelib.errors import MisconfiguredError
 from chalicelib.monitors.model_explainability import AttributionSettings
+from chalicelib.records.answers import Answers, answers_of
 from chalicelib.records.attributes import Attributes
+from chalicelib.records.capture import CapturedRequest
 from chalicelib.records.table import BadRecords, Table
 from chalicelib.states.attributions import Attributions, attributions_of_table
-from chalicelib.states.bias import BiasCounts, bias_counts_of
+from chalicelib.states.bias import BiasCounts, bias_counts_of, facet_rows_of
 from chalicelib.states.class_matrix import ClassMatrix, class_matrix_of
 from chalicelib.states.facets import BiasSettings
 from chalicelib.states.profile import Profile, profile_of
@@ -148,6 +150,14 @@ class Measurement(msgspec.Struct, frozen=True, array_like=True):
         """Monitor type -> why it was not measured."""
         return dict(reversed(self.unmeasured))
 
+    def without(self, gone: Callable[[str], bool]) -> Measurement:
+        """The same, naming no request that is `gone`."""
+        left = [
+            tuple((reason, count, tuple(id for id in ids if not gone(id))) for reason, count, ids in found)
+            for found in (self.bad, self.noted)
+        ]
+        return msgspec.structs.replace(self, bad=left[0], noted=left[1])
+
     def to_bytes(self) -> bytes:
         return pack("measurement", VERSION, self)
 
@@ -170,44 +180,75 @@ def _reasons(found: Mapping[str, BadRecords]) -> tuple[Reason, ...]:
 
 
 def measure(table: Table, subject: Subject, repeated: int = 0) -> Measurement:
-    """Measure the rows of a table; `repeated` events were left out before it was laid out.
+    """Measure the rows of a table with the labels that it has; `repeated` events were left out before.
 
     Columns that `subject` names and the table does not have are no error: see `Measurement.unmeasured`.
     """
-    answered = ~np.isnan(table.predictions)
-    unmeasured: list[tuple[str, str]] = []
-    bias, attributions = BiasCounts(), Attributions()
+    bias = BiasCounts()
+    unmeasured: tuple[tuple[str, str], ...] = ()
     if subject.bias:
         try:
             bias = bias_counts_of(table, subject.bias)
         except MisconfiguredError as error:
-            # The definition was checked as far as it names columns; the rest only the data knows.
-            unmeasured.append(("ModelBias", f"bias.{error}"))
+            unmeasured = (unmeasured_bias(error),)
+    answered = ~np.isnan(table.predictions)
+    labels = Measurement(
+        labelled=int((answered & ~np.isnan(table.labels)).sum()),
+        tally=tally_of(table) if table.problem_type == "BinaryClassification" else Tally(),
+        matrix=class_matrix_of(table) if table.problem_type == "MulticlassClassification" else ClassMatrix(),
+        residuals=residuals_of(table) if table.problem_type == "Regression" else Residuals(),
+        bias=bias,
+        unmeasured=unmeasured,
+        selection=selection_of(table, margins=subject.attributes.has_margins),
+    )
+    return measure_captures(table, subject, repeated) + labels
+
+
+def measure_captures(table: Table, subject: Subject, repeated: int = 0) -> Measurement:
+    """What needs no labels of a table's rows. The rest is `evaluation.quality`'s, whenever labels come."""
+    attributions = Attributions()
+    unmeasured: tuple[tuple[str, str], ...] = ()
     if subject.attribution and not subject.attribution.columns:
-        unmeasured.append(("ModelExplainability", NO_ATTRIBUTIONS))
+        unmeasured = (("ModelExplainability", NO_ATTRIBUTIONS),)
     elif subject.attribution:
         asked = subject.attribution
         try:
             attributions = attributions_of_table(table, tuple(table.features), asked.columns, asked.expected_column)
         except MisconfiguredError as error:
-            unmeasured.append(("ModelExplainability", f"attribution.{error}"))
+            unmeasured = (("ModelExplainability", f"attribution.{error}"),)
     return Measurement(
-        len(table),
-        int(table.whole.sum()),
-        int(answered.sum()),
-        int((answered & ~np.isnan(table.labels)).sum()),
-        repeated,
-        _reasons(table.bad),
-        _reasons(table.noted),
-        profile_of(table),
-        tally_of(table) if table.problem_type == "BinaryClassification" else Tally(),
-        class_matrix_of(table) if table.problem_type == "MulticlassClassification" else ClassMatrix(),
-        residuals_of(table) if table.problem_type == "Regression" else Residuals(),
-        bias,
-        attributions,
-        tuple(sorted(unmeasured)),
-        selection_of(table, margins=subject.attributes.has_margins),
+        rows=len(table),
+        whole=int(table.whole.sum()),
+        answered=int((~np.isnan(table.predictions)).sum()),
+        repeated=repeated,
+        bad=_reasons(table.bad),
+        noted=_reasons(table.noted),
+        profile=profile_of(table),
+        attributions=attributions,
+        unmeasured=unmeasured,
     )
+
+
+def measure_and_answer(
+    table: Table, requests: Sequence[CapturedRequest], subject: Subject
+) -> tuple[Measurement, Answers]:
+    """What needs no labels of a table's rows, and the answers that labels will be joined to.
+
+    `requests`: those that the table was laid out from, and maybe others.
+    """
+    measured, facets = measure_captures(table, subject), None
+    if subject.bias:
+        try:
+            facets = facet_rows_of(table, subject.bias)
+        except MisconfiguredError as error:
+            measured += Measurement(unmeasured=(unmeasured_bias(error),))
+    return measured, answers_of(table, requests, facets)
+
+
+def unmeasured_bias(error: MisconfiguredError) -> tuple[str, str]:
+    """What `Measurement.unmeasured` says where a column is not there: the definition was checked as far as it names
+    columns; the rest only the data knows."""
+    return "ModelBias", f"bias.{error}"
 
 
 def with_attributions(measured: Measurement, found: Attributions) -> Measurement:

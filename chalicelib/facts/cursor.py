@@ -1,9 +1,12 @@
 """The clock's position: the last closed window of a monitor that was marked due.
 
-Key: MONITOR#{monitor} / CURSOR -> Cursor.
+Keys: MONITOR#{monitor} / CURSOR -> Cursor; MONITOR#{monitor} / CURSOR#AGES -> Hour (the last hour in which windows were
+looked at for labels that wait).
 """
 
 from __future__ import annotations
+
+from datetime import datetime
 
 import msgspec
 
@@ -29,4 +32,25 @@ def advance(ledger: Ledger, monitor: str, window: str) -> None:
         "CURSOR",
         Cursor,
         lambda stored: Cursor(window) if stored is None or stored.window < window else None,
+    )
+
+
+class Hour(msgspec.Struct, frozen=True):
+    hour: datetime
+
+
+def hour(ledger: Ledger, monitor: str) -> datetime | None:
+    """The last hour whose age steps were worked off, or None before the first."""
+    stored = load(ledger, monitor_partition(monitor), "CURSOR#AGES", Hour)
+    return stored.value.hour if stored else None
+
+
+def advance_hour(ledger: Ledger, monitor: str, hour: datetime) -> None:
+    """Move it forward, never back."""
+    change(
+        ledger,
+        monitor_partition(monitor),
+        "CURSOR#AGES",
+        Hour,
+        lambda stored: Hour(hour) if stored is None or stored.hour < hour else None,
     )

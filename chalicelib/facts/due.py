@@ -54,12 +54,23 @@ def debounce(window_end: datetime, now: datetime) -> timedelta:
     return timedelta(minutes=15) if age < timedelta(days=7) else timedelta(hours=1)
 
 
-def mark(ledger: Ledger, monitor: str, window: Window, grace: timedelta, now: datetime, *, anew: bool = False) -> None:
-    """Owe a window an evaluation: not before its end and grace, and debounced; one owed already keeps its time.
+def mark(
+    ledger: Ledger,
+    monitor: str,
+    window: Window,
+    grace: timedelta,
+    now: datetime,
+    *,
+    wait: timedelta | None = None,
+    anew: bool = False,
+) -> None:
+    """Owe a window an evaluation: not before its end and grace, and not before `wait` is over, during which more is
+    awaited (by default `debounce`); one owed already keeps its time.
 
     `anew`: a person asks for it, so nothing is awaited. Whoever marks the window meanwhile does not take that back.
     """
-    not_before = max(window.end + grace, now if anew else now + debounce(window.end, now))
+    awaited = debounce(window.end, now) if wait is None else wait
+    not_before = max(window.end + grace, now if anew else now + awaited)
 
     def think(stored: Due | None) -> Due:
         if stored is None:

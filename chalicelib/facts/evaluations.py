@@ -1,7 +1,8 @@
 """What was found in each window, and how each candidate did on its rows.
 
 Keys: MONITOR#{monitor} / EVALUATION#{window} -> Evaluation; MONITOR#{monitor} / REVISION#{window}#{digest} -> Revision;
-MONITOR#{monitor} / DECIDED#{window} -> Decided; MONITOR#{monitor} / LOSS#{window}#{candidate} -> Loss;
+MONITOR#{monitor} / DECIDED#{window} -> Decided; MONITOR#{monitor} / COPIES#{window} -> Copies;
+MONITOR#{monitor} / MERGED#{window} -> Merged; MONITOR#{monitor} / LOSS#{window}#{candidate} -> Loss;
 MONITOR#{monitor} / EXECUTION#{job} -> Execution.
 "3 of the last 5 windows" is a query over these, never a counter.
 """
@@ -22,7 +23,8 @@ class Evaluation(msgspec.Struct, frozen=True):
 
     `digest` identifies the revision of the report. `loss` is the served loss over the labelled rows outside
     deployments, None when there is none. `settled`: enough labels by the policy in force. `mixed`: more than one model
-    answered. `sample` identifies the labelled row sample that candidates are scored on, `segment` the stored inputs.
+    answered. `sample` identifies the labelled row sample that candidates are scored on, `measured` and `labels` what is
+    stored of the window, `merged` the labels that its merge files are to have ("": none are to be there yet).
     `delays`: how long after its end the labels of its requests came.
     """
 
@@ -38,7 +40,9 @@ class Evaluation(msgspec.Struct, frozen=True):
     broken: tuple[str, ...]
     sample: str
     model: str
-    segment: str
+    measured: str
+    labels: str
+    merged: str
     delays: LabelAges = LabelAges()
 
 
@@ -58,6 +62,22 @@ class Decided(msgspec.Struct, frozen=True):
 
     window: str
     digest: str
+
+
+class Copies(msgspec.Struct, frozen=True):
+    """What lies on SageMaker's paths: the revision that was copied whole ("" while one is), and the digest of each file
+    that is known to lie there."""
+
+    window: str
+    digest: str
+    files: dict[str, str]
+
+
+class Merged(msgspec.Struct, frozen=True):
+    """The labels that a window's merge files were written with."""
+
+    window: str
+    labels: str
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -132,6 +152,28 @@ def is_decided(ledger: Ledger, monitor: str, window: str, digest: str) -> bool:
     """Whether nothing is left to do for a revision."""
     stored = load(ledger, monitor_partition(monitor), f"DECIDED#{window}", Decided)
     return stored is not None and stored.value.digest == digest
+
+
+def copies(ledger: Ledger, monitor: str, window: str) -> Stored[Copies] | None:
+    return load(ledger, monitor_partition(monitor), f"COPIES#{window}", Copies)
+
+
+def save_copies(ledger: Ledger, monitor: str, copied: Copies, expected: str | None) -> str:
+    """Returns the revision. Raises ConflictError when another worker copies, too."""
+    body = msgspec.json.encode(copied)
+    return ledger.put(monitor_partition(monitor), f"COPIES#{copied.window}", body, expected=expected)
+
+
+def merged_labels(ledger: Ledger, monitor: str, window: str) -> str | None:
+    """With which labels a window's merge files were written last; None where there are none."""
+    stored = load(ledger, monitor_partition(monitor), f"MERGED#{window}", Merged)
+    return stored.value.labels if stored else None
+
+
+def note_merged(ledger: Ledger, monitor: str, window: str, labels: str) -> None:
+    """Remember with which labels merge files were written; "": they may be older than those asked for."""
+    done = Merged(window, labels)
+    change(ledger, monitor_partition(monitor), f"MERGED#{window}", Merged, lambda _: done)
 
 
 def newest(ledger: Ledger, monitor: str) -> Evaluation | None:

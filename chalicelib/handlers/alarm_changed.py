@@ -5,6 +5,8 @@ The definition declares each alarm's role. Not here: the decision itself, which 
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from chalicelib.events import alarm_changed
 from chalicelib.facts import alarms, due, evaluations
 from chalicelib.records.window import Window
@@ -35,4 +37,5 @@ def handle(body: str, services: Services) -> None:
             Window.parse(window, definition.window_length),
             definition.grace,
             services.now(),
+            wait=timedelta(0),
         )

@@ -5,13 +5,17 @@ The event is a hint: when the window is evaluated, a listing finds the file anyw
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from chalicelib import keys
 from chalicelib.definition import Definition
 from chalicelib.errors import UnreadableError
-from chalicelib.evaluation.broken import broken_rows
+from chalicelib.evaluation.broken import LOOKED_AT, broken_rows
 from chalicelib.events import ObjectCreated
 from chalicelib.facts import due, incidents
-from chalicelib.records.capture import CapturedRequest, read_captures
+from chalicelib.records.attributes import Attributes
+from chalicelib.records.batch_reader import Source, captures_in
+from chalicelib.records.capture import BadLines, CapturedRequest
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from chalicelib.workflows.incident_alerts import Finding, publish_pending
@@ -25,7 +29,7 @@ def handle(body: str, services: Services) -> None:
     if found is None:
         return
     try:
-        requests = read_captures(found.body(), found.event.key).requests
+        times, requests = looked_at(found.body(), found.event.key)
     except UnreadableError as error:
         for definition in found.definitions:
             quarantine(services, definition, found, error.reason)
@@ -33,9 +37,23 @@ def handle(body: str, services: Services) -> None:
             _mark_due(services, definition, Window.of(found.hourly.hour, definition.window_length))
         return
     for definition in found.definitions:
-        for window in sorted({Window.of(each.inference_time, definition.window_length) for each in requests}):
+        for window in sorted({Window.of(time, definition.window_length) for time in times}):
             _mark_due(services, definition, window)
         _check_schema(services, definition, found.event, requests)
+
+
+def looked_at(body: bytes, key: str) -> tuple[list[datetime], list[CapturedRequest]]:
+    """All inference times of a capture file, each once, and the requests at its beginning. Raises UnreadableError."""
+    bad = BadLines(key, "a capture record")
+    times: set[float] = set()
+    requests: list[CapturedRequest] = []
+    seen = 0
+    for captures, size in captures_in(Source(key, lambda: [body]), bad, Attributes()):
+        times.update(captures.times)
+        if seen < LOOKED_AT:
+            requests += captures.requests()
+        seen += size
+    return [datetime.fromtimestamp(time, UTC) for time in sorted(times)], requests
 
 
 def _mark_due(services: Services, definition: Definition, window: Window) -> None:

@@ -8,12 +8,13 @@ facts/labels.py): a label and its capture may arrive at the same moment.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 
 from chalicelib.definition import Definition
 from chalicelib.errors import UnreadableError
 from chalicelib.events import label_batch, label_containers
-from chalicelib.facts import due, labels
+from chalicelib.facts import due, labels, news
 from chalicelib.records.ground_truth import Label
 from chalicelib.records.label_files import read_label_file
 from chalicelib.records.times import iso
@@ -60,6 +61,8 @@ def _mark_windows(
     if waiting:
         labels.add_unmatched(services.ledger, name, source, expires_at)
         labels.add_awaiting(services.ledger, name, awaiting_of(source, waiting, arrived), expires_at)
-    for window in sorted({window for label in found if (window := claimed(definition, label, arrived))}):
+    counts = Counter(window for label in found if (window := claimed(definition, label, arrived)))
+    for window in sorted(counts):
         labels.add_source(services.ledger, name, window.name, source, expires_at)
-        due.mark(services.ledger, name, window, definition.grace, now)
+        if news.heard(services.ledger, name, window.name, counts[window]):
+            due.mark(services.ledger, name, window, definition.grace, now, wait=news.WAIT)

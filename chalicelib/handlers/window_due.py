@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from chalicelib.definition import Definition
 from chalicelib.errors import ConflictError
 from chalicelib.evaluation.evaluate import evaluate
 from chalicelib.events import window_message
-from chalicelib.facts import due, evaluations, rebuilds
+from chalicelib.facts import due, evaluations, news, rebuilds
 from chalicelib.facts.document import Stored
 from chalicelib.facts.evaluations import Evaluation
 from chalicelib.facts.rebuilds import Rebuild
@@ -15,6 +17,7 @@ from chalicelib.wiring import Services
 from chalicelib.workflows.window_decision import decide_and_act
 from chalicelib.workflows.window_inputs import Anew, gather, sweep_labels
 from chalicelib.workflows.window_label_maturity import write_label_maturity
+from chalicelib.workflows.window_merge import labels_to_merge, write_merged_records
 from chalicelib.workflows.window_rebuild import standing
 from chalicelib.workflows.window_reports import put_copies, store
 
@@ -56,30 +59,33 @@ def _evaluate(services: Services, definition: Definition, window: Window, anew: 
     sealed = previous is not None and past and order is None
     if previous is None and definition.ground_truth_s3_uri:
         sweep_labels(services, definition, window)
-    gathered = gather(services, definition, window, previous.value.segment if previous else "", order, sealed)
-    as_sealed = previous if previous and sealed and gathered.segment.digest == previous.value.segment else None
-    if as_sealed and not _asks(services, definition, as_sealed.value):
-        write_label_maturity(services, definition, window, as_sealed.value, gathered.kms_key_id)
+    waiting = news.pending(services.ledger, definition.name, window.name)
+    gathered = gather(services, definition, window, previous.value if previous else None, order, sealed)
+    kms_key_id = gathered.kms_key_id
+    same = previous is not None and (gathered.measured, gathered.labels) == (
+        previous.value.measured,
+        previous.value.labels,
+    )
+    as_sealed = previous.value if previous and sealed and same else None
+    if as_sealed and not _asks(services, definition, as_sealed):
+        write_label_maturity(services, definition, window, as_sealed, kms_key_id)
         return
     findings = evaluate(gathered.task)
-    if as_sealed and findings.digest != as_sealed.value.digest:
+    if as_sealed and findings.digest != as_sealed.digest:
         # By another definition than it was sealed with: its report stays as it is.
-        put_copies(services, definition, window, gathered.kms_key_id, clean=True)
-        write_label_maturity(services, definition, window, as_sealed.value, gathered.kms_key_id)
+        put_copies(services, definition, window, kms_key_id)
+        write_label_maturity(services, definition, window, as_sealed, kms_key_id)
         return
-    model = gathered.champion.reign_at(window.name).candidate if gathered.champion else ""
-    evaluation = store(
-        services,
-        definition,
-        window,
-        findings,
-        model,
-        gathered.segment.digest,
-        previous,
-        gathered.kms_key_id,
-        anew=order is not None,
+    merged = labels_to_merge(definition, previous.value if previous else None, findings.settled, past, gathered.labels)
+    evaluation = store(services, definition, window, findings, gathered, previous, merged, anew=order is not None)
+    write_merged_records(services, definition, window, evaluation, gathered, over=order is not None)
+    policy = definition.policy
+    needed = max(policy.min_labelled_rows, math.ceil(policy.min_label_coverage * findings.answered))
+    requests = gathered.task.measured.requests
+    news.reported(
+        services.ledger, definition.name, window.name, waiting, requests, findings.answered, findings.labelled, needed
     )
-    write_label_maturity(services, definition, window, evaluation, gathered.kms_key_id)
+    write_label_maturity(services, definition, window, evaluation, kms_key_id)
     restored = order is not None and previous is None
     decide_and_act(services, definition, window, evaluation, findings, gathered, restored)
     evaluations.note_decided(services.ledger, definition.name, window.name, evaluation.digest)
@@ -90,8 +96,13 @@ def _evaluate(services: Services, definition: Definition, window: Window, anew: 
 
 
 def _asks(services: Services, definition: Definition, evaluation: Evaluation) -> bool:
-    """Whether there is something to do for a sealed window that nothing was added to: its worker died before all was
-    done, or it is the newest settled one, which decides again when an alarm asks or a veto or pause ends."""
+    """Whether there is something to do for a sealed window that nothing was added to.
+
+    Its merge files are to have the last labels, its worker died before all was done, or it is the newest settled one,
+    which decides again when an alarm asks or a veto or pause ends.
+    """
+    if labels_to_merge(definition, evaluation, True, True, evaluation.labels) != evaluation.merged:
+        return True
     if not evaluations.is_decided(services.ledger, definition.name, evaluation.window, evaluation.digest):
         return True
     return evaluations.newest_settled(services.ledger, definition.name) == evaluation.window

@@ -21,9 +21,10 @@ from chalicelib.events import (
     execution_changed_body,
     package_changed_body,
 )
-from chalicelib.facts import champions, claims, cursor, deployments, due, labels
+from chalicelib.facts import champions, claims, cursor, deployments, due, labels, news
 from chalicelib.facts import monitors as index
 from chalicelib.facts.monitors import Entry
+from chalicelib.monitors.types import LABELLED_TYPES
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from chalicelib.workflows.challenges import approval_of, end_retrain, objection_to, send_promotion
@@ -35,6 +36,9 @@ SECOND_LOOK = timedelta(days=1)
 
 # One tick marks at most this many windows of a monitor; the next tick continues.
 CATCH_UP = 500
+# And at most so many hours of age steps.
+CATCH_UP_HOURS = 48
+HOUR = timedelta(hours=1)
 
 
 class TickError(PlumblineError):
@@ -70,6 +74,7 @@ def _tend(services: Services, entry: Entry, now: datetime) -> None:
         return
     definition = services.definitions.of(entry)
     closed = _owe_closed_windows(services, definition, entry.since, now)
+    _owe_what_waits(services, definition, entry.since, now)
     _reconcile_deployment(services, definition, closed)
     _send_label_batch(services, definition, now)
     _send_label_compaction(services, definition, entry.since, now)
@@ -100,6 +105,30 @@ def _owe_closed_windows(services: Services, definition: Definition, since: str, 
     if last is not None:
         cursor.advance(services.ledger, definition.name, last.name)
     return last is not None
+
+
+def _owe_what_waits(services: Services, definition: Definition, since: str, now: datetime) -> None:
+    """At each age step a window whose labels wait is owed an evaluation, and when it is sealed, every window.
+
+    Asked for each hour once, whatever windows close: steps and ends of windows are whole hours.
+    """
+    if not set(LABELLED_TYPES) & set(definition.monitor_types):
+        return
+    name, length = definition.name, definition.window_length
+    steps = news.steps(definition.horizon)
+    last = Window.of(now, HOUR).start
+    hour = cursor.hour(services.ledger, name) or max(last - HOUR, Window.parse(since, length).start)
+    for _ in range(CATCH_UP_HOURS):
+        if hour >= last:
+            break
+        hour += HOUR
+        for step in steps:
+            window = Window.of(hour - step, length).previous()
+            if window.end != hour - step or window.name < since:
+                continue
+            if step == steps[-1] or news.pending(services.ledger, name, window.name):
+                due.mark(services.ledger, name, window, definition.grace, now, wait=timedelta(0))
+        cursor.advance_hour(services.ledger, name, hour)
 
 
 def _send_label_batch(services: Services, definition: Definition, now: datetime) -> None:

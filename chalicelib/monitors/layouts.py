@@ -393,6 +393,7 @@ class Span(Struct, forbid_unknown_fields=True):
 
 class Inputs(Struct, forbid_unknown_fields=True):
     capture_files: Count
+    capture_files_gone: Count
     requests: Count
     rows: Count
     repeated_requests: Count

@@ -16,9 +16,12 @@ from typing import Annotated, Any
 import msgspec
 
 from chalicelib.errors import UNDECODABLE, UnreadableError
+from chalicelib.records.attributes import Attributes
 
 # A time without a zone cannot be placed in a window.
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+# SageMaker's are UUIDs. Each record is named by it, so that its length counts once per record.
+EventId = Annotated[str, msgspec.Meta(max_length=256)]
 
 
 class Payload(msgspec.Struct, frozen=True, gc=False, rename={"content_type": "observedContentType"}):
@@ -39,6 +42,14 @@ _BAD_TO_A_GOOD_ONE = 100
 class BadLine(msgspec.Struct, frozen=True, gc=False):
     """A line that could not be read: its 1-based number and why. Never its text."""
 
+    line: int
+    reason: str
+
+
+class BadInput(msgspec.Struct, frozen=True):
+    """A line or a whole file that could not be read (line 0: the file)."""
+
+    key: str
     line: int
     reason: str
 
@@ -123,8 +134,7 @@ class Metadata(msgspec.Struct, gc=False, rename="camel"):
     inference component: `targetModel` and `inferenceComponentName` are our reading of the request's headers.
     """
 
-    # SageMaker's are UUIDs. Each record is named by it, so that its length counts once per record.
-    event_id: Annotated[str, msgspec.Meta(max_length=256)]
+    event_id: EventId
     inference_time: Moment | None = None
     inference_id: str | None = None
     custom_attributes: Any = None
@@ -140,9 +150,15 @@ class Sides(msgspec.Struct, gc=False, rename="camel"):
     batch_transform_output: Payload | None = None
 
 
-class _Line(msgspec.Struct, gc=False, rename="camel"):
+class CaptureLine(msgspec.Struct, gc=False, rename="camel"):
+    """A line of a capture file as it is decoded."""
+
     capture_data: Sides
     event_metadata: Metadata
+
+    def request(self) -> CapturedRequest:
+        """Raises as `request_of`."""
+        return request_of(self.capture_data, self.event_metadata)
 
 
 class UntimedError(ValueError):
@@ -152,7 +168,7 @@ class UntimedError(ValueError):
 # Every way in which a line of a file can be none of ours.
 UNREADABLE = (*UNDECODABLE, OverflowError, UntimedError)
 
-_decoder = msgspec.json.Decoder(_Line)
+decode_line = msgspec.json.Decoder(CaptureLine).decode
 _LINE = re.compile(rb"[^\n]+")
 
 
@@ -187,6 +203,11 @@ def request_of(sides: Sides, metadata: Metadata, time: datetime | None = None) -
         metadata.inference_component_name,
         is_batch,
     )
+
+
+def is_answered_by(model: str | None, component: str | None, attributes: Attributes) -> bool:
+    """Whether this model and this inference component are those that the attributes name (none named: any)."""
+    return attributes.target_model in (None, model) and attributes.inference_component in (None, component)
 
 
 def lines_of(body: bytes) -> Iterator[tuple[int, bytes]]:
@@ -235,8 +256,7 @@ def read_capture_lines(lines: Iterable[tuple[int, bytes]], bad_lines: BadLines, 
     requests: list[CapturedRequest] = []
     for number, line in lines:
         try:
-            parsed = _decoder.decode(line)
-            requests.append(request_of(parsed.capture_data, parsed.event_metadata))
+            requests.append(decode_line(line).request())
         except UNREADABLE as error:
             bad_lines.add(number, error, good + len(requests))
     return requests

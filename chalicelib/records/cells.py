@@ -26,10 +26,6 @@ Floats = npt.NDArray[np.float64]
 
 # Around every buffer, so that whole words may be read at both of its ends.
 PAD = 1024
-# Pieces of a buffer are copied so many bytes at a time: a power of two, of which `PAD` is a multiple.
-_CHUNK = 128
-# What is left of a chunk's words when its first i bytes are kept.
-_HEADS = np.tril(np.full((_CHUNK + 1, _CHUNK), 255, dtype=np.uint8), -1).view(np.uint64)
 # A field of more bytes is left to the caller: none of numbers, few of texts.
 LONGEST = 64
 DIGITS = 24
@@ -55,46 +51,19 @@ _LANES = (
 
 
 class Cells(NamedTuple):
-    """One field of many rows: where it begins in a buffer, how long it is, and the words from its begin on, where they
-    were read on the way to its end and reach so far. Shape (n,) each."""
+    """One field of many rows: where it begins in a buffer and how long it is, shape (n,) each."""
 
     begins: Places
     lengths: Places
-    words: list[Words] | None = None
 
     def of(self, rows: Any) -> Cells:
         """The cells of some rows."""
-        words = None if self.words is None else [word[rows] for word in self.words]
-        return Cells(self.begins[rows], self.lengths[rows], words)
+        return Cells(self.begins[rows], self.lengths[rows])
 
 
 def buffer_of(parts: Iterable[bytes | memoryview]) -> Bytes:
     """The bytes one after the other with `PAD` zero bytes before and after; positions count from the first zero."""
     return np.frombuffer(b"".join((bytes(PAD), *parts, bytes(PAD))), dtype=np.uint8)
-
-
-def gathered(buffer: Bytes, begins: Places, ends: Places) -> tuple[Bytes, Places]:
-    """Pieces of a buffer, each from a multiple of 128 bytes on in another one, with zero bytes around; and where each
-    begins there.
-
-    Whole chunks are copied: what comes before and after the texts of the buffer must be `PAD` bytes at least.
-    """
-    lengths = ends - begins
-    chunks = -(-lengths // _CHUNK)
-    after = np.cumsum(chunks)
-    total = int(after[-1]) if len(after) else 0
-    first = after - chunks
-    places = np.repeat(begins - first * _CHUNK, chunks) + np.arange(total) * _CHUNK
-    found = np.zeros(2 * PAD + total * _CHUNK, dtype=np.uint8)
-    inner = found[PAD : len(found) - PAD]
-    # See `_table_at`.
-    view = np.ndarray((len(buffer) - _CHUNK + 1,), dtype=f"V{_CHUNK}", buffer=buffer.data, strides=(1,))
-    inner.view(f"V{_CHUNK}")[:] = view[places]
-    filled = np.flatnonzero(chunks)
-    last = after[filled] - 1
-    words = inner.view(np.uint64).reshape(-1, _CHUNK // 8)
-    words[last] &= _HEADS[lengths[filled] - (chunks[filled] - 1) * _CHUNK]
-    return found, PAD + first * _CHUNK
 
 
 def text_at(buffer: Bytes, begin: int, length: int) -> str:
@@ -117,78 +86,19 @@ def _table_at(buffer: Bytes, places: Places, count: int) -> Words:
     return np.asarray(view[places].view("<u8").reshape(-1, count), dtype=np.uint64)
 
 
-def equal_at(buffer: Bytes, places: Places, text: bytes) -> Flags:
-    """Whether `text` (at most `PAD` bytes) stands at each place."""
-    count = -(-len(text) // 8)
-    if not count:
-        return np.ones(len(places), dtype=np.bool_)
-    wanted = np.frombuffer(text + bytes(8 * count - len(text)), dtype="<u8")
-    found = _table_at(buffer, places, count)
-    if len(text) % 8:
-        found[:, -1] &= _U((1 << 8 * (len(text) % 8)) - 1)
-    equal = found == wanted
-    # Mostly all are, and that is seen at once.
-    return np.ones(len(places), dtype=np.bool_) if equal.all() else np.asarray(equal.all(axis=1), dtype=np.bool_)
-
-
-def lengths_until(buffer: Bytes, places: Places, byte: int, count: int) -> Places:
-    """How many bytes from each place on are before the first `byte`; 8 * `count` where there is none so near."""
-    return _lengths(words_at(buffer, places, count), byte)
-
-
-def lengths_back(buffer: Bytes, places: Places, byte: int, count: int) -> Places:
-    """How many bytes before each place are after the last `byte`; 8 * `count` where there is none so near."""
-    return _lengths([word.byteswap() for word in words_at(buffer, places - 8 * count, count)[::-1]], byte)
-
-
-def counts_between(places: Places, begins: Places, ends: Places) -> Places:
-    """How many of some places, ascending, are between each two."""
-    if not len(places):
-        return np.zeros(len(begins), dtype=np.int64)
-    return np.searchsorted(places, ends) - np.searchsorted(places, begins)
-
-
-def fields(buffer: Bytes, starts: Places, ends: Places, width: int, hints: list[int]) -> tuple[list[Cells], Flags]:
-    """The comma-separated fields of each row, and which rows have exactly `width` of them.
-
-    Rows are the bytes from `starts` to `ends`, without quotes and line ends. `hints` (one per field, changed here):
-    in how many words a comma was found so far. What is said of the fields of other rows means nothing.
-    """
-    found = []
-    place = starts
-    # One byte behind the last text, so that no row that is too short ends there.
-    last = len(buffer) - PAD + 1
-    for index in range(width - 1):
-        words: list[Words] | None = words_at(buffer, place, hints[index])
-        assert words is not None
-        lengths = _lengths(words, COMMA)
-        if int(lengths.max(initial=0)) == 8 * hints[index]:
-            hints[index] = min(hints[index] + 1, 3)
-            lengths, words = _longer(buffer, place, lengths, ends), None
-        found.append(Cells(place, lengths, words))
-        # A row with fewer fields runs into what follows it, but not out of the buffer.
-        place = np.minimum(place + lengths + 1, last)
-    words = words_at(buffer, place, hints[-1])
-    rest = ends - place
-    lengths = _lengths(words, COMMA)
-    if int(rest.max(initial=0)) > 8 * hints[-1]:
-        hints[-1] = min(hints[-1] + 1, 3)
-        lengths, words = _longer(buffer, place, lengths, ends), None
-    found.append(Cells(place, np.maximum(rest, 0), words))
-    return found, (rest >= 0) & (lengths >= rest)
-
-
 def last_words(buffer: Bytes, cells: Cells) -> list[Words]:
     """The words that each cell ends with, as many as the longest one has (at least one); see `endings`."""
-    begins, lengths, words = cells
+    begins, lengths = cells
     count = max(1, -(-int(lengths.max(initial=0)) // 8))
-    if words is None or count > 2:
+    if count > 2:
         return endings(buffer, begins, lengths, count)
+    words = words_at(buffer, begins, count)
     shift = (64 * count - 8 * lengths).view(np.uint64)
     if count == 1:
+        # Of no bytes, the shift by 64 leaves nothing.
         return [words[0] << shift]
     # Shifts by 64 or more, and by less than nothing, leave nothing.
-    low, high = words[0], words[1]
+    low, high = words
     return [(high << shift) | (low >> (_U(64) - shift)) | (low << (shift - _U(64))), low << shift]
 
 
@@ -216,18 +126,29 @@ def hashes(words: Sequence[Words], lengths: Places, lane: int = 0) -> Words:
 
 def hashes_of(texts: Sequence[str], lane: int = 0) -> Words:
     """The hash of each text; one of more than `LONGEST` bytes is hashed by its BLAKE2b digest."""
-    if not texts:
-        return np.zeros(0, dtype=np.uint64)
+    return hashes(*_endings_of(texts), lane)
+
+
+def both_hashes_of(texts: Sequence[str]) -> tuple[Words, Words]:
+    """The hashes of each text in the first and in the second lane."""
+    words, lengths = _endings_of(texts)
+    return hashes(words, lengths), hashes(words, lengths, 1)
+
+
+def _endings_of(texts: Sequence[str]) -> tuple[list[Words], Places]:
+    """What is hashed of each text, and the length of the text itself: one that equals a digest is no collision."""
+    joined = "".join(texts)
     # Half of a surrogate pair is no UTF-8, and Python's texts may hold one.
-    encoded = [text.encode(errors="surrogatepass") for text in texts]
-    lengths = np.array([len(each) for each in encoded], dtype=np.int64)
-    if int(lengths.max()) > LONGEST:
+    body = joined.encode(errors="surrogatepass")
+    lengths = sizes = np.fromiter(map(len, texts), np.int64, len(texts))
+    if len(body) != len(joined) or int(lengths.max(initial=0)) > LONGEST:
+        encoded = [text.encode(errors="surrogatepass") for text in texts]
+        lengths = np.fromiter(map(len, encoded), np.int64, len(texts))
         encoded = [each if len(each) <= LONGEST else blake2b(each, digest_size=32).digest() for each in encoded]
-    sizes = np.array([len(each) for each in encoded], dtype=np.int64)
+        sizes = np.fromiter(map(len, encoded), np.int64, len(texts))
+        body = b"".join(encoded)
     begins = PAD + np.cumsum(sizes) - sizes
-    count = max(1, -(-int(sizes.max()) // 8))
-    # The length is that of the text itself: a text that equals a digest is no collision.
-    return hashes(endings(buffer_of(encoded), begins, sizes, count), lengths, lane)
+    return endings(buffer_of([body]), begins, sizes, max(1, -(-int(sizes.max(initial=0)) // 8))), lengths
 
 
 def numbers(words: Sequence[Words], lengths: Places, negative: Flags) -> tuple[Floats, Flags, Flags]:
@@ -273,38 +194,6 @@ def numbers(words: Sequence[Words], lengths: Places, negative: Flags) -> tuple[F
     return values, has_point, plain
 
 
-def are_decimal(words: Sequence[Words], lengths: Places) -> tuple[Flags, Flags]:
-    """Which values without a minus have a point, and which are plain decimal numbers; `words` and plain as above.
-
-    Other than fields, they may have any bytes.
-    """
-    wrong, total = np.zeros_like(words[0]), np.zeros(len(lengths), dtype=np.uint8)
-    for word in words[: DIGITS // 8]:
-        point = _equal(word, DOT)
-        total += np.bitwise_count(point)
-        digits = word & ~((point >> _U(7)) * _U(0xFF))
-        from_1_to_15 = ((digits & _LOW_HALVES) + _LOW_HALVES) & _TENS & ~digits
-        wrong |= _not_digits(digits) | from_1_to_15
-    return total > 0, (wrong == 0) & (total < 2) & (lengths > total) & (lengths <= DIGITS)
-
-
-def _lengths(words: Sequence[Words], byte: int) -> Places:
-    lengths = _before(words[0], byte)
-    for place in range(1, len(words)):
-        going_on = lengths == 8 * place
-        if not going_on.any():
-            break
-        lengths += np.where(going_on, _before(words[place], byte), 0)
-    return lengths
-
-
-def _before(word: Words, byte: int) -> Places:
-    other = word ^ (_ONES * _U(byte))
-    # Right for the lowest byte that is equal, and only that one counts.
-    found = (other - _ONES) & ~other & _HIGH_BITS
-    return (np.bitwise_count(~found & (found - _U(1))) >> 3).astype(np.int64)
-
-
 def _equal(word: Words, byte: int) -> Words:
     """The high bit of each byte that is equal, exactly."""
     other = word ^ (_ONES * _U(byte))
@@ -323,19 +212,6 @@ def _without(word: Words, bits: Places) -> Words:
     """The word with its lowest `bits` (0 to 64) set to zero."""
     shift = bits.view(np.uint64)
     return (word >> shift) << shift
-
-
-def _longer(buffer: Bytes, places: Places, lengths: Places, ends: Places) -> Places:
-    """Lengths up to the next comma, however far it is; up to the row's end where there is none."""
-    lengths = lengths.copy()
-    open_rows = np.flatnonzero(lengths >= 8)
-    found = lengths_until(buffer, places[open_rows], COMMA, 8)
-    lengths[open_rows] = found
-    for row in open_rows[found == LONGEST].tolist():
-        begin, end = int(places[row]), int(ends[row])
-        comma = buffer[begin:end].tobytes().find(b",")
-        lengths[row] = comma if comma >= 0 else max(end - begin, 0)
-    return lengths
 
 
 def _without_point(

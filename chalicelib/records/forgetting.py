@@ -6,7 +6,7 @@ remembered by fingerprints only, so that the list of the forgotten does not name
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection
 from hashlib import blake2b
 from typing import Any
 
@@ -16,7 +16,6 @@ import numpy as np
 from chalicelib.errors import UNDECODABLE
 from chalicelib.records.capture import lines_of
 from chalicelib.records.label_containers import Contained, Container
-from chalicelib.records.segment import Segment, hash_ids
 
 
 class _Metadata(msgspec.Struct, gc=False, rename="camel"):
@@ -82,36 +81,6 @@ def without_lines(body: bytes, gone: Gone, keep_numbers: bool = False) -> Cut:
     return Cut(b"\n".join(kept), len(dropped), frozenset().union(*dropped.values()))
 
 
-class CutSegment(msgspec.Struct, frozen=True):
-    """A segment without the forgotten; how many captured requests and labels went, of which files, and their ids."""
-
-    segment: Segment
-    requests: int = 0
-    labels: int = 0
-    files: tuple[str, ...] = ()
-    ids: frozenset[str] = frozenset()
-
-
-def without_records(segment: Segment, gone: Gone) -> CutSegment:
-    """A segment without the forgotten; what it was made of (keys and ETags) stays named."""
-    if not gone:
-        return CutSegment(segment)
-    cuts = [without_lines(file.body, gone, keep_numbers=True) for file in segment.files]
-    labels = without_lines(segment.labels, gone)
-    requests = sum(cut.lines for cut in cuts)
-    if not requests and not labels.lines:
-        return CutSegment(segment)
-    files = tuple(
-        msgspec.structs.replace(file, body=cut.body) if cut.lines else file
-        for file, cut in zip(segment.files, cuts, strict=True)
-    )
-    named = tuple(file.key for file, cut in zip(segment.files, cuts, strict=True) if cut.lines)
-    ids = labels.ids.union(*(cut.ids for cut in cuts))
-    return CutSegment(
-        msgspec.structs.replace(segment, files=files, labels=labels.body), requests, labels.lines, named, ids
-    )
-
-
 class CutContainer(msgspec.Struct, frozen=True):
     """A container without the forgotten, how many labels went, and of which sources."""
 
@@ -132,23 +101,22 @@ def without_labels(container: Container, gone: Gone) -> CutContainer:
     return CutContainer(msgspec.structs.replace(container, sources=sources), sum(cut.lines for cut in cuts), touched)
 
 
-def without_hashes(index: bytes, ids: Iterable[str]) -> bytes:
-    """An index of hashed join ids (`segment.hash_ids`) without these; what is no whole number of hashes stays."""
-    gone = set(hash_ids(ids).tolist())
+def without_hashes(index: bytes, gone: Collection[int]) -> bytes:
+    """An index of hashed join ids (`id_hashes`) without these; what is no whole number of hashes stays."""
     if len(index) % 8 or not gone:
         return index
     known = np.frombuffer(index, dtype="<u8")
-    return np.array([each for each in known.tolist() if each not in gone], dtype="<u8").tobytes()
+    return known[~np.isin(known, np.array(sorted(gone), dtype=np.uint64))].tobytes()
 
 
-def without_names(document: Any, ids: frozenset[str]) -> Any:
+def without_names(document: Any, is_gone: Callable[[str], bool]) -> Any:
     """A JSON document without the texts in its lists that name a forgotten request or, "{event id}#0", its record."""
     if isinstance(document, dict):
-        return {key: without_names(value, ids) for key, value in document.items()}
+        return {key: without_names(value, is_gone) for key, value in document.items()}
     if isinstance(document, list):
         return [
-            without_names(each, ids)
+            without_names(each, is_gone)
             for each in document
-            if not (isinstance(each, str) and (each in ids or each.rpartition("#")[0] in ids))
+            if not (isinstance(each, str) and (is_gone(each) or is_gone(each.rpartition("#")[0])))
         ]
     return document

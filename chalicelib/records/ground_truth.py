@@ -94,12 +94,15 @@ class _Metadata(msgspec.Struct, gc=False, rename="camel"):
     record_index: Annotated[int, msgspec.Meta(ge=0, lt=MOST_RECORDS)] | None = None
 
 
-class _Line(msgspec.Struct, gc=False, rename="camel"):
+class LabelLine(msgspec.Struct, gc=False, rename="camel"):
+    """A line of a ground-truth file as it is decoded."""
+
     ground_truth_data: _Data
     event_metadata: _Metadata
 
 
-_decoder = msgspec.json.Decoder(_Line)
+_decoder = msgspec.json.Decoder(LabelLine)
+decode_label, decode_labels = _decoder.decode, _decoder.decode_lines
 
 
 def read_ground_truth(body: bytes, where: str, arrived: datetime) -> GroundTruthFile:
@@ -116,6 +119,11 @@ def read_ground_truth(body: bytes, where: str, arrived: datetime) -> GroundTruth
     return GroundTruthFile(labels, bad_lines.named, bad_lines.more)
 
 
+def text_of_label(data: str | int | float | bool) -> str:
+    """A label as text: itself, or its JSON."""
+    return data if isinstance(data, str) else msgspec.json.encode(data).decode()
+
+
 def read_label_lines(
     lines: Iterable[tuple[int, bytes]], where: str, arrived: datetime, bad_lines: BadLines, good: int = 0
 ) -> list[Label]:
@@ -124,9 +132,9 @@ def read_label_lines(
     labels: list[Label] = []
     for number, line in lines:
         try:
-            parsed = _decoder.decode(line)
+            parsed = decode_label(line)
             content, metadata = parsed.ground_truth_data, parsed.event_metadata
-            data = content.data if isinstance(content.data, str) else msgspec.json.encode(content.data).decode()
+            data = text_of_label(content.data)
             known = metadata.label_time
             labels.append(
                 Label(

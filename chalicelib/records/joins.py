@@ -10,7 +10,7 @@ different labels are read again, a part of the ids at a time, and asked there. R
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -19,40 +19,39 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.errors import UnreadableError
+from chalicelib.records.batch_reader import LONGEST_LINE, Lines, Source, bodies_in, decoded_lines
 from chalicelib.records.capture import BadLine, BadLines
-from chalicelib.records.cells import LONGEST, Bytes, Flags, Places, Words, endings, hashes, hashes_of, text_at
-from chalicelib.records.envelopes import Match, Matcher, Said
-from chalicelib.records.ground_truth import Conflict, Label, Resolved, read_label_lines, resolve, value_of
+from chalicelib.records.cells import Flags, Places, Words, both_hashes_of
+from chalicelib.records.ground_truth import (
+    Conflict,
+    Label,
+    LabelLine,
+    Resolved,
+    decode_label,
+    decode_labels,
+    read_label_lines,
+    resolve,
+    text_of_label,
+    value_of,
+)
 from chalicelib.records.growing import Growing, chosen
-from chalicelib.records.lines import LONGEST_LINE, Lines, TooLong, blocks_of
-from chalicelib.records.sorting import order_of_hashes, sort_hashes
+from chalicelib.records.sorting import order_of_hashes
 
 Checks = npt.NDArray[np.uint32]
 Codes = npt.NDArray[np.int32]
 
 NONE = -1
 
-_ID, _DATA, _LABEL_TIME, _INFERENCE_TIME = range(4)
-# Of how many texts more than this a column is no column of classes: they are looked up one by one.
-_FEW = 64
-# Bytes that are read together: labels are short, and their columns shall stay in the cache.
-BLOCK = 1 << 20
 # Of how many ids at least all labels are objects at the same time, some 900 bytes an id: each time all files are read.
 DECIDED = 1 << 16
 # How often at most: of very many ids the parts are larger, still under 15 bytes for each of all ids.
 READINGS = 64
+# Ids that are hashed together.
+_TOGETHER = 1 << 14
 _LOAD = 0.6
 # Of how many first bits at once it is looked up where their keys begin.
 _EDGES = 1 << 16
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-
-class Source(msgspec.Struct, frozen=True):
-    """A file: its name, when it arrived (UTC), and its bytes in pieces, as often as they are asked for."""
-
-    name: str
-    arrived: datetime
-    pieces: Callable[[], Iterable[bytes | memoryview]]
 
 
 class Ids(msgspec.Struct, frozen=True, eq=False):
@@ -65,29 +64,15 @@ class Ids(msgspec.Struct, frozen=True, eq=False):
         return Ids(self.keys[rows], self.checks[rows])
 
 
-def ids_at(buffer: Bytes, begins: Places, lengths: Places) -> Ids:
-    """The ids that stand in a buffer, of at most `cells.LONGEST` bytes."""
-    words = endings(buffer, begins, lengths, max(1, -(-int(lengths.max(initial=0)) // 8)))
-    return Ids(hashes(words, lengths), _check(hashes(words, lengths, 1)))
-
-
-def keys_at(buffer: Bytes, begins: Places, lengths: Places) -> Words:
-    """Their 64-bit hashes alone, by which events are known."""
-    return hashes(endings(buffer, begins, lengths, max(1, -(-int(lengths.max(initial=0)) // 8))), lengths)
-
-
-def are_short(lengths: Places) -> bool:
-    """Whether all ids are as short as `ids_at` wants them: `ids_of` hashes longer ones in another way."""
-    return int(lengths.max(initial=0)) <= LONGEST
-
-
 def ids_of(texts: Sequence[str]) -> Ids:
-    """The ids of these texts, of any length."""
-    return Ids(hashes_of(texts), _check(hashes_of(texts, 1)))
+    """The ids of these texts."""
+    keys, others = both_hashes_of(texts)
+    return Ids(keys, checks_of(others))
 
 
-def _check(other: Words) -> Checks:
-    return (other >> np.uint64(32)).astype(np.uint32)
+def checks_of(others: Words) -> Checks:
+    """The checks of ids from the second of their hashes."""
+    return (others >> np.uint64(32)).astype(np.uint32)
 
 
 class Events:
@@ -100,7 +85,7 @@ class Events:
     def add(self, keys: Words) -> Flags:
         """Which of these events are new; of several equal ones the first is."""
         keys = np.where(keys == 0, _GOLDEN, keys)
-        ordered = sort_hashes(keys)
+        ordered = np.sort(keys)
         fresh = np.ones(len(keys), dtype=np.bool_)
         if bool((ordered[1:] == ordered[:-1]).any()):
             fresh[:] = False
@@ -192,13 +177,12 @@ def read_labels(
     sources: Sequence[Source],
     conflict: Conflict = "latest",
     told: Callable[[Source], None] | None = None,
-    block: int = BLOCK,
 ) -> Labels:
     """Read all labels of ground-truth files; lines and files that cannot be read are named.
 
-    `told` hears of each file that was read; `block` bytes are read together.
+    `told` hears of each file that was read.
     """
-    reader = _LabelReader(block)
+    reader = _LabelReader()
     for source in sources:
         reader.read(source)
         if told:
@@ -207,8 +191,7 @@ def read_labels(
 
 
 class _LabelReader:
-    def __init__(self, block: int) -> None:
-        self._block = block
+    def __init__(self) -> None:
         self._labels = Labels()
         self._numbers: dict[str, int] = {}
         self._keys, self._checks, self._codes = Growing(np.uint64), Growing(np.uint32), Growing(np.int32)
@@ -219,19 +202,23 @@ class _LabelReader:
         bad = BadLines(source.name, "a ground-truth record")
         good, before = 0, len(self._keys)
         try:
-            for lines, matches, others in _matched(source, self._block):
-                if isinstance(lines, TooLong):
-                    bad.add(lines.line, OverflowError(f"longer than {LONGEST_LINE} bytes"), good)
-                    continue
-                for match in matches:
-                    good += len(match.rows)
-                    self._append(ids_at(lines.buffer, *match.spans[_ID]), self._codes_of(lines, match))
-                numbered = ((lines.first + index, lines.line(index)) for index in others)
-                labels = read_label_lines(numbered, source.name, source.arrived, bad, good)
-                good += len(labels)
-                self._in_parts.append(hashes_of([label.id for label in labels if label.record_index is not None]))
-                if labels:
-                    self._append_labels(labels)
+            number = 1
+            ids: list[str] = []
+            for body in bodies_in(source.pieces()):
+                _, found, count = _labels_in(body, number, source, bad, good)
+                number += count
+                good += len(found)
+                self._codes.append(self._numbers_of([each.ground_truth_data.data for each in found]))
+                metadata = [each.event_metadata for each in found]
+                ids += [each.event_id for each in metadata]
+                indexes = [each.record_index for each in metadata]
+                if indexes.count(None) < len(indexes):
+                    parts = [id for id, index in zip(ids[-len(found) :], indexes, strict=True) if index is not None]
+                    self._in_parts.append(ids_of(parts).keys)
+                if len(ids) >= _TOGETHER:
+                    self._append(ids_of(ids))
+                    ids = []
+            self._append(ids_of(ids))
             bad.refuse_if_hopeless(good)
         except UnreadableError as error:
             self._cut(before)
@@ -259,14 +246,20 @@ class _LabelReader:
         labels._index = _index_of(keys, labels._bits)
         return labels
 
-    def _append(self, ids: Ids, codes: Codes) -> None:
+    def _append(self, ids: Ids) -> None:
         self._keys.append(ids.keys)
         self._checks.append(ids.checks)
-        self._codes.append(codes)
 
     def _append_labels(self, labels: Sequence[Label]) -> None:
-        codes = np.array([self._number(label.data) for label in labels], dtype=np.int32)
-        self._append(ids_of([label.id for label in labels]), codes)
+        self._append(ids_of([label.id for label in labels]))
+        self._codes.append(self._numbers_of([label.data for label in labels]))
+
+    def _numbers_of(self, data: Sequence[str | int | float | bool]) -> Codes:
+        known = self._numbers
+        # A number or a boolean of JSON is not the text that is equal to it in Python (1, True and 1.0 are one key).
+        texts = [each if type(each) is str else text_of_label(each) for each in data]
+        codes = [known.setdefault(text, len(known)) for text in texts]
+        return np.array(codes, dtype=np.int32)
 
     def _cut(self, count: int) -> None:
         for column in (self._keys, self._checks, self._codes):
@@ -297,7 +290,7 @@ class _LabelReader:
         read = [source for source in sources if source.name not in self._refused]
         size = max(DECIDED, -(-len(wanted) // READINGS))
         for start in range(0, len(wanted), size):
-            told(resolve(_labels_of(read, wanted[start : start + size], self._block), conflict))
+            told(resolve(_labels_of(read, wanted[start : start + size]), conflict))
 
     def _sorted(self) -> tuple[Words, Checks, Codes]:
         order = order_of_hashes(self._keys.array)
@@ -331,7 +324,7 @@ class _LabelReader:
                     while checks[place] != check:
                         place += 1
                     kept[place] = True
-                    codes[place] = self._number(label.data)
+                    [codes[place]] = self._numbers_of([label.data])
 
             self._decide(np.unique(keys[different]), sources, conflict, keep)
             labels.texts = list(self._numbers)
@@ -362,28 +355,6 @@ class _LabelReader:
             start = stop
         return np.concatenate(found)
 
-    def _codes_of(self, lines: Lines, match: Match) -> Codes:
-        if _DATA not in match.spans:
-            return np.full(len(match.rows), self._number(match.envelope.said[0][_DATA]), dtype=np.int32)
-        begins, lengths = match.spans[_DATA]
-        longest = int(lengths.max())
-        codes = np.full(len(begins), NONE, dtype=np.int32)
-        left = np.arange(len(begins))
-        if longest <= 8:
-            [word] = endings(lines.buffer, begins, lengths, 1)
-            for _ in range(_FEW):
-                if not len(left):
-                    return codes
-                same = word[left] == word[left[0]]
-                codes[left[same]] = self._number(text_at(lines.buffer, int(begins[left[0]]), int(lengths[left[0]])))
-                left = left[~same]
-        for row in left.tolist():
-            codes[row] = self._number(text_at(lines.buffer, int(begins[row]), int(lengths[row])))
-        return codes
-
-    def _number(self, text: str) -> int:
-        return self._numbers.setdefault(text, len(self._numbers))
-
 
 def _index_of(keys: Words, bits: int) -> npt.NDArray[np.int32]:
     """Where the keys begin, which are in order, that have each of the possible first `bits` bits; and their number."""
@@ -396,50 +367,45 @@ def _index_of(keys: Words, bits: int) -> npt.NDArray[np.int32]:
     return index
 
 
-def _matched(source: Source, block: int) -> Iterable[tuple[Lines | TooLong, list[Match], list[int]]]:
-    matcher = Matcher(lambda line: _said(line, source), NONE)
-    for lines in blocks_of(source.pieces(), lambda: block):
-        if isinstance(lines, TooLong):
-            yield lines, [], []
+def _labels_in(
+    body: bytes, number: int, source: Source, bad: BadLines, good: int
+) -> tuple[Lines, list[LabelLine], int]:
+    """Those of the lines that are labels, what they say, and how many lines there are at all."""
+    lines = Lines()
+    decoded: list[LabelLine] | None = decoded_lines(body, decode_labels)
+    times = [] if decoded is None else [each.event_metadata.label_time for each in decoded]
+    if decoded is not None and (times.count(None) == len(times) or all(map(_is_plausible, times))):
+        lines.append(body, len(decoded))
+        return lines, decoded, len(decoded)
+    found: list[LabelLine] = []
+    every = body.split(b"\n")[:-1]
+    for place, line in enumerate(every):
+        if len(line) > LONGEST_LINE:
+            bad.add(number + place, OverflowError(f"longer than {LONGEST_LINE} bytes"), good + len(found))
             continue
-        matches, others = matcher.split(lines)
-        usable = []
-        for match in matches:
-            if _ID in match.spans and are_short(match.spans[_ID][1]):
-                usable.append(match)
-            else:
-                others += match.rows.tolist()
-        yield lines, usable, sorted(others)
+        numbered = [] if not line or line.isspace() else [(number + place, line)]
+        if read_label_lines(numbered, source.name, source.arrived, bad, good + len(found)):
+            lines.append(line)
+            found.append(decode_label(line))
+    return lines, found, len(every)
 
 
-def _said(line: bytes, source: Source) -> Said:
-    # Label times that stand in the line differ; where none stands, it is the time of arrival for all of them.
-    bad = BadLines(source.name, "a ground-truth record")
-    labels = read_label_lines([(1, line)], source.name, source.arrived, bad)
-    if not labels:
-        raise OverflowError(bad.named[0].reason)
-    [label] = labels
-    if label.record_index is not None:
-        raise OverflowError("a label for a single record")  # such lines are read one by one
-    return (label.id, label.data, label.label_time, label.inference_time), (label.encoding, label.source)
+def _is_plausible(time: datetime | None) -> bool:
+    return time is None or 1970 < time.year < 2899
 
 
-def _labels_of(sources: Sequence[Source], keys: Words, block: int) -> list[Label]:
+def _labels_of(sources: Sequence[Source], keys: Words) -> list[Label]:
     """All labels of the ids of these hashes (in order), read again."""
     found: list[Label] = []
     for source in sources:
-        for lines, matches, others in _matched(source, block):
-            if isinstance(lines, TooLong):
-                continue
-            wanted = []
-            for match in matches:
-                ids = ids_at(lines.buffer, *match.spans[_ID])
-                wanted += match.rows[_among(ids.keys, keys)].tolist()
-            numbered = ((lines.first + index, lines.line(index)) for index in [*wanted, *others])
-            labels = read_label_lines(numbered, source.name, source.arrived, BadLines(source.name, ""), 1 << 62)
-            if labels:
-                chosen = _among(ids_of([label.id for label in labels]).keys, keys).tolist()
-                found += [label for label, is_wanted in zip(labels, chosen, strict=True) if is_wanted]
+        bad = BadLines(source.name, "")
+        for body in bodies_in(source.pieces()):
+            lines, decoded, _ = _labels_in(body, 0, source, bad, 1 << 62)
+            ids = ids_of([each.event_metadata.event_id for each in decoded])
+            wanted = np.flatnonzero(_among(ids.keys, keys)).tolist()
+            found += read_label_lines(
+                ((0, lines[place]) for place in wanted), source.name, source.arrived, bad, 1 << 62
+            )
     return found
 
 

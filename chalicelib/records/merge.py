@@ -6,10 +6,8 @@ of several labels counts (`ground_truth`).
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -53,18 +51,7 @@ class _Line(msgspec.Struct, gc=False, rename="camel"):
     event_metadata: Metadata
 
 
-class _Ids(msgspec.Struct, gc=False, rename="camel"):
-    event_id: str
-    inference_id: str | None = None
-
-
-class _Names(msgspec.Struct, gc=False, rename="camel"):
-    ground_truth_data: _GroundTruthData
-    event_metadata: _Ids
-
-
 _decoder = msgspec.json.Decoder(_Line)
-_names = msgspec.json.Decoder(_Names)
 
 
 def merge(requests: Sequence[CapturedRequest], labels: Mapping[str, Label]) -> Merged:
@@ -79,38 +66,25 @@ def merge(requests: Sequence[CapturedRequest], labels: Mapping[str, Label]) -> M
 
 def write_merged(merged: Merged) -> bytes:
     """Write merged requests as JSON Lines in SageMaker's layout (model-monitor formats, section 4)."""
-    return b"".join(msgspec.json.encode(_document(one)) + b"\n" for one in merged.requests)
+    return b"".join(msgspec.json.encode(_merged(one)) + b"\n" for one in merged.requests)
 
 
 class MergedFiles:
     """The merge job's files of a window: it files a record under its capture hour ("YYYY/MM/DD/HH")."""
 
     def __init__(self) -> None:
-        self._files: dict[str, io.BytesIO] = {}
+        self._files: dict[str, list[tuple[datetime, str, bytes]]] = {}
 
     def add(self, merged: Sequence[MergedRequest]) -> None:
-        """Add records that come after those that were added, in the order of (inference time, event id)."""
-        for hour, some in groupby(merged, _hour):
-            name = hour.strftime("%Y/%m/%d/%H")
-            self._files.setdefault(name, io.BytesIO()).write(write_merged(Merged([*some], 0)))
+        """Add records, in any order."""
+        for one in merged:
+            line = msgspec.json.encode(_merged(one)) + b"\n"
+            time = one.request.inference_time
+            self._files.setdefault(f"{time.astimezone(UTC):%Y/%m/%d/%H}", []).append((time, one.request.event_id, line))
 
     def finish(self) -> dict[str, bytes]:
-        """The files by hour, in order; nothing is left then."""
-        files, self._files = self._files, {}
-        return {hour: files.pop(hour).getvalue() for hour in sorted(files)}
-
-
-def _hour(one: MergedRequest) -> datetime:
-    return one.request.inference_time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-
-
-def named_in(body: bytes) -> Iterator[tuple[str, str]]:
-    """The event id and the digest of the label of each record that `write_merged` wrote."""
-    for _, line in lines_of(body):
-        parsed = _names.decode(line)
-        ids, truth = parsed.event_metadata, parsed.ground_truth_data
-        join_id = ids.event_id if ids.inference_id is None else ids.inference_id
-        yield ids.event_id, Label(join_id, truth.data, truth.encoding).digest
+        """The files by hour, in order, each in the order of (inference time, event id)."""
+        return {hour: b"".join(line for _, _, line in sorted(self._files[hour])) for hour in sorted(self._files)}
 
 
 def read_merged(body: bytes, where: str, batch_time: datetime | None = None) -> Merged:
@@ -133,8 +107,18 @@ def read_merged(body: bytes, where: str, batch_time: datetime | None = None) -> 
     return Merged(merged, 0, bad_lines.named, bad_lines.more)
 
 
-def _document(one: MergedRequest) -> dict[str, Any]:
-    request = one.request
+def _merged(one: MergedRequest) -> dict[str, Any]:
+    document = _document(one.request)
+    truth = {"data": one.label.data, "encoding": one.label.encoding}
+    return {"eventVersion": document.pop("eventVersion"), "groundTruthData": truth, **document}
+
+
+def write_captured(request: CapturedRequest) -> bytes:
+    """A request as a line of a capture file, without a line end."""
+    return msgspec.json.encode(_document(request))
+
+
+def _document(request: CapturedRequest) -> dict[str, Any]:
     output = "batchTransformOutput" if request.is_batch else "endpointOutput"
     sides = {"endpointInput": request.input, output: request.output}
     metadata: dict[str, Any] = {"eventId": request.event_id}
@@ -149,7 +133,6 @@ def _document(one: MergedRequest) -> dict[str, Any]:
         metadata["inferenceComponentName"] = request.inference_component
     return {
         "eventVersion": "0",
-        "groundTruthData": {"data": one.label.data, "encoding": one.label.encoding},
         "captureData": {name: _side(payload) for name, payload in sides.items() if payload is not None},
         "eventMetadata": metadata,
     }

@@ -8,7 +8,7 @@ deployed functions never do it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC
 from typing import Any
 
@@ -109,6 +109,19 @@ def records_of(preprocess: Preprocessor, request: CapturedRequest, label: Label 
         if not all(value is None or isinstance(value, str | int | float | bool) for value in record.values()):
             raise PreprocessError("preprocess_handler returned a value that is no text, number or boolean")
     return [record for record in records if record]
+
+
+def with_labels(preprocess: Preprocessor, labels: Mapping[str, Label]) -> Preprocessor:
+    """The function, shown the label of each request by its id."""
+
+    def labelled(record: InferenceRecord) -> Any:
+        metadata = record.event_metadata
+        label = labels.get(metadata.event_id if metadata.inference_id is None else metadata.inference_id)
+        if label is not None:
+            record = msgspec.structs.replace(record, ground_truth=Data(label.data, label.encoding))
+        return preprocess(record)
+
+    return labelled
 
 
 def _plain(value: Any) -> Any:

@@ -9,15 +9,18 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from chalicelib.errors import UnreadableError
 from chalicelib.records.attributes import Attributes, ProblemType
-from chalicelib.records.capture import CapturedRequest, Payload
-from chalicelib.records.merge import MergedRequest
+from chalicelib.records.capture import BadLines, CapturedRequest, Payload, read_capture_lines
+from chalicelib.records.cells import hashes_of
+from chalicelib.records.ground_truth import Label
+from chalicelib.records.merge import MergedRequest, write_captured
 from chalicelib.records.table import Floats, Table, to_table
 
 # One invocation takes at most this many rows and bytes (InvokeEndpoint's limit is 6 MB; serverless answers in 60 s).
@@ -35,39 +38,90 @@ class Question(msgspec.Struct, frozen=True):
     requests: tuple[CapturedRequest, ...]
 
 
+class SampledRequest(msgspec.Struct, frozen=True, array_like=True):
+    """A request that was chosen: the hash of its event id, how many rows it can be asked with, its captured line."""
+
+    hash: int
+    rows: int
+    line: bytes
+
+    @property
+    def request(self) -> CapturedRequest:
+        return read_capture_lines([(1, self.line)], BadLines("sample", "a capture record"))[0]
+
+
 class SampleFold:
     """Chooses at least `rows` rows (or all there are) among requests that come in any parts and order."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, chosen: Sequence[SampledRequest] = ()) -> None:
         self._rows = rows
-        self._chosen: list[tuple[bytes, int, MergedRequest]] = []
+        self._chosen = list(chosen)
 
-    def add(self, merged: Sequence[MergedRequest], rows_of_event: Counter[str]) -> None:
-        """Look at requests with labels; `rows_of_event`: how many rows each can be asked with."""
+    def add(self, requests: Sequence[CapturedRequest], rows_of_event: Counter[str]) -> None:
+        """Look at requests; `rows_of_event`: how many rows each can be asked with."""
+        counts = np.array([rows_of_event[one.event_id] for one in requests], dtype=np.int64)
+        self.offer(hashes_of([one.event_id for one in requests]), counts, requests.__getitem__)
+
+    def offer(
+        self,
+        hashes: npt.NDArray[np.uint64],
+        counts: npt.NDArray[np.int64],
+        request_at: Callable[[int], CapturedRequest],
+    ) -> None:
+        """Look at requests by the hashes of their event ids and how many rows each can be asked with, shape (n,)."""
+        places = np.flatnonzero(counts > 0)
+        if sum(each.rows for each in self._chosen) >= self._rows:
+            places = places[hashes[places] <= np.uint64(self._chosen[-1].hash)]
+        places = places[np.argsort(hashes[places], kind="stable")]
+        # What comes after enough rows of smaller hashes is chosen by no order of the others.
+        before = np.cumsum(counts[places]) - counts[places]
+        places = places[before < self._rows]
         found = [
-            (hashlib.blake2b(one.request.event_id.encode()).digest(), count, one)
-            for one in merged
-            if (count := rows_of_event[one.request.event_id])
+            SampledRequest(hash, count, write_captured(request_at(place)))
+            for place, hash, count in zip(
+                places.tolist(), hashes[places].tolist(), counts[places].tolist(), strict=True
+            )
         ]
         chosen, reached = [], 0
-        for each in sorted([*self._chosen, *found], key=lambda each: each[0]):
+        for each in sorted([*self._chosen, *found], key=lambda each: (each.hash, each.line)):
             if reached >= self._rows:
                 break
             chosen.append(each)
-            reached += each[1]
+            reached += each.rows
         self._chosen = chosen
 
     @property
-    def sample(self) -> list[MergedRequest]:
-        """The requests that were chosen, in the order of (inference time, event id)."""
-        found = [one for _, _, one in self._chosen]
-        return sorted(found, key=lambda one: (one.request.inference_time, one.request.event_id))
+    def chosen(self) -> tuple[SampledRequest, ...]:
+        """The requests that were chosen, in the order of their hashes."""
+        return tuple(self._chosen)
 
 
 def rows_by_event(table: Table) -> Counter[str]:
     """How many usable rows each event has in a table."""
     events = [record_id.rpartition("#")[0] for record_id in table.record_ids]
     return Counter(event for event, regular in zip(events, table.regular, strict=True) if regular)
+
+
+def labelled_sample(
+    sample: Sequence[SampledRequest],
+    labels_of: Callable[[Sequence[str]], Mapping[str, Label]],
+    rows: int,
+    left_out: Callable[[CapturedRequest], bool],
+) -> list[MergedRequest]:
+    """The first labelled requests that have at least `rows` rows (or all there are), without those `left_out`, in the
+    order of (inference time, event id). `labels_of` finds the labels of ids."""
+    chosen, reached = [], 0
+    requests = [each.request for each in sample]
+    labels = labels_of([request.join_id for request in requests])
+    for each, request in zip(sample, requests, strict=True):
+        if reached >= rows:
+            break
+        label = labels.get(request.join_id)
+        if label is None or left_out(request):
+            continue
+        chosen.append(MergedRequest(request, label))
+        reached += each.rows
+    return sorted(chosen, key=lambda one: (one.request.inference_time, one.request.event_id))
 
 
 def sample_digest(sample: Sequence[MergedRequest]) -> str:

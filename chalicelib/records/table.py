@@ -11,16 +11,24 @@ import io
 from bisect import insort
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
-import jmespath
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from chalicelib.records.attributes import Attributes, ProblemType
-from chalicelib.records.capture import CapturedRequest
+from chalicelib.records.capture import CapturedRequest, is_answered_by
 from chalicelib.records.ground_truth import RECORD_LABELS, Label
+from chalicelib.records.label_values import (
+    NOT_READABLE,
+    OF_ANOTHER,
+    difference,
+    label_values,
+    not_one_for_each,
+    record_labels_of,
+    search,
+)
 from chalicelib.records.payload import ANSWER, Content, PayloadError, Row, are_columns, content_of, rows_in
 from chalicelib.records.preprocess import PreprocessError, Preprocessor, records_of
 from chalicelib.records.values import (
@@ -45,8 +53,6 @@ EMPTY_CELLS = 2_000_000
 SPARSEST = 20
 
 _SAMPLES = 3
-# A larger difference of counts is not told exactly: each reason is a key of every report.
-_MOST_TOLD = 10
 
 
 class BadRecords(msgspec.Struct, frozen=True):
@@ -174,19 +180,9 @@ class _Problems:
         }
 
 
-def _got(count: int, expected: int) -> str:
-    """How another count differs from the one expected, in few enough words to be part of a reason."""
-    difference = abs(count - expected)
-    told = str(difference) if difference <= _MOST_TOLD else f"over {_MOST_TOLD}"
-    return f"got {told} {'more' if count > expected else 'fewer'}"
-
-
 def is_about(request: CapturedRequest, attributes: Attributes) -> bool:
     """Whether the model and the inference component answered that the attributes name (none named: any)."""
-    model, component = attributes.target_model, attributes.inference_component
-    return (model is None or model == request.target_model) and (
-        component is None or component == request.inference_component
-    )
+    return is_answered_by(request.target_model, request.inference_component, attributes)
 
 
 def to_table(
@@ -353,7 +349,7 @@ def _input_rows(
         return asked.rows
     rows: list[Row] = []
     for document in asked.documents:
-        found = _search(attributes.features_attribute, document)
+        found = search(attributes.features_attribute, document)
         if not isinstance(found, list | dict):
             problems.add("input: nothing at features_attribute", request.event_id)
             return None
@@ -497,7 +493,7 @@ class _OutputReader:
         only = content.rows[0] if len(content.rows) == 1 else None
         if isinstance(only, list) and len(only) == len(ids):
             return Content([value if isinstance(value, list | dict) else [value] for value in only], content.documents)
-        reason = f"output: expected an answer for each record, {_got(len(content.rows), len(ids))}"
+        reason = f"output: expected an answer for each record, {difference(len(content.rows), len(ids))}"
         self._problems.add(reason, ids[0], len(ids))
         return None
 
@@ -536,19 +532,14 @@ class _OutputReader:
             index = self._names.index(attribute) if attribute in self._names else -1
             return [_item(row, attribute, index) if index >= 0 or isinstance(row, dict) else None for row in rows]
         if content.is_lines and len(documents) == len(rows):
-            return [_search(attribute, document) for document in documents]
+            return [search(attribute, document) for document in documents]
         if len(documents) == 1:
-            found = _search(attribute, documents[0])
+            found = search(attribute, documents[0])
             if isinstance(found, list) and len(found) == len(rows):
                 return found
             if found is not None and len(rows) == 1:
                 return [found]
-        return [_search(attribute, row) if isinstance(row, dict) else None for row in rows]
-
-
-class _RecordLabels(msgspec.Struct, rename="camel"):
-    record_labels: dict[Annotated[int, msgspec.Meta(ge=0)], str]
-    others: str | None = None
+        return [search(attribute, row) if isinstance(row, dict) else None for row in rows]
 
 
 class _LabelReader:
@@ -566,13 +557,13 @@ class _LabelReader:
         if data not in self._known:
             if len(self._known) > 1000:
                 self._known.clear()
-            self._known[data] = self._parse(data)
+            self._known[data] = label_values(data, self._attribute, self._answers.read)
         values = self._known[data]
         if values is None:
-            problems.add("label is not readable", ids[0], len(ids))
+            problems.add(NOT_READABLE, ids[0], len(ids))
             return [NAN] * len(ids)
         if len(values) != len(ids):
-            problems.add(f"expected a label for each record, {_got(len(values), len(ids))}", ids[0], len(ids))
+            problems.add(not_one_for_each(len(values), len(ids)), ids[0], len(ids))
             return [NAN] * len(ids)
         for id, value in zip(ids, values, strict=True):
             if value != value:
@@ -581,61 +572,17 @@ class _LabelReader:
 
     def _of_records(self, data: str, ids: list[str], problems: _Problems) -> list[float]:
         """Labels of single records (`ground_truth.resolve` joined them); a record without one is unlabelled."""
-        try:
-            document = msgspec.json.decode(data, type=_RecordLabels)
-        except (msgspec.DecodeError, UnicodeEncodeError):
-            problems.add("label is not readable", ids[0], len(ids))
+        document = record_labels_of(data)
+        if document is None:
+            problems.add(NOT_READABLE, ids[0], len(ids))
             return [NAN] * len(ids)
         values = [NAN] * len(ids) if document.others is None else [*self.read(document.others, ids, problems)]
         for index, text in document.record_labels.items():
             if index >= len(ids):
-                problems.add("expected labels of the request's records, got one of another", ids[0])
+                problems.add(OF_ANOTHER, ids[0])
                 continue
             values[index] = self.read(text, ids[index : index + 1], problems)[0]
         return values
-
-    def _parse(self, data: str) -> list[float] | None:
-        text = data.strip()
-        # Real files mark JSON labels as CSV: the text decides, not the encoding.
-        if text[:1] not in ("{", "["):
-            try:
-                fields = [field for row in csv.reader(io.StringIO(text)) for field in row]
-            except csv.Error:
-                return None
-            return [self._answers.read(field) for field in fields] or [NAN]
-        try:
-            document = msgspec.json.decode(text)
-        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-            return None
-        if self._attribute is not None and not self._attribute.isdecimal():
-            found = _search(self._attribute, document)
-            if found is not None:
-                document = found
-        if isinstance(document, dict):
-            listed = document.get("instances", document.get("predictions"))
-            document = listed if isinstance(listed, list) else [document]
-        records = document if isinstance(document, list) else [document]
-        return [self._answers.read(self._value(record)) for record in records]
-
-    def _value(self, record: Any) -> Any:
-        if isinstance(record, list) and len(record) == 1:
-            return record[0]
-        if not isinstance(record, dict):
-            return record
-        if self._attribute is not None and not self._attribute.isdecimal():
-            return _search(self._attribute, record)
-        if "label" in record:
-            return record["label"]
-        return next(iter(record.values())) if len(record) == 1 else None
-
-
-def _search(expression: str, document: Any) -> Any:
-    """What JMESPath finds; None also where the expression cannot be applied to this document."""
-    try:
-        return jmespath.search(expression, document)
-    # Beside its own errors jmespath lets Python's through: [::0], a text compared with a number, floor of infinity.
-    except (jmespath.exceptions.JMESPathError, ValueError, TypeError, OverflowError, RecursionError):
-        return None
 
 
 def _is_filled(document: Any) -> bool:
@@ -677,7 +624,7 @@ def _feature_columns(
             laid.append([row.get(name) for name in names])
             unknown = len(row.keys() - known)
             if unknown:
-                problems.add(f"expected {width} features, {_got(width + unknown, width)}", record_ids[index])
+                problems.add(f"expected {width} features, {difference(width + unknown, width)}", record_ids[index])
                 irregular[len(row)] += 1
         elif row is not None and len(row) == width:
             regular[index] = True
@@ -685,7 +632,7 @@ def _feature_columns(
         else:
             laid.append(nothing)
             if row is not None:
-                problems.add(f"expected {width} features, {_got(len(row), width)}", record_ids[index])
+                problems.add(f"expected {width} features, {difference(len(row), width)}", record_ids[index])
                 irregular[len(row)] += 1
     columns = [list(column) for column in zip(*laid, strict=True)] if laid else [[] for _ in names]
     return names, columns, regular, dict(sorted(irregular.items()))

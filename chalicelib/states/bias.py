@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.errors import MisconfiguredError
+from chalicelib.records.answers import MOST_GROUPS, FacetRows
 from chalicelib.records.table import Table
 from chalicelib.states.facets import MISSING, BiasSettings, Facet, Members, words_of
 from chalicelib.states.flips import FlipRows, digest_of, flip_rows, numbers_of
@@ -31,6 +32,8 @@ _CELLS = 12
 _UNANSWERED = 2
 
 Cells = tuple[int, ...]
+Hashes = npt.NDArray[np.uint64]
+Flags = npt.NDArray[np.bool_]
 
 
 class FacetCounts(msgspec.Struct, frozen=True, array_like=True):
@@ -163,54 +166,144 @@ def bias_counts_of_columns(
     are raw values (missing: None, blank, nan); `predictions` None: there is no model yet. Raises MisconfiguredError for
     a missing column.
     """
-    if len(labels):  # without rows the columns' names may be unknown
-        _check_columns(columns, settings)
-    label = settings.positive.members(labels)
-    labelled = np.flatnonzero(label != MISSING).tolist()
-    unlabelled = len(labels) - len(labelled)
-    if not labelled:
-        return BiasCounts(0, unlabelled)
-    label = label[labelled]
-    prediction = np.full(len(labelled), MISSING, dtype=np.int8)
+    rows = facet_rows(columns, features, len(labels), settings)
+    prediction = np.full(len(labels), MISSING, dtype=np.int8)
     if predictions is not None:
-        prediction = settings.positive.members([predictions[index] for index in labelled])
-    chosen = {name: [column[index] for index in labelled] for name, column in columns.items()}
-    digests = [digest_of(record_ids[index]) for index in labelled]
-    numbers = numbers_of({name: chosen[name] for name in features}, len(labelled))
-    groups = words_of(chosen[settings.group_variable]) if settings.group_variable else []
-    facets = []
-    for facet in settings.facets:
-        members = facet.members(chosen[facet.name])
-        answered = np.where(prediction == MISSING, np.int8(MISSING), members)
-        places = [place for place, name in enumerate(features) if name != facet.name]
-        names = tuple(features[place] for place in places)
-        flips = flip_rows(digests, names, numbers[:, places], answered, prediction == 1)
-        facets.append(_counted(facet, members, label, prediction, groups, flips))
-    ordered = sorted(facets, key=lambda facet: (facet.name, facet.selection))
-    return BiasCounts(len(labelled), unlabelled, tuple(ordered))
+        prediction = settings.positive.members(predictions)
+    digests = np.array([int.from_bytes(digest_of(each)) for each in record_ids], dtype=np.uint64)
+    return bias_counts(rows, digests, settings.positive.members(labels), prediction, settings)
+
+
+def facet_rows_of(table: Table, settings: BiasSettings) -> FacetRows:
+    """What bias needs of a table's records; of irregular ones nothing is known.
+
+    Raises MisconfiguredError for a column that is not there.
+    """
+    if not table.regular.any():
+        return facet_rows({}, (), len(table), settings)
+    return facet_rows({**table.outputs, **table.features}, tuple(table.features), len(table), settings, table.regular)
+
+
+def facet_rows(
+    columns: Mapping[str, Sequence[Any]],
+    features: tuple[str, ...],
+    count: int,
+    settings: BiasSettings,
+    kept: Flags | None = None,
+) -> FacetRows:
+    """What bias needs of named columns of raw values, `count` each; of rows that are not `kept` nothing is known.
+
+    Raises MisconfiguredError for a column that is not there.
+    """
+    members = np.full((count, len(settings.facets)), MISSING, dtype=np.int8)
+    groups = np.full(count, -1, dtype=np.int32)
+    usable = np.zeros((count, len(settings.facets)), dtype=np.bool_)
+    rows = np.arange(count) if kept is None else np.flatnonzero(kept)
+    numbers = np.zeros((0, len(features)))
+    names: list[str] = []
+    if len(rows) and columns:  # without rows nobody may know the columns' names
+        _check_columns(columns, settings)
+        wanted = {*features, *(facet.name for facet in settings.facets), settings.group_variable} & columns.keys()
+        listed = rows.tolist()
+        chosen = {name: [columns[name][row] for row in listed] for name in wanted}
+        for place, facet in enumerate(settings.facets):
+            members[rows, place] = facet.members(chosen[facet.name])
+        words = words_of(chosen[settings.group_variable]) if settings.group_variable else []
+        names = sorted({word for word in words if word is not None})
+        if words and len(names) <= MOST_GROUPS:
+            known: dict[str | None, int] = {None: -1, **{name: index for index, name in enumerate(names)}}
+            groups[rows] = [known[word] for word in words]
+        read = numbers_of({name: chosen[name] for name in features}, len(rows))
+        for place, facet in enumerate(settings.facets):
+            others = [column for column, name in enumerate(features) if name != facet.name]
+            usable[rows, place] = np.isfinite(read[:, others]).all(axis=1) if features else False
+        numbers = read[usable[rows].any(axis=1)]
+    too_many = len(names) > MOST_GROUPS
+    return FacetRows(
+        members=members,
+        groups=groups,
+        usable=usable,
+        numbered=np.flatnonzero(usable.any(axis=1)).astype(np.uint32),
+        numbers=numbers,
+        group_names=() if too_many else tuple(names),
+        features=features,
+        too_many_groups=too_many,
+    )
+
+
+def bias_counts(
+    rows: FacetRows, hashes: Hashes, label: Members, prediction: Members, settings: BiasSettings
+) -> BiasCounts:
+    """The counts of n rows; `hashes` choose those of the flip test, `label` and `prediction` are 1 for positive, 0 for
+    not, MISSING for none."""
+    labelled = label != MISSING
+    count, unlabelled = int(labelled.sum()), int((~labelled).sum())
+    if not count:
+        return BiasCounts(0, unlabelled)
+    facets = [
+        _counted(rows, place, facet, hashes, label, prediction, settings) for place, facet in enumerate(settings.facets)
+    ]
+    return BiasCounts(count, unlabelled, tuple(sorted(facets, key=lambda facet: (facet.name, facet.selection))))
 
 
 def _counted(
-    facet: Facet, members: Members, label: Members, prediction: Members, groups: list[str | None], flips: FlipRows
+    rows: FacetRows,
+    place: int,
+    facet: Facet,
+    hashes: Hashes,
+    label: Members,
+    prediction: Members,
+    settings: BiasSettings,
 ) -> FacetCounts:
-    known = members != MISSING
+    members, labelled = rows.members[:, place], label != MISSING
+    known = labelled & (members != MISSING)
     answers = np.where(prediction == MISSING, _UNANSWERED, prediction)
     cells = (members * 6 + label * 3 + answers).astype(np.int64)
     counts = np.bincount(cells[known], minlength=_CELLS)
-    places: dict[str, list[int]] = {}
-    for index in np.flatnonzero(known).tolist() if groups else ():
-        if (group := groups[index]) is not None:
-            places.setdefault(group, []).append(int(cells[index]))
-    too_many = len(places) > GROUPS
-    by_group = {value: tuple(np.bincount(found, minlength=_CELLS).tolist()) for value, found in places.items()}
+    grouped = np.flatnonzero(known & (rows.groups >= 0))
+    places, sizes = np.unique(rows.groups[grouped].astype(np.int64) * _CELLS + cells[grouped], return_counts=True)
+    by_group: dict[str, list[int]] = {}
+    for each, size in zip(places.tolist(), sizes.tolist(), strict=True):
+        by_group.setdefault(rows.group_names[each // _CELLS], [0] * _CELLS)[each % _CELLS] = size
+    too_many = len(by_group) > GROUPS or (rows.too_many_groups and bool(known.any()))
     return FacetCounts(
         facet.name,
         facet.text,
-        int((~known).sum()),
+        int((labelled & ~known).sum()),
         tuple(counts.tolist()),
-        () if too_many else tuple(sorted(by_group.items())),
+        () if too_many else tuple((name, tuple(by_group[name])) for name in sorted(by_group)),
         too_many,
-        flips,
+        _flips(rows, place, facet, hashes, np.where(known, members, np.int8(MISSING)), prediction),
+    )
+
+
+def _flips(
+    rows: FacetRows, place: int, facet: Facet, hashes: Hashes, members: Members, prediction: Members
+) -> FlipRows:
+    """The rows of the flip test, those among them whose features are kept; all are counted."""
+    answered = np.where(prediction == MISSING, np.int8(MISSING), members)
+    usable = rows.usable[:, place]
+    counted = FlipRows(
+        member_count=int((usable & (answered == 1)).sum()),
+        other_count=int((usable & (answered == 0)).sum()),
+        left_out=int(((answered != MISSING) & ~usable).sum()),
+        differing=rows.differing,
+    )
+    if rows.differing:
+        return counted
+    columns = [column for column, name in enumerate(rows.features) if name != facet.name]
+    names = tuple(rows.features[column] for column in columns)
+    numbered = rows.numbered.astype(np.int64)
+    among = (answered[numbered] != MISSING) & usable[numbered]
+    chosen = numbered[among]
+    digests = [each.to_bytes(8) for each in hashes[chosen].tolist()]
+    numbers = rows.numbers[among][:, columns]
+    kept = flip_rows(digests, names, numbers, answered[chosen], prediction[chosen] == 1)
+    return msgspec.structs.replace(
+        counted,
+        features=names if counted.member_count or counted.other_count else (),
+        members=kept.members,
+        others=kept.others,
     )
 
 

@@ -110,7 +110,7 @@ class _ColumnFold:
         return self._told + column_of_counts(self._name, self._position, waiting) + valued
 
     def _add_values(self, words: list[Words], keys: Words, buffer: Bytes, cells: Cells) -> None:
-        first = buffer[cells.begins] if cells.words is None else cells.words[0].astype(np.uint8)
+        first = buffer[cells.begins]
         values, pointed, plain = numbers(words, cells.lengths, first == MINUS)
         if not plain.all():
             other = ~plain & (cells.lengths > 0)
@@ -197,24 +197,30 @@ class _SmallestTexts:
     def add(self, keys: Words, buffer: Bytes, cells: Cells) -> None:
         """Count texts that stand in a buffer."""
         begins, lengths = cells.begins, cells.lengths
-        if self._limit is not None:
-            rows = np.flatnonzero(keys <= self._limit)
+        limit = self._limit
+        if limit is None and len(keys) > BOUND:
+            # Most of many texts are seen to be too many before they are looked at one by one.
+            smallest = np.sort(keys)
+            distinct = smallest[np.append(True, smallest[1:] != smallest[:-1])]
+            limit = distinct[BOUND - 1] if len(distinct) >= BOUND else None
+        if limit is not None:
+            rows = np.flatnonzero(keys <= limit)
             keys, begins, lengths = keys[rows], begins[rows], lengths[rows]
         if not len(keys):
             return
-        found, first, counts = np.unique(keys, return_index=True, return_counts=True)
-        places = np.searchsorted(self._keys, found)
+        places = np.searchsorted(self._keys, keys)
         known = places < len(self._keys)
-        known[known] = self._keys[places[known]] == found[known]
-        self._counts[places[known]] += counts[known]
-        new = ~known
-        if not new.any():
+        known[known] = self._keys[places[known]] == keys[known]
+        self._counts += np.bincount(places[known], minlength=len(self._counts))
+        unknown = np.flatnonzero(~known)
+        if not len(unknown):
             return
-        rows = first[new]
+        found, first, counts = np.unique(keys[unknown], return_index=True, return_counts=True)
+        rows = unknown[first]
         words = np.stack(words_at(buffer, begins[rows], LONGEST // 8), axis=1)
-        order = np.argsort(np.concatenate([self._keys, found[new]]), kind="stable")[:BOUND]
-        self._keys = np.concatenate([self._keys, found[new]])[order]
-        self._counts = np.concatenate([self._counts, counts[new]])[order]
+        order = np.argsort(np.concatenate([self._keys, found]), kind="stable")[:BOUND]
+        self._keys = np.concatenate([self._keys, found])[order]
+        self._counts = np.concatenate([self._counts, counts])[order]
         self._lengths = np.concatenate([self._lengths, lengths[rows]])[order]
         self._words = np.concatenate([self._words, words])[order]
         if len(order) == BOUND:

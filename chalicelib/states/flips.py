@@ -78,11 +78,6 @@ class FlipRows(msgspec.Struct, frozen=True, array_like=True):
             differing,
         )
 
-    @property
-    def sampled(self) -> bool:
-        """Whether the result is that of a sample."""
-        return max(self.member_count, self.other_count) > ROWS
-
 
 def flip_rows(
     digests: Sequence[bytes],

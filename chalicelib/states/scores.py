@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.records.growing import Growing
-from chalicelib.records.sorting import sort_floats
 from chalicelib.records.table import Table
 from chalicelib.states.serialization import MOST_ROWS, pack, unpack
 
@@ -209,7 +208,7 @@ class TallyFold:
         if self._dropped_bits:
             scores = _truncated(scores, self._dropped_bits)
         for cell in range(4):
-            found = sort_floats(scores[cells == cell])
+            found = np.sort(scores[cells == cell])
             self._put(cell, *_counted(found, np.ones(len(found), dtype=np.int64)))
         self._drop(self._dropped_bits)
 

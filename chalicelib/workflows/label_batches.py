@@ -19,13 +19,14 @@ import numpy.typing as npt
 from chalicelib import keys
 from chalicelib.definition import Definition
 from chalicelib.errors import ConflictError, NotFoundError
-from chalicelib.facts import due, labels
+from chalicelib.facts import due, labels, news
 from chalicelib.facts.document import Stored
 from chalicelib.facts.labels import Awaiting, Source
+from chalicelib.records.cells import hashes_of
 from chalicelib.records.ground_truth import Label
 from chalicelib.records.id_filters import MOST_WINDOWS, build, candidates, confirmed, filter_from_bytes
+from chalicelib.records.id_hashes import hashes_from_bytes, hashes_to_bytes
 from chalicelib.records.id_times import seconds_of
-from chalicelib.records.segment import hash_ids, hashes_from_bytes
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from chalicelib.workflows.label_containers import read_sources
@@ -67,7 +68,10 @@ def _ids_of(unplaced: Sequence[Label]) -> dict[bytes, tuple[int, int]]:
     """Hash of each id -> the seconds that it tells, and how many of the labels are of it: a request may have one for
     each of its records."""
     counts = Counter(label.id for label in unplaced)
-    return {hash_ids([id]).tobytes(): (seconds_of(id), count) for id, count in counts.items()}
+    hashes = hashes_to_bytes(hashes_of(list(counts)))
+    return {
+        hashes[8 * place : 8 * place + 8]: (seconds_of(id), count) for place, (id, count) in enumerate(counts.items())
+    }
 
 
 def unplaced(definition: Definition, found: Sequence[Label], arrived: datetime) -> list[Label]:
@@ -109,14 +113,18 @@ def _work_off(services: Services, definition: Definition, waiting: list[Stored[A
         places = found.windows[window]
         known[places] = True
         rows = np.concatenate([np.arange(starts[place], ends[place]) for place in places.tolist()])
+        came = 0
         for owner in np.unique(owners[rows]).tolist():
             source = waiting[owner].value.source
+            count = int(counts[rows][owners[rows] == owner].sum())
             if waiting[owner].value.landed_at < window.end + definition.horizon:
                 labels.add_source(services.ledger, name, window.name, source, expires_at)
+                came += count
             else:
-                count = int(counts[rows][owners[rows] == owner].sum())
                 labels.add_late(services.ledger, name, window.name, source, count, now)
-        due.mark(services.ledger, name, window, definition.grace, now)
+        is_enough = bool(came) and news.heard(services.ledger, name, window.name, came)
+        if is_enough or now >= window.end + definition.horizon:  # a sealed window says how many came too late
+            due.mark(services.ledger, name, window, definition.grace, now, wait=news.WAIT)
     left = set(owners[np.repeat(~known, ends - starts)].tolist())
     for owner, each in enumerate(waiting):
         if owner not in left:

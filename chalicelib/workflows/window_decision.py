@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 import numpy as np
@@ -107,7 +107,7 @@ def _ask_anew(
     if triggers:
         newest = Window.parse(newer, definition.window_length)
         # Marked first: a trigger that nobody has answered waits for any window, a window that nobody marks for none.
-        due.mark(services.ledger, definition.name, newest, definition.grace, services.now())
+        due.mark(services.ledger, definition.name, newest, definition.grace, services.now(), wait=timedelta(0))
         alarms.ask_again(services.ledger, definition.name, triggers)
 
 
@@ -367,8 +367,8 @@ def _evidence(
 ) -> list[Evidence]:
     """Keys and ETags of what was read."""
     source, _ = split_s3_uri(definition.capture_s3_uri)
-    read = [Evidence(keys.s3_uri(source, file.key), file.etag) for file in gathered.segment.files]
-    read += [Evidence(uri, etag) for uri, etag in gathered.segment.label_sources]
+    read = [Evidence(keys.s3_uri(source, file.key), file.etag) for file in gathered.task.measured.files]
+    read += [Evidence(uri, etag) for uri, etag in gathered.label_sources]
     read.append(
         Evidence(keys.s3_uri(bucket, keys.revision_key(definition.name, window, evaluation.digest)), evaluation.digest)
     )

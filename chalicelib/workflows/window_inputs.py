@@ -1,39 +1,37 @@
 """Gathering a window's inputs: its captures, its labels, its baseline. Not an event source: window_due's first third.
 
-Inputs are what the stored segment names plus what a listing finds now: a lost event loses nothing, and a file that a
-lifecycle rule has deleted since stays counted.
+Inputs are what is stored of the window plus what a listing finds now: a lost event loses nothing, and a file that a
+lifecycle rule has deleted since stays counted. Captures are read where there are new ones; labels touch only labels.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import msgspec
+import numpy as np
 
 from chalicelib import keys
 from chalicelib.definition import Definition, split_s3_uri
 from chalicelib.errors import ConflictError, NotFoundError, UnreadableError
 from chalicelib.evaluation.evaluate import Baselines, Document, Task
-from chalicelib.evaluation.window_parts import Span
+from chalicelib.evaluation.measurement import Subject
+from chalicelib.evaluation.served import Span
+from chalicelib.evaluation.stored_window import Inputs, KeptLabels, Measured, asked_of, digest_of, lost_inputs
+from chalicelib.evaluation.window_reader import WindowReader
 from chalicelib.events import object_created_body
-from chalicelib.facts import champions, deployments, forgotten, labels
+from chalicelib.facts import champions, deployments, forgotten
+from chalicelib.facts import labels as labels_facts
+from chalicelib.facts.evaluations import Evaluation
 from chalicelib.monitors import baseline
 from chalicelib.monitors.baseline import read_analysis, read_constraints, read_model_constraints, read_statistics
 from chalicelib.monitors.types import LABELLED_TYPES
-from chalicelib.records.forgetting import Gone, without_records
+from chalicelib.records.cells import hashes_of
+from chalicelib.records.forgetting import Gone
 from chalicelib.records.ground_truth import Label
-from chalicelib.records.located import JoinIds, locate_labels, locate_requests
-from chalicelib.records.segment import (
-    Inputs,
-    Segment,
-    SegmentFile,
-    lost_inputs,
-    segment_from_bytes,
-    with_files,
-    with_labels,
-)
+from chalicelib.records.id_hashes import hashes_to_bytes
+from chalicelib.records.label_table import columns_of
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from chalicelib.workflows.label_batches import awaiting_of, claimed
@@ -41,20 +39,27 @@ from chalicelib.workflows.label_containers import named_sources, read_sources
 from chalicelib.workflows.landed_objects import too_large
 
 
-class Gathered(msgspec.Struct, frozen=True):
-    """A window's inputs as a task, and the KMS key that everything made from them inherits.
+class Gathered(msgspec.Struct, frozen=True, eq=False):
+    """A window's inputs as a task, the digests of what is stored of them, and the KMS key that everything made from
+    them inherits.
 
     `champion`: who reigned when the baseline was chosen.
     """
 
     task: Task
-    segment: Segment
+    measured: str
+    labels: str
+    label_sources: tuple[tuple[str, str], ...]
     kms_key_id: str | None
     champion: champions.Champion | None
 
+    @property
+    def inputs(self) -> Inputs:
+        return Inputs(self.task.measured.manifest, self.label_sources)
+
 
 class Anew(msgspec.Struct, frozen=True):
-    """How to gather without the stored segment: `named` are the inputs that it was made of and that must all be there
+    """How to gather without what is stored: `named` are the inputs that it was made of and that must all be there
     again; `only`: the window is sealed, nothing else counts."""
 
     named: Inputs
@@ -65,63 +70,43 @@ def gather(
     services: Services,
     definition: Definition,
     window: Window,
-    known: str,
+    known: Evaluation | None,
     anew: Anew | None = None,
     sealed: bool = False,
 ) -> Gathered:
-    """Fold what is new into the window's segment, store it, and lay the inputs out as a task.
+    """Measure the window's captures where there are new ones, add new labels, and lay both out as a task.
 
-    `known` is the digest of the segment that the last evaluation stood on, "" before the first; with `anew` it is not
-    read, and what is stored under the same names is written over, for it may be damaged. Of a `sealed` window only
-    labels count that came before the seal and have not been read yet. Raises ConflictError when the segment, or an
-    input named by `anew`, went away meanwhile.
+    `known` is the last evaluation; with `anew` what it stood on is not read, and what is stored under the same names is
+    written over, for it may be damaged. Of a `sealed` window only labels count that came before the seal and have not
+    been read yet. Raises ConflictError when what is stored, or an input named by `anew`, went away meanwhile.
 
     The ids of the window are written before unmatched labels are looked for (facts/labels.py says why).
     """
-    bucket = services.settings.bucket
-    write = services.objects.put if anew else services.objects.put_if_absent
     gone = Gone(forgotten.fingerprints(services.ledger, definition.name))
-    segment, kms_key_id = Segment(), None
+    stored = _Stored(services, definition, window, anew is not None)
     if known and not anew:
-        key = keys.segment_key(definition.name, window, known)
-        try:
-            stored = services.objects.get(bucket, key)
-        except NotFoundError:
-            raise ConflictError(f"{key}: replaced by another worker") from None
-        segment, kms_key_id = segment_from_bytes(stored.body, key), stored.kms_key_id
-    files, found_key = ([], None) if sealed else _new_captures(services, definition, window, segment)
-    if anew and anew.only:
-        files = [file for file in files if file.key in anew.named.captures]
-    kms_key_id = kms_key_id or found_key
-    grown = without_records(with_files(segment, files), gone).segment
-    requests, ids = locate_requests(grown, window, definition.attributes)
-    if files and ids:
-        hashes = ids.to_bytes()
-        write(
-            bucket,
-            keys.ids_key(definition.name, window, hashlib.sha256(hashes).hexdigest()),
-            hashes,
-            content_type="application/octet-stream",
-            kms_key_id=kms_key_id,
-        )
+        stored.load(known)
+    measured, labels = stored.measured, stored.labels
+    news = False
+    if not sealed:
+        measured, news = _measured(services, definition, window, stored, gone, anew)
+    if news:
+        joins = np.unique(np.concatenate([measured.answers.joins, measured.unread.joins]))
+        if len(joins):
+            body = hashes_to_bytes(joins)
+            stored.write(keys.ids_key(definition.name, window, digest_of(body)), body, "application/octet-stream")
     if set(LABELLED_TYPES) & set(definition.monitor_types):
         # New requests may be what the labels of objects read long ago were waiting for.
-        read = set() if files else set(grown.label_sources)
-        news = bool(files) or not known
-        new_labels, sources = _new_labels(services, definition, window, read, ids, anew, news)
-        grown = with_labels(grown, [label for label in new_labels if not gone.holds(label.id)], sources)
-        del new_labels
-    del ids
-    if anew and lost_inputs(anew.named, grown.inputs):
+        read = set() if news else set(labels.sources)
+        found, sources = _new_labels(services, definition, window, read, measured, anew, news or known is None)
+        columns = labels.columns
+        for some in found:
+            columns += columns_of([label for label in some if not gone.holds(label.id)] if gone else some)
+        labels = KeptLabels(columns, tuple(sorted({*labels.sources, *sources})))
+    inputs = Inputs(measured.manifest, labels.sources)
+    if anew and lost_inputs(anew.named, inputs):
         raise ConflictError(f"{definition.name} {window.name}: inputs went away while they were gathered anew")
-    if grown.digest != known or anew:
-        write(
-            bucket,
-            keys.segment_key(definition.name, window, grown.digest),
-            grown.to_bytes(),
-            content_type="application/msgpack",
-            kms_key_id=kms_key_id,
-        )
+    names = stored.save(measured, labels)
     champion = champions.load_champion(services.ledger, definition.name)
     task = Task(
         monitor=definition.name,
@@ -129,20 +114,61 @@ def gather(
         variant=definition.variant,
         window=window,
         monitor_types=definition.monitor_types,
-        attributes=definition.attributes,
-        requests=requests,
-        labels=locate_labels(grown, window, definition.labels.conflict),
-        capture_files=len(grown.files),
-        label_objects=len({uri for uri, _ in grown.label_sources}),
+        subject=_subject(definition),
+        measured=measured,
+        labels=labels.columns.resolved(definition.labels.conflict),
+        label_objects=len({uri for uri, _ in labels.sources}),
         baselines=baselines(services, definition, champion, window),
-        bias=definition.bias,
-        attribution=definition.attribution,
         deployments=_spans(services, definition, window),
         min_labelled_rows=definition.policy.min_labelled_rows,
         min_label_coverage=definition.policy.min_label_coverage,
         sample_rows=definition.policy.sample_rows,
     )
-    return Gathered(task, grown, kms_key_id, champion)
+    return Gathered(task, *names, labels.sources, stored.kms_key_id, champion)
+
+
+class _Stored:
+    """The two objects that are stored of a window, and the KMS key of its captures."""
+
+    def __init__(self, services: Services, definition: Definition, window: Window, over: bool) -> None:
+        self.measured, self.labels = Measured(), KeptLabels()
+        self.kms_key_id: str | None = None
+        self._services, self._name, self._window = services, definition.name, window
+        self._bucket = services.settings.bucket
+        self._put = services.objects.put if over else services.objects.put_if_absent
+        self._before: dict[int, str] = {}
+
+    def load(self, known: Evaluation) -> None:
+        """Read what an evaluation stood on. Raises ConflictError where another worker has replaced it."""
+        for key, read in (
+            (keys.measured_key(self._name, self._window, known.measured), Measured.from_bytes),
+            (keys.labels_key(self._name, self._window, known.labels), KeptLabels.from_bytes),
+        ):
+            try:
+                found = self._services.objects.get(self._bucket, key)
+            except NotFoundError:
+                raise ConflictError(f"{key}: replaced by another worker") from None
+            self.kms_key_id = self.kms_key_id or found.kms_key_id
+            value = read(found.body, key)
+            if isinstance(value, Measured):
+                self.measured = value
+                self._before[id(value)] = known.measured
+            else:
+                self.labels = value
+
+    def save(self, measured: Measured, labels: KeptLabels) -> tuple[str, str]:
+        """Store both, and return their digests. Captures that did not change are not written again."""
+        digest = self._before.get(id(measured))
+        if digest is None:
+            body = measured.to_bytes()
+            digest = digest_of(body)
+            self.write(keys.measured_key(self._name, self._window, digest), body, "application/msgpack")
+        body = labels.to_bytes()
+        self.write(keys.labels_key(self._name, self._window, digest_of(body)), body, "application/msgpack")
+        return digest, digest_of(body)
+
+    def write(self, key: str, body: bytes, content_type: str) -> None:
+        self._put(self._bucket, key, body, content_type=content_type, kms_key_id=self.kms_key_id)
 
 
 def sweep_labels(services: Services, definition: Definition, window: Window) -> None:
@@ -150,34 +176,59 @@ def sweep_labels(services: Services, definition: Definition, window: Window) -> 
     bucket, prefix = split_s3_uri(definition.ground_truth_s3_uri)
     for hour in window.hours():
         folder = keys.join(prefix, hour)
-        known = labels.landed(services.ledger, bucket, folder)
+        known = labels_facts.landed(services.ledger, bucket, folder)
         lost = [each for each in services.objects.list(bucket, f"{folder}/") if (each.key, each.etag) not in known]
         bodies = [object_created_body(bucket, each.key, each.etag, each.size, each.last_modified) for each in lost]
         services.queues.send("ground-truth", bodies)
 
 
-def _new_captures(
-    services: Services, definition: Definition, window: Window, segment: Segment
-) -> tuple[list[SegmentFile], str | None]:
-    """Capture files of the window's hours that the segment does not hold yet."""
+def _measured(
+    services: Services, definition: Definition, window: Window, stored: _Stored, gone: Gone, anew: Anew | None
+) -> tuple[Measured, bool]:
+    """The window as it is measured now, and whether anything of it is new.
+
+    All files are read again, in the order of their keys. Files that are not there any more stay counted as they were
+    measured, and what is new is added.
+    """
+    before, subject = stored.measured, _subject(definition)
     bucket, destination = split_s3_uri(definition.capture_s3_uri)
     prefix = keys.capture_prefix(destination, definition.endpoint, definition.variant)
-    manifest = segment.manifest
-    files, kms_key_id = [], None
-    for hour in window.hours():
-        for each in services.objects.list(bucket, f"{prefix}/{hour}/"):
-            if manifest.get(each.key) == each.etag:
-                continue
-            if refused := too_large(each.size):
-                files.append(SegmentFile(each.key, each.etag, b"", refused))
-                continue
-            try:
-                stored = services.objects.get(bucket, each.key)
-            except NotFoundError:
-                continue  # expired between the listing and now
-            files.append(SegmentFile(each.key, stored.etag, stored.body))
-            kms_key_id = stored.kms_key_id
-    return files, kms_key_id
+    there = [each for hour in window.hours() for each in services.objects.list(bucket, f"{prefix}/{hour}/")]
+    if anew and anew.only:
+        there = [each for each in there if each.key in anew.named.captures]
+    manifest = before.manifest
+    new = [each for each in there if manifest.get(each.key) != each.etag]
+    if not new and before.asked == asked_of(subject):
+        return before, False
+    lost = manifest.keys() - {each.key for each in there}
+    if lost and not new:
+        return before, False
+    base = None
+    if lost:
+        there, files = (
+            new,
+            tuple(msgspec.structs.replace(file, gone=file.gone or file.key in lost) for file in before.files),
+        )
+        base = msgspec.structs.replace(before, files=files)
+    forgotten_ids = gone.holds if gone else None
+    reader = WindowReader(subject, window, definition.policy.sample_rows, base, forgotten_ids)
+    for each in sorted(there, key=lambda each: each.key):
+        if refused := too_large(each.size):
+            reader.refuse(each.key, each.etag, refused)
+            continue
+        try:
+            found = services.objects.get(bucket, each.key)
+        except NotFoundError:
+            if each.key in manifest:  # counted before: it is to be kept, and the others added
+                raise ConflictError(f"{each.key}: deleted while its window was measured") from None
+            continue  # expired between the listing and now
+        stored.kms_key_id = stored.kms_key_id or found.kms_key_id
+        reader.add(each.key, found.etag, found.body)
+    return reader.finish(), True
+
+
+def _subject(definition: Definition) -> Subject:
+    return Subject(attributes=definition.attributes, bias=definition.bias, attribution=definition.attribution)
 
 
 def _new_labels(
@@ -185,11 +236,12 @@ def _new_labels(
     definition: Definition,
     window: Window,
     read: set[tuple[str, str]],
-    ids: JoinIds,
+    measured: Measured,
     anew: Anew | None,
     news: bool,
-) -> tuple[list[Label], list[tuple[str, str]]]:
-    """Labels of these ids in the objects known to touch the window, and in those that had unknown ids when they landed.
+) -> tuple[list[list[Label]], list[tuple[str, str]]]:
+    """Labels of the window's requests in the objects known to touch it, and in those that had unknown ids when they
+    landed.
 
     The second only where there is `news` of captures: an object that landed after the window's ids were written was
     looked up among them. Labels that name the window and are of no request of it are to be looked up in the others.
@@ -199,22 +251,25 @@ def _new_labels(
     table has forgotten that.
     """
     touching = named_sources(anew.named.labels) if anew else []
-    waiting: list[labels.Source] = []
+    waiting: list[labels_facts.Source] = []
     if not (anew and anew.only):
-        touching += labels.sources(services.ledger, definition.name, window.name)
+        touching += labels_facts.sources(services.ledger, definition.name, window.name)
         if news or anew:
-            waiting = labels.unmatched(services.ledger, definition.name, window.name)
-    found: list[Label] = []
+            waiting = labels_facts.unmatched(services.ledger, definition.name, window.name)
+    found: list[list[Label]] = []
     sources: list[tuple[str, str]] = []
     named = sorted({*touching, *waiting}, key=lambda source: (source.key, source.etag))
     unread = [source for source in named if (keys.s3_uri(source.bucket, source.key), source.etag) not in read]
+    joins = np.concatenate([measured.answers.joins, measured.unread.joins])
     for content in read_sources(services, definition, unread):
         source = content.source
-        ours = [label for label in content.labels if label.id in ids]
+        is_ours = np.isin(hashes_of([label.id for label in content.labels]), joins).tolist()
+        ours = [label for label, own in zip(content.labels, is_ours, strict=True) if own]
         if not (anew and anew.only):
-            others = [each for each in content.labels if each.id not in ids]
+            others = [label for label, own in zip(content.labels, is_ours, strict=True) if not own]
             _look_for_astray(services, definition, window, source, others, content.arrived)
-        found.extend(ours)
+        if ours:
+            found.append(ours)
         if ours or source in touching:
             sources.append((keys.s3_uri(source.bucket, source.key), content.etag))
     return found, sources
@@ -224,7 +279,7 @@ def _look_for_astray(
     services: Services,
     definition: Definition,
     window: Window,
-    source: labels.Source,
+    source: labels_facts.Source,
     others: Sequence[Label],
     arrived: datetime,
 ) -> None:
@@ -233,8 +288,8 @@ def _look_for_astray(
     astray = [each for each in others if claimed(definition, each, arrived) == window]
     if astray:
         expires_at = services.now() + definition.horizon
-        labels.add_unmatched(services.ledger, definition.name, source, expires_at)
-        labels.add_awaiting(services.ledger, definition.name, awaiting_of(source, astray, arrived), expires_at)
+        labels_facts.add_unmatched(services.ledger, definition.name, source, expires_at)
+        labels_facts.add_awaiting(services.ledger, definition.name, awaiting_of(source, astray, arrived), expires_at)
 
 
 def _spans(services: Services, definition: Definition, window: Window) -> Sequence[Span]:

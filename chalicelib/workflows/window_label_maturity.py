@@ -12,8 +12,8 @@ from chalicelib import keys
 from chalicelib.definition import Definition, split_s3_uri
 from chalicelib.evidence.label_maturity import outlook_findings
 from chalicelib.facts import evaluations, labels
-from chalicelib.facts.due import debounce
 from chalicelib.facts.evaluations import Evaluation
+from chalicelib.facts.news import seen_until
 from chalicelib.monitors.documents import encode_json
 from chalicelib.monitors.types import LABELLED_TYPES
 from chalicelib.records.window import Window
@@ -75,14 +75,14 @@ def write_label_maturity(
 def learned_curve(services: Services, definition: Definition, window: Window) -> Curve:
     """The maturity curve that the other windows of a monitor teach now.
 
-    A window that waits to be evaluated again may have labels that its last evaluation did not see: what came within the
-    time that news is awaited for counts as not seen yet.
+    A window may have labels that its last evaluation did not see: what came after its last age step counts as not seen
+    yet.
     """
     now = services.now()
     past = []
     for each in evaluations.last_evaluations(services.ledger, definition.name, LEARNED_FROM):
         end = datetime.fromisoformat(each.window) + definition.window_length
-        seen = min(now - end - debounce(end, now), definition.horizon)
+        seen = seen_until(now - end, definition.horizon)
         if each.window != window.name and each.delays.requests:
             past.append(Observed(each.delays, seen.total_seconds()))
     return maturity(past, definition.horizon.total_seconds())

@@ -1,7 +1,7 @@
 """May a window be derived anew: are all the inputs that it was evaluated on still there? Not an event source.
 
-window_due asks before it forgets a stored segment, and `plumbline rebuild` asks before it orders that.
-The stored segment names its inputs; where it is lost or damaged, the evidence of the window's decision does.
+window_due asks before it sets aside what is stored, and `plumbline rebuild` asks before it orders that.
+What is stored names its inputs; where it is lost or damaged, the evidence of the window's decision does.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import msgspec
 from chalicelib import keys
 from chalicelib.definition import Definition, split_s3_uri
 from chalicelib.errors import NotFoundError, UnreadableError
+from chalicelib.evaluation.stored_window import Inputs, KeptLabels, Measured, lost_inputs
 from chalicelib.facts import champions, decisions
 from chalicelib.facts.evaluations import Evaluation
-from chalicelib.records.segment import Inputs, lost_inputs, segment_from_bytes
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from chalicelib.workflows.label_containers import kept, named_sources
@@ -52,19 +52,31 @@ def standing(services: Services, definition: Definition, window: Window, evaluat
     return Standing(inputs, source, lost, evaluated=evaluated)
 
 
+def stored_inputs(services: Services, definition: Definition, window: Window, evaluation: Evaluation) -> Inputs:
+    """The inputs that the stored window names. Raises NotFoundError or UnreadableError."""
+    bucket, name = services.settings.bucket, definition.name
+    measured, labels = (
+        services.objects.get(bucket, key)
+        for key in (
+            keys.measured_key(name, window, evaluation.measured),
+            keys.labels_key(name, window, evaluation.labels),
+        )
+    )
+    captures = Measured.from_bytes(measured.body, "measured").manifest
+    return Inputs(captures, KeptLabels.from_bytes(labels.body, "labels").sources)
+
+
 def _named(
     services: Services, definition: Definition, window: Window, evaluation: Evaluation | None
 ) -> tuple[Inputs | None, str]:
     trouble = "there is no evaluation"
     if evaluation is not None:
-        key = keys.segment_key(definition.name, window, evaluation.segment)
         try:
-            segment = segment_from_bytes(services.objects.get(services.settings.bucket, key).body, key)
-            return segment.inputs, "the stored segment"
+            return stored_inputs(services, definition, window, evaluation), "what is stored of the window"
         except NotFoundError:
-            trouble = "the stored segment is lost"
+            trouble = "what is stored of the window is lost"
         except UnreadableError as error:
-            trouble = f"the stored segment cannot be read ({error.reason})"
+            trouble = f"what is stored of the window cannot be read ({error.reason})"
     found = [
         record
         for reference in decisions.references(services.ledger, definition.name, window.name)

@@ -2,11 +2,12 @@
 
 The order makes half-written reports impossible to mistake: the revision under its digest, then the fact, then the
 copies on SageMaker's fixed paths; after the copies the fact is read again, and whoever copied an older revision over
-a newer one puts the newer one back.
+a newer one puts the newer one back. Files that did not change are not put again.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -14,13 +15,15 @@ import msgspec
 
 from chalicelib import keys
 from chalicelib.definition import Definition, split_s3_uri
+from chalicelib.errors import ConflictError
 from chalicelib.evaluation.evaluate import Findings
 from chalicelib.facts import evaluations
 from chalicelib.facts.document import Stored
-from chalicelib.facts.evaluations import Evaluation
+from chalicelib.facts.evaluations import Copies, Evaluation
 from chalicelib.ports import Metric
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
+from chalicelib.workflows.window_inputs import Gathered
 
 # CloudWatch refuses data points that are older than two weeks.
 METRIC_AGE = timedelta(days=14)
@@ -40,16 +43,17 @@ def store(
     definition: Definition,
     window: Window,
     findings: Findings,
-    model: str,
-    segment: str,
+    gathered: Gathered,
     previous: Stored[Evaluation] | None,
-    kms_key_id: str | None,
+    merged: str = "",
     anew: bool = False,
 ) -> Evaluation:
     """Store a revision if it says anything new; `anew`: in any case, over one of the same name that may be damaged.
 
-    Raises ConflictError when another worker stored one meanwhile.
+    `merged`: the labels that the window's merge files are to have. Raises ConflictError when another worker stored one
+    meanwhile.
     """
+    kms_key_id = gathered.kms_key_id
     evaluation = Evaluation(
         window=window.name,
         digest=findings.digest,
@@ -62,8 +66,10 @@ def store(
         violations=sum(map(len, findings.violations.values())),
         broken=tuple(findings.broken),
         sample=findings.sample_digest,
-        model=model,
-        segment=segment,
+        model=gathered.champion.reign_at(window.name).candidate if gathered.champion else "",
+        measured=gathered.measured,
+        labels=gathered.labels,
+        merged=merged,
         delays=findings.delays,
     )
     changed = previous is None or previous.value != evaluation
@@ -84,22 +90,45 @@ def store(
         evaluations.save_evaluation(
             services.ledger, definition.name, evaluation, previous.revision if previous else None
         )
-        if previous and previous.value.segment != segment:
-            services.objects.delete(
-                services.settings.bucket, keys.segment_key(definition.name, window, previous.value.segment)
-            )
+        if previous:
+            _delete_replaced(services, definition, window, previous.value, evaluation)
     # Also when nothing is new: a crash may have come between the fact and its copies.
-    # Only what was stored before can have left files that this revision does not have.
-    put_copies(services, definition, window, kms_key_id, clean=previous is not None)
+    put_copies(services, definition, window, kms_key_id, anew)
     return evaluation
 
 
-def put_copies(services: Services, definition: Definition, window: Window, kms_key_id: str | None, clean: bool) -> None:
-    """Put the files of the revision that the fact names on SageMaker's paths; `clean`: others of it go."""
-    copied = ""
-    while copied != (current := _current_digest(services, definition, window)):
-        _copy(services, definition, window, current, kms_key_id, clean=clean or copied != "")
-        copied = current
+def _delete_replaced(
+    services: Services, definition: Definition, window: Window, before: Evaluation, now: Evaluation
+) -> None:
+    """What the window's evaluation stood on, and does not any more."""
+    bucket = services.settings.bucket
+    if before.measured != now.measured:
+        services.objects.delete(bucket, keys.measured_key(definition.name, window, before.measured))
+    if before.labels != now.labels:
+        services.objects.delete(bucket, keys.labels_key(definition.name, window, before.labels))
+
+
+def put_copies(
+    services: Services, definition: Definition, window: Window, kms_key_id: str | None, over: bool = False
+) -> None:
+    """Put the files of the revision that the fact names on SageMaker's paths, and delete others of this window there.
+
+    What lies there already is not put again, unless `over`: it may be damaged, or another worker's. That a file is
+    about to be replaced is noted before it is: whoever comes after a crash replaces it in any case.
+    """
+    name, ledger = definition.name, services.ledger
+    while True:
+        current = _current_digest(services, definition, window)
+        stored = evaluations.copies(ledger, name, window.name)
+        if stored and stored.value.digest == current and not over:
+            return
+        known = dict(stored.value.files) if stored and not over else {}
+        try:
+            revision = stored.revision if stored else None
+            _copy(services, definition, window, current, known, revision, kms_key_id)
+            over = False
+        except ConflictError:  # another worker copied as well: what lies there may be the older one's
+            over = True
 
 
 def _write_revision(
@@ -110,9 +139,6 @@ def _write_revision(
     for monitor_type, documents in findings.documents.items():
         folder = keys.report_folder(output, definition.endpoint, definition.name, monitor_type, window)
         files.update({f"{folder}/{name}": body for name, body in documents.items()})
-    for hour, merged in findings.merged.items():
-        part = keys.merge_key(output, definition.endpoint, definition.variant, definition.name, hour)
-        files[part] = merged
     write = services.objects.put if over else services.objects.put_if_absent
     write(
         services.settings.bucket,
@@ -130,16 +156,30 @@ def _current_digest(services: Services, definition: Definition, window: Window) 
 
 
 def _copy(
-    services: Services, definition: Definition, window: Window, digest: str, kms_key_id: str | None, clean: bool
+    services: Services,
+    definition: Definition,
+    window: Window,
+    digest: str,
+    known: dict[str, str],
+    revision: str | None,
+    kms_key_id: str | None,
 ) -> None:
+    """Raises ConflictError when another worker copies, too."""
     bucket, _ = split_s3_uri(definition.output_s3_uri)
     key = keys.revision_key(definition.name, window, digest)
-    revision = msgspec.msgpack.decode(services.objects.get(services.settings.bucket, key).body, type=Revision)
-    for path, body in sorted(revision.files.items()):
-        services.objects.put(bucket, path, body, kms_key_id=kms_key_id)
-    if clean:
-        for path in sorted(set(_paths(definition, window)) - set(revision.files)):
-            services.objects.delete(bucket, path)
+    files = msgspec.msgpack.decode(services.objects.get(services.settings.bucket, key).body, type=Revision).files
+    wanted = {path: hashlib.sha256(body).hexdigest() for path, body in files.items()}
+    changed = [path for path in sorted(wanted) if known.get(path) != wanted[path]]
+    # Without a note of what lies there, anything may.
+    gone = sorted((set(known) if known else set(_paths(definition, window))) - set(wanted))
+    left = {path: known[path] for path in known if known[path] == wanted.get(path)}
+    name, ledger = definition.name, services.ledger
+    revision = evaluations.save_copies(ledger, name, Copies(window.name, "", left), revision)
+    for path in changed:
+        services.objects.put(bucket, path, files[path], kms_key_id=kms_key_id)
+    for path in gone:
+        services.objects.delete(bucket, path)
+    evaluations.save_copies(ledger, name, Copies(window.name, digest, wanted), revision)
 
 
 def _paths(definition: Definition, window: Window) -> Iterator[str]:
@@ -148,8 +188,6 @@ def _paths(definition: Definition, window: Window) -> Iterator[str]:
     for monitor_type in definition.monitor_types:
         folder = keys.report_folder(output, definition.endpoint, definition.name, monitor_type, window)
         yield from (f"{folder}/{name}" for name in REPORTS)
-    for hour in window.hours():
-        yield keys.merge_key(output, definition.endpoint, definition.variant, definition.name, hour)
 
 
 def _publish_metrics(

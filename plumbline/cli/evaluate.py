@@ -23,21 +23,22 @@ from chalicelib.decisions.policy import Policy
 from chalicelib.definition import Definition
 from chalicelib.errors import MisconfiguredError, UnreadableError
 from chalicelib.evaluation.broken import BROKEN_SHARE
+from chalicelib.evaluation.capture_fold import CaptureFold, Folded
 from chalicelib.evaluation.evaluate import Asked, Baselines, Document, Reports, broken_parts, report
 from chalicelib.evaluation.findings import Labelled, Read, Scope, own_findings
-from chalicelib.evaluation.folding import CaptureFold, Folded
+from chalicelib.evaluation.label_join import LabelJoin
 from chalicelib.evaluation.measurement import Measurement, Subject, with_attributions
 from chalicelib.monitors import baseline
 from chalicelib.monitors.documents import encode_json
 from chalicelib.monitors.types import TYPES
 from chalicelib.pages.report import html_report
 from chalicelib.records.attributes import Attributes, check_names
-from chalicelib.records.capture import CapturedRequest
+from chalicelib.records.batch_reader import Source
+from chalicelib.records.capture import BadInput, CapturedRequest
 from chalicelib.records.dataset import first_names
 from chalicelib.records.files import kind_of
 from chalicelib.records.ground_truth import Conflict
-from chalicelib.records.joins import Source, read_labels
-from chalicelib.records.segment import BadInput
+from chalicelib.records.joins import read_labels
 from chalicelib.records.table import widths_of
 from chalicelib.states.scores import are_classes
 from plumbline.cli.explaining import add_options as add_explaining
@@ -71,7 +72,7 @@ def read_all(files: Sequence[File], fold: CaptureFold, progress: Progress) -> tu
         beginning, pieces = file.begun()
         kind = kind_of(beginning)
         if kind in ("capture", "empty", "unknown") and not is_laid_out(beginning):
-            fold.read(Source(file.name, file.arrived, pieces))
+            fold.read(Source(file.name, pieces, file.arrived))
         else:
             try:
                 body = b"".join(pieces())
@@ -212,16 +213,18 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
 
     conflict = definition.labels.conflict if definition else "latest"
     with Progress("reading", sum(file.size for file in (*captures, *label_files))) as progress:
-        sources = [Source(file.name, file.arrived, file.pieces) for file in label_files]
+        sources = [Source(file.name, file.pieces, file.arrived) for file in label_files]
         sizes = {file.name: file.size for file in label_files}
         labels = read_labels(sources, conflict, lambda source: progress.advance(sizes[source.name]))
         label_count, labels_read = len(labels), (labels.repeated, labels.conflicting, labels.rejected)
         bad_labels, more_bad_labels = labels.bad, labels.more_bad
         watch = explainer.chosen.add if explainer else None
-        fold = CaptureFold(labels, subject_of, since, until, attributes=declared, preprocess=preprocess, watch=watch)
-        # When all is counted the fold lets them go, and their memory is needed.
-        del labels
+        join = LabelJoin(labels)
+        fold = CaptureFold(subject_of, join.take, since, until, declared, preprocess, labels.by_id, watch)
         captured, subject = read_all(captures, fold, progress)
+        # The measurement takes the memory of the labels.
+        del labels, fold
+        captured.measured += join.finish()
     if subject is None or captured.times is None:
         earlier = [file.name for path in _PATHS if (file := file_of(str(folder / path), "--out"))]
         text = _nothing(options.captures, captured, since, until)

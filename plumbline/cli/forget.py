@@ -17,9 +17,11 @@ import msgspec
 from chalicelib import keys, wiring
 from chalicelib.definition import Definition, split_s3_uri
 from chalicelib.errors import UNDECODABLE, MisconfiguredError, NotFoundError, UnreadableError
+from chalicelib.evaluation.stored_window import KeptLabels, Measured
 from chalicelib.facts import due, forgotten, monitors
 from chalicelib.monitors.documents import encode_json
 from chalicelib.ports import StoredObject
+from chalicelib.records.cells import hashes_of
 from chalicelib.records.forgetting import (
     Gone,
     fingerprint,
@@ -27,10 +29,9 @@ from chalicelib.records.forgetting import (
     without_labels,
     without_lines,
     without_names,
-    without_records,
 )
+from chalicelib.records.id_hashes import hash_ids
 from chalicelib.records.label_containers import container_from_bytes
-from chalicelib.records.segment import segment_from_bytes
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from chalicelib.workflows.window_reports import Revision
@@ -70,7 +71,7 @@ def forget(services: Services, definition: Definition, ids: Sequence[str]) -> Fo
     found.busy = [each.window for each in due.owed(services.ledger, name) if each.sent_until and each.sent_until > now]
     cutter = _Cutter(services, definition, gone, found, set(ids))
     with Progress(name, 3) as progress:
-        cutter.segments()  # first: they tell the event ids by which reports name records
+        cutter.windows_stored()  # first: it finds the requests by which reports name records
         progress.advance(1)
         cutter.derived()
         progress.advance(1)
@@ -83,7 +84,7 @@ def forget(services: Services, definition: Definition, ids: Sequence[str]) -> Fo
         else:
             found.sealed.append(window.name)
     found.ground_truth = sorted(cutter.label_objects())
-    found.captures.sort()
+    found.captures = sorted(cutter.capture_files())
     return found
 
 
@@ -96,29 +97,59 @@ class _Cutter:
         self.windows: set[Window] = set()
         self._services, self._definition, self._gone, self._found = services, definition, gone, found
         self._ids = ids
+        self._hashes = hash_ids(ids)
+        # Hashes of the ids that labels name, and of the event ids that were found, by which reports name records.
+        self._joins: set[int] = set(self._hashes.tolist())
+        self._events: set[int] = set()
+        self._captures: set[str] = set()
         self._sources: set[str] = set()
         self._own = services.settings.bucket
         self._payload = keys.payload_prefix(definition.name)
 
-    def segments(self) -> None:
-        """Captured requests and labels as read."""
-        captures, _ = split_s3_uri(self._definition.capture_s3_uri)
-        for key, stored in self._objects(self._own, f"{self._payload}segments/"):
+    def windows_stored(self) -> None:
+        """What is stored of each window: its answers and sample, and its labels."""
+        for key, stored in self._objects(self._own, f"{self._payload}measured/"):
             try:
-                segment = segment_from_bytes(stored.body, key)
+                cut = Measured.from_bytes(stored.body, key).without(self._hashes)
             except UnreadableError:
                 self._found.unreadable.append(keys.s3_uri(self._own, key))
                 continue
-            cut = without_records(segment, self._gone)
-            if cut.requests or cut.labels:
-                self._put(self._own, key, cut.segment.to_bytes(), stored)
+            if cut.requests:
+                self._put(self._own, key, cut.measured.to_bytes(), stored)
                 self._found.requests += cut.requests
-                self._found.labels += cut.labels
-                self._ids |= cut.ids
-                self._found.captures += [keys.s3_uri(captures, file) for file in cut.files]
-                self._sources |= {uri for uri, _ in segment.label_sources}
-                self.windows.add(Window.parse(key.split("/")[-2], self._definition.window_length))
-        self._found.captures = list(dict.fromkeys(self._found.captures))
+                self._events |= set(cut.events.tolist())
+                self._joins |= set(cut.joins.tolist())
+                self._captures |= {file.key for file in cut.measured.files}
+                self.windows.add(self._window(key))
+        for key, stored in self._objects(self._own, f"{self._payload}window-labels/"):
+            try:
+                kept = KeptLabels.from_bytes(stored.body, key)
+            except UnreadableError:
+                self._found.unreadable.append(keys.s3_uri(self._own, key))
+                continue
+            left = kept.columns.without(self._joins)
+            if len(left) < len(kept.columns):
+                self._put(self._own, key, KeptLabels(left, kept.sources).to_bytes(), stored)
+                self._found.labels += len(kept.columns) - len(left)
+                self._sources |= {uri for uri, _ in kept.sources}
+                self.windows.add(self._window(key))
+
+    def _window(self, key: str) -> Window:
+        return Window.parse(key.split("/")[-2], self._definition.window_length)
+
+    def _is_named(self, name: str) -> bool:
+        return name in self._ids or int(hashes_of([name])[0]) in self._events | self._joins
+
+    def capture_files(self) -> Iterator[str]:
+        """Capture files of the user's that what was cut was measured from and that still hold a forgotten id."""
+        bucket, _ = split_s3_uri(self._definition.capture_s3_uri)
+        for key in self._captures:
+            try:
+                body = self._services.objects.get(bucket, key).body
+            except NotFoundError:
+                continue
+            if without_lines(body, self._gone).lines:
+                yield keys.s3_uri(bucket, key)
 
     def derived(self) -> None:
         """Revisions, indexes of ids, containers of labels, quarantine records, and other label lines of ours."""
@@ -127,7 +158,7 @@ class _Cutter:
             if kind == "revisions":
                 self._revision(key, stored)
             elif kind == "ids":
-                self._write(self._own, key, without_hashes(stored.body, self._ids), stored)
+                self._write(self._own, key, without_hashes(stored.body, self._joins), stored)
             elif kind == "labels":
                 self._container(key, stored)
             elif kind == "quarantine":
@@ -187,13 +218,13 @@ class _Cutter:
 
     def _report(self, path: str, body: bytes) -> bytes:
         """A report without the names of forgotten records; what is not ours to read stays as it is."""
-        if not path.endswith(".json") or not any(id.encode() in body for id in self._ids):
+        if not path.endswith(".json") or not (self._events or any(id.encode() in body for id in self._ids)):
             return body
         try:
             document = json.loads(body)
         except ValueError:
             return body
-        cut = without_names(document, frozenset(self._ids))
+        cut = without_names(document, self._is_named)
         return encode_json(cut) if cut != document else body
 
     def _quarantined(self, key: str, stored: StoredObject) -> None:

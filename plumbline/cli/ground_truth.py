@@ -17,15 +17,15 @@ from pathlib import Path
 import msgspec
 
 from chalicelib import keys, wiring
-from chalicelib.definition import Definition
-from chalicelib.errors import ConflictError, MisconfiguredError, NotFoundError
-from chalicelib.evaluation.measurement import Subject, with_found_features
-from chalicelib.facts import evaluations, monitors
+from chalicelib.definition import Definition, split_s3_uri
+from chalicelib.errors import ConflictError, MisconfiguredError, NotFoundError, UnreadableError
+from chalicelib.evaluation.stored_window import KeptLabels, Measured
+from chalicelib.facts import evaluations, forgotten, monitors
 from chalicelib.facts.evaluations import Evaluation
 from chalicelib.monitors.types import LABELLED_TYPES
-from chalicelib.records.located import locate_labels, locate_requests
-from chalicelib.records.segment import segment_from_bytes
-from chalicelib.records.table import Table, to_table
+from chalicelib.records.capture import read_captures
+from chalicelib.records.forgetting import Gone
+from chalicelib.records.table import Table, is_about, to_table
 from chalicelib.records.times import iso
 from chalicelib.records.values import text_of
 from chalicelib.records.window import Window
@@ -157,25 +157,38 @@ class Unlabelled(msgspec.Struct, frozen=True):
 
 
 def unlabelled(services: Services, definition: Definition, evaluation: Evaluation) -> Iterator[Unlabelled]:
-    """The records of a window without a label, ordered by (inference time, event id, position).
+    """The records of a window that have no label, file by file of its captures, which are read again.
 
-    Raises ConflictError when the segment is replaced meanwhile, UnreadableError when it is damaged.
+    Raises ConflictError when what is stored is replaced meanwhile, UnreadableError where that is damaged.
     """
     window = Window.parse(evaluation.window, definition.window_length)
-    key = keys.segment_key(definition.name, window, evaluation.segment)
+    bucket = services.settings.bucket
     try:
-        body = services.objects.get(services.settings.bucket, key).body
+        measured, labels = (
+            services.objects.get(bucket, key)
+            for key in (
+                keys.measured_key(definition.name, window, evaluation.measured),
+                keys.labels_key(definition.name, window, evaluation.labels),
+            )
+        )
     except NotFoundError:
         raise ConflictError(f"window {window.name}: being evaluated again; run the command again") from None
-    segment = segment_from_bytes(body, key)
-    requests, _ = locate_requests(segment, window, definition.attributes)
-    labels = locate_labels(segment, window, definition.labels.conflict)
-    subject = Subject(attributes=definition.attributes)
-    for part in requests.parts():
-        ids = {request.event_id: request.join_id for request in part}
-        table = to_table(part, labels.of(ids.values()).by_id, subject.attributes)
-        subject = with_found_features(subject, table)
-        yield from _rows_without_label(table, ids)
+    kept = Measured.from_bytes(measured.body, window.name)
+    table = KeptLabels.from_bytes(labels.body, window.name).columns.resolved(definition.labels.conflict)
+    attributes = kept.subject.attributes if kept.subject else definition.attributes
+    captures, _ = split_s3_uri(definition.capture_s3_uri)
+    gone = Gone(forgotten.fingerprints(services.ledger, definition.name))
+    known: set[str] = set()
+    for file in kept.files:
+        try:
+            read = read_captures(services.objects.get(captures, file.key).body, file.key).requests
+        except (NotFoundError, UnreadableError):
+            continue  # nothing that could be labelled is left of it
+        part = [one for one in read if window.contains(one.inference_time) and is_about(one, attributes)]
+        part = [one for one in part if one.event_id not in known and not gone.holds(one.event_id, one.inference_id)]
+        known |= {one.event_id for one in part}
+        ids = {one.event_id: one.join_id for one in part}
+        yield from _rows_without_label(to_table(part, table.by_id([*ids.values()]), attributes), ids)
 
 
 def _rows_without_label(table: Table, ids: dict[str, str]) -> Iterator[Unlabelled]:

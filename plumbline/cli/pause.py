@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from chalicelib import wiring
 from chalicelib.errors import MisconfiguredError
@@ -42,7 +42,7 @@ def resume(services: Services, name: str) -> bool:
     definition = services.definitions.of(entry)
     if newest := evaluations.newest_settled(services.ledger, name):
         window = Window.parse(newest, definition.window_length)
-        due.mark(services.ledger, name, window, definition.grace, services.now())
+        due.mark(services.ledger, name, window, definition.grace, services.now(), wait=timedelta(0))
     return True
 
 

@@ -445,7 +445,8 @@ def test_every_s3_key_is_told() -> None:
     end, start = "2026/01/02/04", window.name
     made: dict[str, Callable[[], str]] = {
         "definition_key": lambda: keys.definition_key("{monitor}", "{version}"),
-        "segment_key": lambda: keys.segment_key("{monitor}", window, "{digest}"),
+        "measured_key": lambda: keys.measured_key("{monitor}", window, "{digest}"),
+        "labels_key": lambda: keys.labels_key("{monitor}", window, "{digest}"),
         "ids_prefix": lambda: keys.ids_prefix("{monitor}"),
         "ids_key": lambda: keys.ids_key("{monitor}", window, "{digest}"),
         "filters_prefix": lambda: keys.filters_prefix("{monitor}"),

@@ -123,7 +123,8 @@ def test_reports_lie_where_model_monitor_puts_them():
 
 
 PAYLOAD = {
-    "segment": keys.segment_key("m", WINDOW, "d" * 64),
+    "measured": keys.measured_key("m", WINDOW, "d" * 64),
+    "labels": keys.labels_key("m", WINDOW, "d" * 64),
     "ids": keys.ids_key("m", WINDOW, "d1"),
     "label container": keys.label_container_key("m", "2026-01-02T03:00:00Z", "d1"),
     "revision": keys.revision_key("m", WINDOW, "d1"),

@@ -24,7 +24,9 @@ from chalicelib.definition import canonical_json, decode_definition, parse_defin
 from chalicelib.errors import PlumblineError
 from chalicelib.evaluation.broken import broken_columns
 from chalicelib.evaluation.evaluate import Baselines, Findings, Task, evaluate
-from chalicelib.evaluation.measurement import Measurement
+from chalicelib.evaluation.measurement import Measurement, Subject
+from chalicelib.evaluation.stored_window import KeptLabels, Measured
+from chalicelib.evaluation.window_reader import WindowReader
 from chalicelib.facts.document import Stored, load, load_all
 from chalicelib.facts.monitors import sources_of
 from chalicelib.handlers.ground_truth_posted import PostedRequest, handle
@@ -38,32 +40,24 @@ from chalicelib.monitors.model_quality import statistics as model_statistics
 from chalicelib.ports import Item
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.batch import read_manifest, read_transform
+from chalicelib.records.batch_reader import Source, captures_in
 from chalicelib.records.capture import (
     BadLines,
     CapturedRequest,
     Payload,
     lines_of,
     read_capture_lines,
-    read_captures,
 )
 from chalicelib.records.files import kind_of
 from chalicelib.records.ground_truth import Conflict, Label, read_ground_truth, resolve, write_ground_truth
 from chalicelib.records.id_filters import candidates, filter_from_bytes
+from chalicelib.records.id_hashes import hash_ids, hashes_from_bytes
 from chalicelib.records.label_containers import contained as contained_of
 from chalicelib.records.label_containers import container_from_bytes, container_of
 from chalicelib.records.label_containers import labels_of as contained_labels
-from chalicelib.records.located import LocatedRequests, locate_labels, locate_requests
+from chalicelib.records.label_table import LabelColumns, columns_of
 from chalicelib.records.merge import Merged, merge, read_merged, write_merged
 from chalicelib.records.sample import questions
-from chalicelib.records.segment import (
-    Segment,
-    SegmentFile,
-    hash_ids,
-    hashes_from_bytes,
-    segment_from_bytes,
-    with_files,
-    with_labels,
-)
 from chalicelib.records.table import feature_rows, to_table
 from chalicelib.records.window import Window
 from chalicelib.states.attributions import Attributions, attributions_of
@@ -124,59 +118,68 @@ def _attributes_for(data: bytes) -> Attributes:
 
 def capture(data: bytes) -> Reading:
     """A capture file, on to a window's reports."""
-    file = read_captures(data, "captures/file.jsonl")
-    segment = with_files(Segment(), [SegmentFile("captures/file.jsonl", "etag", data)])
-    with accepted("a segment reads back"):
-        require(segment_from_bytes(segment.to_bytes(), "segment") == segment, "a segment reads back equal")
-    told = [bad.reason for bad in file.bad_lines]
-    if not file.requests:
+    bad = BadLines("captures/file.jsonl", "a capture record")
+    read = [each.requests() for each, _ in captures_in(Source("file", lambda: [data]), bad, Attributes())]
+    every = [request for some in read for request in some]
+    told = [each.reason for each in bad.named]
+    if not every:
         return Reading(told, tuple(told))
-    window = Window.of(file.requests[0].inference_time, HOUR)
-    located, _ = locate_requests(segment, window)
-    requests = [*located]
-    require(all(window.contains(each.inference_time) for each in requests), "a request is in its window")
-    labels = {each.join_id: Label(each.join_id, "1", "CSV", NOW) for each in file.requests}
+    window = Window.of(every[0].inference_time, HOUR)
+    inside = {each.event_id: each for each in reversed(every) if window.contains(each.inference_time)}
+    requests = [*inside.values()]
+    labels = {each.join_id: Label(each.join_id, "1", "CSV", NOW) for each in every}
     _merged_reads_back(merge(requests, labels))
     attributes = _attributes_for(data)
     table = to_table(requests, labels, attributes)
     told += [*table.bad, *table.noted]
     require(len(feature_rows(table)) == len(table), "a line of features for each record")
-    found = _evaluated(located, labels, attributes, window)
+    measured = _measured(data, attributes, window)
+    require(measured.requests == len(requests) and len(measured.answers) == len(table), "each request and record once")
+    with accepted("a stored window reads back"):
+        again = Measured.from_bytes(measured.to_bytes(), "measured")
+        require(again.to_bytes() == measured.to_bytes(), "a stored window reads back equal")
+    found = _evaluated(measured, labels, window)
     told += found.broken
-    if zlib.crc32(data) % 7 == 0 and len(data) < 10_000 and not located.repeated:
+    as_rows = _measured(data, attributes, window, bias=False).measurement
+    require(
+        as_rows == msgspec.structs.replace(measured.measurement, unmeasured=as_rows.unmeasured), "one way or the other"
+    )
+    if zlib.crc32(data) % 7 == 0 and len(data) < 10_000 and not measured.measurement.repeated:
         lines = [line for _, line in lines_of(data) if read_capture_lines([(1, line)], BadLines("", ""))]
-        turned = SegmentFile("captures/file.jsonl", "etag", b"\n".join(lines[::-1]))
-        others = msgspec.structs.replace(
-            locate_requests(with_files(Segment(), [turned]), window)[0], bad=located.bad, more_bad=located.more_bad
-        )
-        again = _evaluated(others, labels, attributes, window)
-        require(again.digest == found.digest, "the order of requests does not matter")
+        turned = _measured(b"\n".join(lines[::-1]), attributes, window)
+        others = msgspec.structs.replace(turned, bad=measured.bad, more_bad=measured.more_bad)
+        require(_evaluated(others, labels, window).digest == found.digest, "the order of requests does not matter")
     for other in OTHERS[: zlib.crc32(data) % 3]:
-        told += _evaluated(located, labels, other, window).broken
+        told += _evaluated(_measured(data, other, window), labels, window).broken
     for question in questions(found.sample):
         require(question.body.decode() or not found.rows, "a question is text")
     return Reading((found.digest, told), tuple(told))
 
 
-def _evaluated(
-    requests: LocatedRequests, labels: Mapping[str, Label], attributes: Attributes, window: Window
-) -> Findings:
+def _measured(data: bytes, attributes: Attributes, window: Window, bias: bool = True) -> Measured:
+    """With bias all requests are laid out as tables; without it, plain rows are counted as cells."""
+    reader = WindowReader(Subject(attributes=attributes, bias=BIAS if bias else None), window, 20)
+    reader.add("captures/file.jsonl", "etag", data)
+    return reader.finish()
+
+
+def _evaluated(measured: Measured, labels: Mapping[str, Label], window: Window) -> Findings:
+    assert measured.subject is not None
+    named = bool(measured.subject.attributes.features)
     # A label of nobody ("") is none.
-    kept = with_labels(Segment(), [label for label in labels.values() if label.id], [])
+    columns = columns_of([label for label in labels.values() if label.id])
     return evaluate(
         Task(
             monitor="churn",
             endpoint="churn",
             variant="AllTraffic",
             window=window,
-            monitor_types=("DataQuality", "ModelQuality", *(("ModelBias",) if attributes.features else ())),
-            attributes=attributes,
-            requests=requests,
-            labels=locate_labels(kept, window),
-            capture_files=1,
+            monitor_types=("DataQuality", "ModelQuality", *(("ModelBias",) if named else ())),
+            subject=measured.subject,
+            measured=measured,
+            labels=columns.resolved(),
             label_objects=1,
             baselines=Baselines(),
-            bias=BIAS,
             min_labelled_rows=1,
             min_label_coverage=0.0,
             sample_rows=20,
@@ -237,10 +240,12 @@ def ground_truth(data: bytes) -> Reading:
     with accepted("labels read back"):
         again = read_ground_truth(write_ground_truth(file.labels), "labels/file.jsonl", NOW)
     require(set(again.labels) == set(file.labels) and not again.bad_lines, "labels read back equal")
-    segment = with_labels(Segment(), file.labels, [("s3://labels/file.jsonl", "etag")])
-    found = locate_labels(segment, Window.of(NOW, HOUR))
-    there = found.of(label.id for label in file.labels)
-    require(len(found) <= len(file.labels) and there == resolve(map(_from_segment, set(file.labels))), "kept")
+    columns = columns_of(file.labels)
+    with accepted("columns of labels read back"):
+        require(LabelColumns.from_bytes(columns.to_bytes()).to_bytes() == columns.to_bytes(), "columns read back equal")
+    distinct = {(each.id, each.data, each.encoding, each.label_time, each.record_index): each for each in file.labels}
+    there, wanted = columns.resolved().by_id([each.id for each in file.labels]), resolve(distinct.values()).by_id
+    require({id: each.data for id, each in there.items()} == {id: each.data for id, each in wanted.items()}, "kept")
     container = container_of([contained_of("labels", "file.jsonl", "etag", NOW, file.labels)])
     [kept] = container_from_bytes(container.to_bytes(), "container").sources
     require(
@@ -260,10 +265,6 @@ def ground_truth(data: bytes) -> Reading:
     if table.problem_type == "MulticlassClassification":
         require(known <= set(range(len(table.classes))), "a label is one of the classes")
     return Reading((write_ground_truth(file.labels), table.labels.tobytes(), told), tuple(told))
-
-
-def _from_segment(label: Label) -> Label:
-    return msgspec.structs.replace(label, source="segment")
 
 
 # Definitions ----------------------------------------------------------------------------------------------------------
@@ -337,7 +338,7 @@ _STATES: tuple[Callable[[bytes], Any], ...] = (
 
 
 def state(data: bytes) -> Reading:
-    """A stored state or segment: each kind of reader gets the bytes; what one accepts adds up."""
+    """A stored state or window: each kind of reader gets the bytes; what one accepts adds up."""
     outcomes: list[object] = []
     errors: list[str] = []
     for read in _STATES:
@@ -352,12 +353,14 @@ def state(data: bytes) -> Reading:
         _used(_doubled(found))
         outcomes.append(found.to_bytes())
     try:
-        segment = segment_from_bytes(data, "segment")
-        require(segment_from_bytes(segment.to_bytes(), "segment") == segment, "a segment reads back equal")
-        window = Window.of(NOW, HOUR)
-        found_requests, _ = locate_requests(segment, window)
-        outcomes += [segment.digest, len(found_requests), len(locate_labels(segment, window))]
-        errors += [bad.reason for bad in found_requests.bad]
+        measured = Measured.from_bytes(data, "measured")
+        require(measured.to_bytes() == Measured.from_bytes(measured.to_bytes(), "again").to_bytes(), "reads back equal")
+        outcomes.append(measured.to_bytes())
+    except PlumblineError as error:
+        errors.append(str(error))
+    try:
+        kept = KeptLabels.from_bytes(data, "labels")
+        outcomes += [kept.sources, kept.columns.resolved().texts]
     except PlumblineError as error:
         errors.append(str(error))
     try:

@@ -58,6 +58,7 @@ def definition(history: History, policy: Mapping[str, Any] | None = None) -> Def
             "output_s3_uri": f"s3://{DATA}/reports",
             "attributes": {"features": ["x", "z"], "probability_attribute": "0"},
             "labels": {"horizon": history.horizon},
+            "merged_records": "always",
             "baseline": {
                 "data_quality_statistics": f"s3://{DATA}/baseline/data_quality/statistics.json",
                 "data_quality_constraints": f"s3://{DATA}/baseline/data_quality/constraints.json",
@@ -92,6 +93,7 @@ def slow_definition(history: History) -> Definition:
             "attributes": {"features": ["x", "z"], "probability_attribute": "0"},
             "window": {"length": "PT2H"},
             "labels": {"horizon": history.horizon},
+            "merged_records": "always",
             "policy": {"retrain": False, "roll_back": False, "min_labelled_rows": 2},
         }
     )

@@ -15,10 +15,9 @@ from unittest import mock
 import msgspec
 
 from chalicelib.errors import ConflictError
-from chalicelib.facts import champions, claims, decisions, due, evaluations, pauses
+from chalicelib.facts import champions, claims, decisions, due, evaluations, news, pauses
 from chalicelib.facts.document import change, monitor_partition
 from chalicelib.handlers import promotion_claimed
-from chalicelib.records.segment import Segment
 from chalicelib.wiring import Services
 from chalicelib.workflows import label_batches, window_decision, window_inputs
 from trials.simulation.history import draw_history
@@ -101,8 +100,20 @@ def older_overwrites_newer() -> Iterator[None]:
 
 @contextmanager
 def listing_only() -> Iterator[None]:
-    """What the stored segment names is forgotten: only what a listing finds now is counted."""
-    with mock.patch.object(window_inputs, "segment_from_bytes", lambda body, where: Segment()):
+    """What is stored of a window is forgotten: only what a listing finds now is counted."""
+    with mock.patch.object(window_inputs._Stored, "load", lambda self, known: None):
+        yield
+
+
+@contextmanager
+def late_labels_are_no_news() -> Iterator[None]:
+    """Labels of a window that was evaluated are heard of and not noted."""
+    heard = news.heard
+
+    def careless(ledger: Any, monitor: str, window: str, labels: int) -> bool:
+        return evaluations.load_evaluation(ledger, monitor, window) is None and heard(ledger, monitor, window, labels)
+
+    with mock.patch.object(news, "heard", careless):
         yield
 
 
@@ -177,6 +188,7 @@ MUTATIONS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "promotion without generation": promotion_without_generation,
     "an older revision overwrites a newer one": older_overwrites_newer,
     "listing only": listing_only,
+    "late labels are no news": late_labels_are_no_news,
     "acknowledge before the act": acknowledge_before_the_act,
     "a pause that nobody asks for": pause_not_asked_for,
     "decided means done": decided_means_done,

@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from chalicelib.definition import Definition, version_of
+from chalicelib.evaluation.evaluate import Task
 from chalicelib.facts import document, due, labels
 from chalicelib.handlers import capture_landed, ground_truth_landed, window_due
 from chalicelib.monitors import baseline
 from chalicelib.ports import Item
-from chalicelib.workflows import label_containers, window_decision, window_inputs
+from chalicelib.workflows import label_containers, window_decision
 
 Answer = TypeVar("Answer")
 
@@ -72,19 +73,22 @@ def _version_of() -> Callable[[Definition], str]:
     return version
 
 
+def _of_task(task: Task) -> Hashable:
+    """All that an evaluation depends on, as bytes."""
+    labels = task.labels
+    columns = (labels.keys, labels.checks, labels.codes, labels.known)
+    rest = {name: getattr(task, name) for name in Task.__struct_fields__ if name not in ("measured", "labels")}
+    counts = (labels.said, labels.repeated, labels.conflicting, labels.rejected)
+    return task.measured.to_bytes(), *(each.tobytes() for each in columns), msgspec.msgpack.encode((rest, counts))
+
+
 def _install() -> None:
     for module in (document, due, labels):
         module.decoded = decoded  # type: ignore[attr-defined]
     by_value = msgspec.msgpack.encode
-    window_due.evaluate = remembered(window_due.evaluate, by_value, 500)
-    window_inputs.locate_requests = remembered(
-        window_inputs.locate_requests, lambda segment, window, attributes: (segment.files, window, attributes)
-    )
-    window_inputs.locate_labels = remembered(
-        window_inputs.locate_labels, lambda segment, window, conflict: (segment.labels, window, conflict)
-    )
+    window_due.evaluate = remembered(window_due.evaluate, _of_task, 500)
     baseline._document = remembered(baseline._document, lambda *given: given)
-    capture_landed.read_captures = remembered(capture_landed.read_captures, lambda *given: given)
+    capture_landed.looked_at = remembered(capture_landed.looked_at, lambda *given: given)
     capture_landed.broken_rows = remembered(capture_landed.broken_rows, lambda *given: by_value(given))
     read_label_file = remembered(label_containers.read_label_file, lambda *given: given)
     for reader in (ground_truth_landed, label_containers):

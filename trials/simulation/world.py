@@ -43,6 +43,7 @@ from chalicelib.handlers import (
     windows_due,
 )
 from chalicelib.ports import Endpoint, ProcessingJob
+from chalicelib.records.window import Window
 from chalicelib.topology import SOURCES
 from chalicelib.webhooks import signed_headers
 from chalicelib.wiring import Services
@@ -218,6 +219,7 @@ class World:
         self.coverage: Counter[tuple[str, str, str]] = Counter()
         self.met: set[tuple[str, str]] = set()  # (function, call): what could have been struck
         self.lines: list[str] | None = [] if story else None
+        self.expired: set[str] = set()  # files that a lifecycle rule has deleted
         self.broken: list[str] = []  # laws that were seen broken while the history was played
         self.acknowledge_first = False
         self._time = START - HOUR
@@ -525,6 +527,7 @@ class World:
 
     def _expire(self, key: str) -> None:
         self.tell(f"lifecycle deletes {key}")
+        self.expired.add(key)
         self.account.objects.delete(DATA, key)
 
     def _item_written(self, pk: str, sk: str, body: bytes) -> None:
@@ -850,12 +853,25 @@ class World:
         for name in self.monitors:
             if ledger.query(f"AWAITING#{name}"):
                 return f"labels of {name} wait to be looked up"
+            if waiting := self._news(name):
+                return waiting
         if self.retrain_claims and self.retrain_claims[-1].in_flight:
             claim = self.retrain_claims[-1]
             if claim.state != "AWAITING_APPROVAL" or self._decided(claim.package_arn):
                 return f"retraining {claim.window} is {claim.state}"
         if self.promotion_claims and self.promotion_claims[-1].in_flight:
             return f"{self.promotion_claims[-1].claim_id} is {self.promotion_claims[-1].state}"
+        return ""
+
+    def _news(self, name: str) -> str:
+        """Labels of open windows that wait to be reported."""
+        length = HOUR * (2 if name == SLOW else 1)
+        horizon = definition(self.history).horizon
+        for item in self.account.ledger.query(f"MONITOR#{name}", begins_with="NEWS#"):
+            known = msgspec.json.decode(item.body)
+            window = Window.parse(known["window"], length)
+            if known["pending"] and known["evaluated"] and self._time < window.end + horizon:
+                return f"labels of {name} {window.name} wait"
         return ""
 
     def _decided(self, package: str) -> bool:

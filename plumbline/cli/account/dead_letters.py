@@ -17,12 +17,12 @@ from chalicelib.decisions.retrain import DISPLAY_NAME
 from chalicelib.definition import Definition
 from chalicelib.errors import NotFoundError, PermanentError, PlumblineError, UnreadableError, UnreadableStateError
 from chalicelib.facts import alarms, champions, claims, decisions, deliveries, due, evaluations, labels, monitors
-from chalicelib.records.segment import segment_from_bytes
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from chalicelib.workflows.challenges import WAITING
 from chalicelib.workflows.label_containers import is_settled
 from chalicelib.workflows.window_inputs import baselines
+from chalicelib.workflows.window_rebuild import stored_inputs
 
 Verdict = Literal["nothing", "works", "fails", "unknown"]
 
@@ -179,7 +179,7 @@ def _window(services: Services, body: str) -> _Answer:
     if not owed.value.anew:
         if _sealed(services, definition, window):
             return _nothing("the window is sealed: its label horizon is over")
-        if trouble := _segment_trouble(services, definition, window):
+        if trouble := _stored_trouble(services, definition, window):
             end = window.next().name
             fix = f"plumbline rebuild --monitor {definition.name} --from {window.name} --to {end}"
             return _Answer("fails", f"{trouble}; run {fix}")
@@ -190,17 +190,16 @@ def _window(services: Services, body: str) -> _Answer:
     return _Answer("works", "the window is due and would be evaluated; the clock sends it again by itself")
 
 
-def _segment_trouble(services: Services, definition: Definition, window: Window) -> str:
+def _stored_trouble(services: Services, definition: Definition, window: Window) -> str:
     stored = evaluations.load_evaluation(services.ledger, definition.name, window.name)
     if stored is None:
         return ""
-    key = keys.segment_key(definition.name, window, stored.value.segment)
     try:
-        segment_from_bytes(services.objects.get(services.settings.bucket, key).body, key)
+        stored_inputs(services, definition, window, stored.value)
     except NotFoundError:
-        return "its stored segment is lost"
+        return "what is stored of it is lost"
     except UnreadableError as error:
-        return f"its stored segment cannot be read ({error.reason})"
+        return f"what is stored of it cannot be read ({error.reason})"
     return ""
 
 

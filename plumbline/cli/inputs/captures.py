@@ -12,11 +12,10 @@ import msgspec
 from chalicelib import keys
 from chalicelib.errors import UNDECODABLE, UnreadableError
 from chalicelib.records.batch import read_manifest, read_transform
-from chalicelib.records.capture import BadLine, CapturedRequest, read_captures
+from chalicelib.records.capture import BadInput, BadLine, CapturedRequest, read_captures
 from chalicelib.records.files import kind_of
 from chalicelib.records.ground_truth import Label
 from chalicelib.records.merge import read_merged
-from chalicelib.records.segment import BadInput
 from plumbline.cli.inputs.places import File, file_of
 
 

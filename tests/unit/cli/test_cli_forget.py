@@ -12,7 +12,7 @@ from chalicelib import wiring
 from chalicelib.facts import due
 from chalicelib.records.capture import read_captures
 from chalicelib.records.forgetting import Gone, fingerprint, without_hashes, without_lines, without_names
-from chalicelib.records.segment import hash_ids
+from chalicelib.records.id_hashes import hash_ids
 from chalicelib.records.window import Window
 from plumbline.cli.main import main
 from tests.unit.handlers.world import (
@@ -82,7 +82,7 @@ def row(number: int, index: int) -> Row:
 def test_the_scene_holds_what_is_to_be_forgotten(world: World) -> None:
     found = kept(world, f'"{row(1, 3).inference_id}"', BROKEN.event_id)
     places = {key.split("/")[3] if key.startswith("plumbline") else key.split("/")[1] for key in found}
-    assert places == {"segments", "revisions", "ids", "merge", "churn"}
+    assert places == {"measured", "revisions", "ids", "merge", "churn"}
 
 
 def test_an_id_stands_nowhere_any_more(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -245,7 +245,8 @@ def test_captures_that_have_expired_do_not_matter(world: World, capsys: pytest.C
     forget(capsys, one.inference_id)
     calm(world)
     assert kept(world, f'"{one.inference_id}"', one.event_id) == []
-    assert world.evaluation(0).rows == 19
+    # Sums keep what nothing can be taken out of: only captures that are there could be measured again.
+    assert (world.evaluation(0).rows, world.evaluation(0).labelled) == (20, 19)
 
 
 def test_a_quarantined_beginning_goes(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -259,7 +260,7 @@ def test_a_quarantined_beginning_goes(world: World, capsys: pytest.CaptureFixtur
 
 
 def test_what_cannot_be_read_is_told(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    [key] = world.services.objects.keys(OWN, f"plumbline/payload/{MONITOR}/segments/2026-01-05T00:00:00Z/")
+    [key] = world.services.objects.keys(OWN, f"plumbline/payload/{MONITOR}/measured/2026-01-05T00:00:00Z/")
     world.services.objects.put(OWN, key, b"damaged")
     assert f"could not be read, so may hold them: s3://{OWN}/{key}" in forget(capsys, "anybody", code=1)
 
@@ -284,14 +285,14 @@ def test_lines_keep_their_numbers_and_unreadable_ones_stay() -> None:
 
 def test_hashes_of_others_stay() -> None:
     index = hash_ids(["a", "b", "c"]).tobytes()
-    cut = without_hashes(index, ["b", "nobody"])
+    cut = without_hashes(index, hash_ids(["b", "nobody"]).tolist())
     assert cut == hash_ids(["a", "c"]).tobytes()
-    assert without_hashes(b"damaged", ["b"]) == b"damaged"
+    assert without_hashes(b"damaged", [1]) == b"damaged"
 
 
 def test_names_in_lists_go_and_nothing_else() -> None:
     document = {"sample": ["e1#0", "e2#0", "e1"], "e1": {"text": "e1", "numbers": [1, None]}, "lists": [["e1#12"]]}
-    assert without_names(document, frozenset(["e1"])) == {
+    assert without_names(document, lambda name: name == "e1") == {
         "sample": ["e2#0"],
         "e1": {"text": "e1", "numbers": [1, None]},
         "lists": [[]],

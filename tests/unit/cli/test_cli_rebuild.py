@@ -73,11 +73,13 @@ def test_a_dry_run_tells_and_writes_nothing(capsys: pytest.CaptureFixture[str], 
     assert err == ""
     assert out == (
         "monitor churn: 3 windows, 2 can be rebuilt, 1 refused\n"
-        "  2026-01-05T00:00:00Z  rebuild   2 capture files, 1 label object, inputs named by the stored segment\n"
+        "  2026-01-05T00:00:00Z  rebuild   2 capture files, 1 label object, "
+        "inputs named by what is stored of the window\n"
         "  2026-01-05T01:00:00Z  refused   2 of 3 inputs are gone or were written again\n"
         f"      {gone[0]}: is not there any more\n"
         f"      {gone[1]}: is not there any more\n"
-        "  2026-01-05T02:00:00Z  rebuild   2 capture files, 1 label object, inputs named by the stored segment\n"
+        "  2026-01-05T02:00:00Z  rebuild   2 capture files, 1 label object, "
+        "inputs named by what is stored of the window\n"
         "2 would be rebuilt; nothing was asked for (--dry-run)\n"
     )
     assert (world.services.ledger.items, world.services.objects.objects) == (before, objects)

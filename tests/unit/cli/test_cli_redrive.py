@@ -358,12 +358,12 @@ def without(world: World, key: str, body: bytes, bucket: str = DATA) -> bytes:
     return body
 
 
-def segment(world: World, number: int = 1) -> str:
-    return keys.segment_key(MONITOR, Window.of(hour(number), HOUR), world.evaluation(number).segment)
+def measured(world: World, number: int = 1) -> str:
+    return keys.measured_key(MONITOR, Window.of(hour(number), HOUR), world.evaluation(number).measured)
 
 
 def cut_off(world: World, body: bytes) -> bytes:
-    world.services.objects.put(OWN, segment(world), b"\x80")
+    world.services.objects.put(OWN, measured(world), b"\x80")
     return body
 
 
@@ -463,8 +463,8 @@ CASES: list[tuple[str, Callable[[World], bytes], str, str]] = [
     ("windows", lambda w: b'{"monitor": 1}', "nothing", "expected a WindowMessage"),
     ("windows", lambda w: window_body(), "nothing", "not due any more"),
     ("windows", lambda w: removed(w, mark(w)), "fails", "there is no monitor churn"),
-    ("windows", lambda w: without(w, segment(w), mark(w), OWN), "fails", "plumbline rebuild --monitor churn --from"),
-    ("windows", lambda w: cut_off(w, mark(w)), "fails", "its stored segment cannot be read"),
+    ("windows", lambda w: without(w, measured(w), mark(w), OWN), "fails", "plumbline rebuild --monitor churn --from"),
+    ("windows", lambda w: cut_off(w, mark(w)), "fails", "what is stored of it cannot be read"),
     ("windows", lambda w: later(w, mark(w)), "nothing", "sealed"),
     (
         "windows",

@@ -112,7 +112,7 @@ def test_an_outcome_is_told_once_per_kind():
 
 
 def evaluation(window: str, settled: bool = True) -> Evaluation:
-    return Evaluation(window, "d", 10, 9, 0.9, 0.1, settled, False, 0, (), "s", "m0", "seg")
+    return Evaluation(window, "d", 10, 9, 0.9, 0.1, settled, False, 0, (), "s", "m0", "measured", "labels", "")
 
 
 def save(ledger: MemoryLedger, *found: Evaluation) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from chalicelib.errors import ConflictError
 from chalicelib.evaluation.evaluate import evaluate
-from chalicelib.facts import champions, evaluations
+from chalicelib.facts import evaluations
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from chalicelib.workflows import window_reports
@@ -90,9 +90,10 @@ def calmly(world: World, until: datetime) -> None:
 
 
 def rest(world: World) -> None:
-    """Enough clock ticks: every hour of the script is closed and everything debounced is over."""
+    """Enough clock ticks: every hour of the script is closed, everything debounced is over, no label waits."""
     world.clock.time = max(world.clock.time, hour(4))
     world.minutes(20)
+    world.reported()
     assert list(world.owed()) == []
 
 
@@ -118,7 +119,7 @@ def calm() -> dict[str, bytes]:
     assert world.report(0)["inputs"]["labels_conflicting"] == 1
     assert world.report(0)["bad_lines"]["count"] == 2
     assert world.report(2)["bad_records"] == {
-        "label is not 0 or 1": {"count": 1, "sample": [f"{rows_of(2, 9)[8].event_id}#0"]}
+        "label is not 0 or 1": {"count": 1, "sample": [rows_of(2, 9)[8].inference_id]}
     }
     return known(world.derived())
 
@@ -300,6 +301,7 @@ def started(world: World) -> set[str]:
 
 def restated(world: World, number: int) -> None:
     world.minutes(4)
+    world.reported()
     assert world.evaluation(number).settled
 
 
@@ -350,21 +352,17 @@ class Work:
         self._world, self._window = world, window
         services = world.services
         self._previous = evaluations.load_evaluation(services.ledger, MONITOR, window.name)
-        known = self._previous.value.segment if self._previous else ""
+        known = self._previous.value if self._previous else None
         self._gathered = gather(services, world.definition, window, known)
 
     def store(self, services: Services | None = None) -> None:
-        champion = champions.load_champion(self._world.services.ledger, MONITOR)
-        assert champion is not None
         window_reports.store(
             services or self._world.services,
             self._world.definition,
             self._window,
             evaluate(self._gathered.task),
-            champion.reign_at(self._window.name).candidate,
-            self._gathered.segment.digest,
+            self._gathered,
             self._previous,
-            self._gathered.kms_key_id,
         )
 
 

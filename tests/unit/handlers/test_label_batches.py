@@ -205,9 +205,9 @@ def test_a_label_that_came_before_the_seal_counts_though_its_window_is_evaluated
     world = quiet(labels={"horizon": "PT30H"})
     rows = rows_of(0, 10)
     put(world, 0, rows)
-    world.clock.time = hour(31) - 10 * MINUTE
+    world.clock.time = hour(31) - MINUTE
     world.put_labels(b"".join(label_line(row.inference_id, row.label("x")) for row in rows), "in-time")
-    world.minutes(2)
+    world.settle()
     assert world.evaluation(0).labelled == 0
     world.minutes(60)
     assert world.clock.time > hour(31)

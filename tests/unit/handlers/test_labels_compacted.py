@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib import keys
+from chalicelib.evaluation.stored_window import KeptLabels
 from chalicelib.events import LabelContainersMessage
 from chalicelib.facts import due, forgotten, labels, monitors, rebuilds
 from chalicelib.ports import StoredObject
 from chalicelib.records.forgetting import Gone, fingerprint, without_labels
 from chalicelib.records.label_containers import Container, container_from_bytes, labels_of
-from chalicelib.records.segment import Segment, segment_from_bytes
 from chalicelib.records.window import Window
 from chalicelib.workflows import label_containers
 from tests.unit.alerts.faults import Faults
@@ -244,7 +244,7 @@ def test_an_object_that_is_written_again_is_another_source(wanted: int) -> None:
     world.capture(0, [other], name="other")
     world.minutes(70)
     assert world.evaluation(0).labelled == wanted + 1, "what the object was and what it is"
-    uris = [uri for uri, _ in segment(world).label_sources]
+    uris = [uri for uri, _ in label_sources(world)]
     assert uris.count(keys.s3_uri(DATA, first)) == 2
 
 
@@ -264,9 +264,9 @@ def test_an_object_that_was_written_again_before_anybody_kept_it_is_read_as_it_i
     assert len(copied(worlds[0])) == 10
 
 
-def segment(world: World, number: int = 0) -> Segment:
-    key = keys.segment_key(MONITOR, Window.of(hour(number), HOUR), world.evaluation(number).segment)
-    return segment_from_bytes(world.services.objects.get(OWN, key).body, key)
+def label_sources(world: World, number: int = 0) -> tuple[tuple[str, str], ...]:
+    key = keys.labels_key(MONITOR, Window.of(hour(number), HOUR), world.evaluation(number).labels)
+    return KeptLabels.from_bytes(world.services.objects.get(OWN, key).body, key).sources
 
 
 # What is copied, and how much at once ---------------------------------------------------------------------------------
@@ -714,7 +714,7 @@ def test_who_lists_less_than_the_other_loses_and_doubles_nothing() -> None:
         expire_copied(world)
         late_capture(world, rows_of(0, 5, seed="late"))
         assert world.evaluation(0).labelled == 25
-        assert len(segment(world).label_sources) == 31, f"call {step}"
+        assert len(label_sources(world)) == 31, f"call {step}"
     assert (30, 31) in shapes
 
 

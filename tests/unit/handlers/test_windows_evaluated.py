@@ -7,9 +7,9 @@ import json
 import msgspec
 import pytest
 
+from chalicelib.evaluation.stored_window import KeptLabels, Measured
 from chalicelib.events import object_created_body
 from chalicelib.facts import labels, monitors
-from chalicelib.records.segment import segment_from_bytes
 from tests.unit.handlers.world import (
     DATA,
     ENDPOINT,
@@ -227,7 +227,7 @@ def test_everything_made_from_captures_inherits_their_encryption_key() -> None:
     world.label(rows, "x", "labels")
     close(world, 0)
     derived = [(DATA, each) for each in world.services.objects.keys(DATA, "reports/")]
-    for folder in ("segments", "ids", "revisions"):
+    for folder in ("measured", "window-labels", "ids", "revisions"):
         found = world.services.objects.keys(OWN, f"plumbline/payload/churn/{folder}/")
         assert found
         derived += [(OWN, each) for each in found]
@@ -310,7 +310,7 @@ def test_a_label_that_is_no_number_leaves_its_row_unlabelled_and_is_counted() ->
     close(world, 0)
     report = world.report(0)
     assert report["inputs"]["labelled_rows"] == 9
-    assert report["bad_records"] == {"label is not 0 or 1": {"count": 1, "sample": [f"{rows[9].event_id}#0"]}}
+    assert report["bad_records"] == {"label is not 0 or 1": {"count": 1, "sample": [rows[9].inference_id]}}
     assert "maybe" not in json.dumps(report)
 
 
@@ -338,7 +338,7 @@ def test_the_webhook_and_a_file_say_the_same() -> None:
             entries = [{"id": row.inference_id, "label": row.label("x")} for row in rows]
             assert [world.post(entries, "msg_1") for _ in range(3)] == [202, 202, 202]
         close(world, 0)
-    # The segments name their sources, which differ; what was found does not.
+    # The stored labels name their sources, which differ; what was found does not.
     assert by_post.evaluation(0).digest == by_file.evaluation(0).digest
     assert by_post.merged(0) == by_file.merged(0)
 
@@ -365,6 +365,7 @@ def test_a_new_version_of_the_definition_is_used_from_the_next_evaluation_on() -
     late = world.label(rows[:1], "z", "corrected")
     assert late
     world.minutes(3)
+    world.reported()
     assert not world.evaluation(0).settled, "restated under the version in force"
 
 
@@ -396,7 +397,7 @@ def test_a_captured_file_that_a_lifecycle_rule_deletes_stays_counted() -> None:
     world.minutes(4)
     assert world.evaluation(0).rows == world.evaluation(0).labelled == len(rows)
     assert world.report(0)["inputs"]["capture_files"] == 2
-    assert len(world.merged(0)) == len(rows)
+    assert world.services.objects.keys(DATA, "reports/merge/") == (), "its lines are gone"
 
 
 def test_labels_whose_object_is_deleted_stay_counted_when_the_window_is_restated() -> None:
@@ -469,6 +470,7 @@ def test_a_label_file_written_again_under_its_key_is_read_again() -> None:
     world.clock.time = hour(1) + 30 * MINUTE
     world.label(rows, "not-x", "labels")
     world.minutes(4)
+    world.reported()
     assert world.evaluation(0).loss == 1.0
     assert world.report(0)["inputs"]["label_objects"] == 1
 
@@ -507,6 +509,7 @@ def test_files_that_a_newer_revision_no_longer_has_are_deleted() -> None:
     assert len(merge) == 1
     world.label(rows, "not-x", "contradiction")
     world.minutes(4)
+    world.reported()
     assert world.evaluation(0).labelled == 0
     assert world.services.objects.keys(DATA, "reports/merge/") == ()
     assert world.report(0)["inputs"]["labels_rejected"] == len(rows)
@@ -514,14 +517,16 @@ def test_files_that_a_newer_revision_no_longer_has_are_deleted() -> None:
     assert [key.rpartition("/")[2] for key in quality] == ["evaluation.json", "label_maturity.json"]
 
 
-def test_a_restated_window_has_one_segment() -> None:
+def test_a_restated_window_is_stored_once() -> None:
     world = quiet()
     rows = world.live(0, labelled=False)
-    [first] = world.services.objects.keys(OWN, "plumbline/payload/churn/segments/")
+    kinds = ("measured", "window-labels")
+    before = [world.services.objects.keys(OWN, f"plumbline/payload/churn/{kind}/") for kind in kinds]
     world.label(rows, "x", "labels")
     world.minutes(4)
-    [second] = world.services.objects.keys(OWN, f"plumbline/payload/churn/segments/{window_name(0)}/")
-    assert first != second
+    after = [world.services.objects.keys(OWN, f"plumbline/payload/churn/{kind}/{window_name(0)}/") for kind in kinds]
+    assert [len(found) for found in (*before, *after)] == [1, 1, 1, 1]
+    assert before[0] == after[0] and before[1] != after[1], "labels touch only labels"
 
 
 def test_the_same_labels_in_another_object_change_nothing_but_the_count_of_objects() -> None:
@@ -536,6 +541,7 @@ def test_the_same_labels_in_another_object_change_nothing_but_the_count_of_objec
         key = world.put_labels(b"".join(lines), name)
         world.clock.time = max(world.clock.time, hour(1) + 10 * MINUTE)
         world.minutes(3)
+    world.reported()
     assert world.report(0)["inputs"]["label_objects"] == 2
     world.services.objects.delete(DATA, key)
     world.capture(0, rows_of(0, 2, seed="late"), name="late")
@@ -586,16 +592,22 @@ def test_a_window_of_a_day_holds_its_hours() -> None:
     assert world.services.objects.keys(DATA, "reports/churn/churn-data-quality/2026/01/06/00/")
 
 
-def test_the_segment_names_what_was_read() -> None:
+def test_what_is_stored_names_what_was_read() -> None:
     world = quiet()
     world.live(0)
-    [key] = world.services.objects.keys(OWN, f"plumbline/payload/churn/segments/{window_name(0)}/")
-    assert key.endswith(f"/{world.evaluation(0).segment}.msgpack")
-    segment = segment_from_bytes(world.services.objects.get(OWN, key).body, key)
+    [key] = world.services.objects.keys(OWN, f"plumbline/payload/churn/measured/{window_name(0)}/")
+    assert key.endswith(f"/{world.evaluation(0).measured}.msgpack")
+    measured = Measured.from_bytes(world.services.objects.get(OWN, key).body, key)
+    [key] = world.services.objects.keys(OWN, f"plumbline/payload/churn/window-labels/{window_name(0)}/")
+    assert key.endswith(f"/{world.evaluation(0).labels}.msgpack")
+    labels = KeptLabels.from_bytes(world.services.objects.get(OWN, key).body, key)
+    assert [uri for uri, _ in labels.sources] == [
+        f"s3://{DATA}/{each}" for each in world.services.objects.keys(DATA, "ground-truth/")
+    ]
     stored = {
         each: world.services.objects.get(DATA, each).etag for each in world.services.objects.keys(DATA, "captures/")
     }
-    assert segment.manifest == stored
+    assert measured.manifest == stored
     [record] = world.decisions(0)
     named = {each.source: each.digest for each in record.evidence}
     for prefix in ("captures/", "ground-truth/"):

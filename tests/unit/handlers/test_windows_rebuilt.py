@@ -74,8 +74,16 @@ def outcome(world: World, number: int) -> Rebuild:
     return stored.value
 
 
-def segment_key(world: World, number: int) -> str:
-    return keys.segment_key(MONITOR, Window.of(hour(number), HOUR), world.evaluation(number).segment)
+def stored_keys(world: World, number: int) -> tuple[str, str]:
+    window, evaluation = Window.of(hour(number), HOUR), world.evaluation(number)
+    measured = keys.measured_key(MONITOR, window, evaluation.measured)
+    return measured, keys.labels_key(MONITOR, window, evaluation.labels)
+
+
+def reported(world: World) -> dict[str, bytes]:
+    """What is derived but for the stored windows."""
+    found = world.derived()
+    return {name: found[name] for name in found if "/measured/" not in name and "/window-labels/" not in name}
 
 
 def delete_below(world: World, bucket: str, prefix: str) -> int:
@@ -95,19 +103,20 @@ def reports_deleted(world: World) -> None:
 
 def everything_derived_deleted(world: World) -> None:
     reports_deleted(world)
-    for kind in ("segments", "revisions", "ids"):
+    for kind in ("measured", "window-labels", "revisions", "ids"):
         assert delete_below(world, OWN, f"plumbline/payload/{MONITOR}/{kind}/") >= 4
 
 
-def segments_cut_off(world: World) -> None:
+def stored_windows_cut_off(world: World) -> None:
     for number in range(WINDOWS):
-        key = segment_key(world, number)
-        world.services.objects.put(OWN, key, world.services.objects.get(OWN, key).body[:100])
+        for key in stored_keys(world, number):
+            world.services.objects.put(OWN, key, world.services.objects.get(OWN, key).body[:100])
 
 
-def segments_of_another_release(world: World) -> None:
+def stored_windows_of_another_release(world: World) -> None:
     for number in range(WINDOWS):
-        world.services.objects.put(OWN, segment_key(world, number), msgspec.msgpack.encode({"version": 99}))
+        for key, kind in zip(stored_keys(world, number), ("measured", "window labels"), strict=True):
+            world.services.objects.put(OWN, key, msgspec.msgpack.encode((kind, 99)))
 
 
 def revisions_damaged(world: World) -> None:
@@ -131,8 +140,8 @@ DAMAGES = [
     nothing,
     reports_deleted,
     everything_derived_deleted,
-    segments_cut_off,
-    segments_of_another_release,
+    stored_windows_cut_off,
+    stored_windows_of_another_release,
     revisions_damaged,
     facts_lost,
     labels_forgotten,
@@ -179,22 +188,22 @@ def acts(world: World) -> list[object]:
     ]
 
 
-def test_a_damaged_segment_stands_in_the_way_of_new_labels_until_then() -> None:
+def test_a_damaged_stored_window_stands_in_the_way_of_new_labels_until_then() -> None:
     """The reason for the command: without it nothing moves."""
     world = lived(**QUIET)
-    segments_cut_off(world)
+    stored_windows_cut_off(world)
     late = rows_of(1, 1, seed="late")
     world.capture(1, late, name="late")
     world.settle()
     world.minutes(70)
-    assert list(world.owed()) and any("expected a segment" in error for error in world.permanent)
+    assert list(world.owed()) and any("expected measured" in error for error in world.permanent)
     rows = world.evaluation(1).rows
     order(world, 1)
     assert world.evaluation(1).rows == rows + 1
 
 
 @pytest.mark.parametrize("what", ["capture", "label", "rewritten"])
-@pytest.mark.parametrize("damage", [nothing, segments_cut_off], ids=["segment", "evidence"])
+@pytest.mark.parametrize("damage", [nothing, stored_windows_cut_off], ids=["stored", "evidence"])
 def test_nothing_is_forgotten_whose_input_is_gone(what: str, damage: Callable[[World], None]) -> None:
     world = lived(**QUIET)
     damage(world)
@@ -210,7 +219,11 @@ def test_nothing_is_forgotten_whose_input_is_gone(what: str, damage: Callable[[W
         world.services.objects.delete(DATA, key)
     else:
         world.services.objects.delete(DATA, key)
-    before = {name: body for name, body in world.derived().items() if "segments/" not in name}
+    before = {
+        name: body
+        for name, body in world.derived().items()
+        if "/measured/" not in name and "/window-labels/" not in name
+    }
     window = Window.of(hour(1), HOUR)
     due.mark(world.services.ledger, MONITOR, window, world.definition.grace, world.clock.time, anew=True)
     world.minutes(2)
@@ -218,10 +231,14 @@ def test_nothing_is_forgotten_whose_input_is_gone(what: str, damage: Callable[[W
     assert refused.outcome == "REFUSED" and refused.lost_count == 1
     [lost] = refused.lost
     assert key in lost and lost.endswith("was written again" if what == "rewritten" else "is not there any more")
-    assert {name: body for name, body in world.derived().items() if "segments/" not in name} == before
+    assert {
+        name: body
+        for name, body in world.derived().items()
+        if "/measured/" not in name and "/window-labels/" not in name
+    } == before
 
 
-def test_without_segment_and_decision_nothing_tells_what_must_be_there() -> None:
+def test_without_stored_window_and_decision_nothing_tells_what_must_be_there() -> None:
     world = lived(**QUIET)
     everything_derived_deleted(world)
     for (pk, sk), (item, _) in list(world.services.ledger.items.items()):
@@ -230,7 +247,7 @@ def test_without_segment_and_decision_nothing_tells_what_must_be_there() -> None
     due.mark(world.services.ledger, MONITOR, Window.of(hour(1), HOUR), HOUR, world.clock.time, anew=True)
     with pytest.raises(Exception, match="replaced by another worker"):
         world.minutes(2)
-    assert outcome(world, 1).reason == "the stored segment is lost: nothing tells which inputs must be there"
+    assert outcome(world, 1).reason == "what is stored of the window is lost: nothing tells which inputs must be there"
 
 
 @pytest.mark.parametrize("damage", [nothing, facts_lost])
@@ -263,6 +280,7 @@ def test_what_came_since_is_counted_while_the_window_is_open() -> None:
         each.lose("captures")
         each.settle()
     usual.minutes(70)
+    usual.reported()
     order(world, 1)
     world.minutes(70)
     assert world.evaluation(1) == usual.evaluation(1)
@@ -272,7 +290,7 @@ def test_what_came_since_is_counted_while_the_window_is_open() -> None:
 
 def test_a_capture_that_lands_meanwhile_does_not_take_the_order_back() -> None:
     world = lived(**QUIET)
-    segments_cut_off(world)
+    stored_windows_cut_off(world)
     window = Window.of(hour(1), HOUR)
     ledger, grace = world.services.ledger, world.definition.grace
     due.mark(ledger, MONITOR, window, grace, world.clock.time, anew=True)
@@ -288,7 +306,7 @@ def test_a_slow_rebuild_does_not_take_back_what_a_faster_worker_found() -> None:
     previous = load_evaluation(services.ledger, MONITOR, window.name)
     assert previous is not None
     found = standing(services, world.definition, window, previous.value)
-    slow = gather(services, world.definition, window, previous.value.segment, Anew(found.inputs, only=False))
+    slow = gather(services, world.definition, window, previous.value, Anew(found.inputs, only=False))
     world.capture(1, rows_of(1, 4, seed="late"), name="late")
     world.settle()
     world.minutes(70)
@@ -299,10 +317,9 @@ def test_a_slow_rebuild_does_not_take_back_what_a_faster_worker_found() -> None:
         world.definition,
         window,
         evaluate(slow.task),
-        previous.value.model,
-        slow.segment.digest,
+        slow,
         previous,
-        slow.kms_key_id,
+        f"latest {slow.labels}",
         anew=True,
     )
     assert world.derived() == newer
@@ -314,17 +331,17 @@ def test_an_input_that_goes_away_while_it_is_gathered() -> None:
     found = standing(services, world.definition, window, world.evaluation(1))
     services.objects.delete(DATA, min(found.inputs.captures))
     with pytest.raises(ConflictError, match="went away"):
-        gather(services, world.definition, window, "", Anew(found.inputs, only=False))
+        gather(services, world.definition, window, None, Anew(found.inputs, only=False))
 
 
 def of_window(world: World, number: int) -> dict[str, bytes]:
-    """The stored reports, merge file and fact of one window; a world whose segments are lost has no more to show."""
+    """The stored reports, merge file and fact of one window; a world whose stored windows are lost has no more."""
     folders = (f"{hour(number + 1):/%Y/%m/%d/%H/}", f"merge/churn/AllTraffic/{hour(number):%Y/%m/%d/%H}/")
     objects = world.services.objects
     reports = [key for key in objects.keys(DATA, "reports/") if not key.endswith("/label_maturity.json")]
     found = {key: objects.get(DATA, key).body for key in reports if folders[0] in key or folders[1] in key}
-    segment = segment_key(world, number)
-    return {**found, segment: objects.get(OWN, segment).body, "fact": msgspec.json.encode(world.evaluation(number))}
+    stored = {key: objects.get(OWN, key).body for key in stored_keys(world, number)}
+    return {**found, **stored, "fact": msgspec.json.encode(world.evaluation(number))}
 
 
 def test_a_crash_anywhere_ends_in_the_same_bytes() -> None:
@@ -347,7 +364,7 @@ def test_a_crash_anywhere_ends_in_the_same_bytes() -> None:
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**32))
 def test_orders_and_damage_in_the_middle_of_everything_end_in_the_same_bytes(seed: int) -> None:
-    """Late captures and labels, repeats, any order; now and then a stored segment is lost and the window ordered."""
+    """Late captures and labels, repeats, any order; now and then a stored window is lost and the window ordered."""
     draw = random.Random(seed)
     world, calm = World(definition(policy=QUIET)), World(definition(policy=QUIET))
     for move in script():
@@ -361,7 +378,7 @@ def test_orders_and_damage_in_the_middle_of_everything_end_in_the_same_bytes(see
         for each in evaluated:
             window = Window.parse(each.window, HOUR)
             if draw.random() < 0.5:
-                world.services.objects.delete(OWN, keys.segment_key(MONITOR, window, each.segment))
+                world.services.objects.delete(OWN, keys.measured_key(MONITOR, window, each.measured))
             due.mark(world.services.ledger, MONITOR, window, world.definition.grace, world.clock.time, anew=True)
         world.disturbed(draw, moves=8)
     for number in range(3):

@@ -21,9 +21,10 @@ from chalicelib.decisions.alert import Alert
 from chalicelib.definition import Definition, parse_definition
 from chalicelib.errors import NotFoundError, PermanentError
 from chalicelib.events import LabelBatchMessage, object_created_body
-from chalicelib.facts import champions, claims, decisions, evaluations, labels
+from chalicelib.facts import champions, claims, decisions, due, evaluations, labels
 from chalicelib.facts.champions import Champion
 from chalicelib.facts.evaluations import Evaluation
+from chalicelib.facts.news import News
 from chalicelib.handlers import (
     alarm_changed,
     alert_published,
@@ -45,6 +46,7 @@ from chalicelib.ports import PipelineExecution
 from chalicelib.records.capture import CapturedRequest, Payload
 from chalicelib.records.ground_truth import Label
 from chalicelib.records.table import to_table
+from chalicelib.records.window import Window
 from chalicelib.topology import SOURCES
 from chalicelib.webhooks import signed_headers
 from chalicelib.wiring import Services
@@ -167,6 +169,7 @@ def definition(**changes: Any) -> Definition:
         "output_s3_uri": f"s3://{DATA}/reports",
         "attributes": {"features": ["x", "z"], "probability_attribute": "0"},
         "labels": {"horizon": "P2D"},
+        "merged_records": "always",
         "baseline": {
             "data_quality_statistics": f"s3://{DATA}/baseline/data_quality/statistics.json",
             "data_quality_constraints": f"s3://{DATA}/baseline/data_quality/constraints.json",
@@ -683,9 +686,9 @@ class World:
         return [alert for alert in found if alert.kind == kind or not kind]
 
     def derived(self) -> dict[str, bytes]:
-        """Everything that must be the same whatever the order: reports, merge files, segments, evaluation facts.
+        """Everything that must be the same whatever the order: reports, merge files, stored windows, evaluation facts.
 
-        A crash may leave a segment that no fact names. What label_maturity.json says depends on the moment.
+        A crash may leave a stored window that no fact names. What label_maturity.json says depends on the moment.
         """
         objects = self.services.objects
         reports = [key for key in objects.keys(DATA, "reports/") if not key.endswith("/label_maturity.json")]
@@ -701,9 +704,27 @@ class World:
         for item in self.services.ledger.query(f"MONITOR#{MONITOR}", begins_with="EVALUATION#"):
             kept[item.sk] = item.body
             fact = msgspec.json.decode(item.body, type=Evaluation)
-            segment = f"{prefix}segments/{fact.window}/{fact.segment}.msgpack"
-            kept[f"{OWN}/{segment}"] = objects.get(OWN, segment).body
+            for key in (
+                f"{prefix}measured/{fact.window}/{fact.measured}.msgpack",
+                f"{prefix}window-labels/{fact.window}/{fact.labels}.msgpack",
+            ):
+                kept[f"{OWN}/{key}"] = objects.get(OWN, key).body
         return kept
+
+    def reported(self) -> None:
+        """Restate the open windows whose labels wait for an age step, as the clock does when it has come."""
+        waiting = [
+            Window.parse(known.window, self.definition.window_length)
+            for item in self.services.ledger.query(f"MONITOR#{MONITOR}", begins_with="NEWS#")
+            if (known := msgspec.json.decode(item.body, type=News)).pending and known.evaluated
+        ]
+        for window in waiting:
+            if self.clock.time < window.end + self.definition.horizon:
+                due.mark(
+                    self.services.ledger, MONITOR, window, self.definition.grace, self.clock.time, wait=timedelta(0)
+                )
+        if waiting:
+            self.minutes(2)
 
     def owed(self) -> Iterator[str]:
         """Windows that are still due."""

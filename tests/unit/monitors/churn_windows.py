@@ -17,17 +17,18 @@ from typing import Any
 import msgspec
 
 from chalicelib.evaluation.evaluate import Baselines, Findings, Task, evaluate
+from chalicelib.evaluation.measurement import Measurement, Subject
 from chalicelib.monitors import baseline
 from chalicelib.monitors.baseline import baseline_documents
 from chalicelib.monitors.model_explainability import AttributionSettings
 from chalicelib.records.attributes import Attributes, ProblemType
-from chalicelib.records.capture import CapturedRequest, Payload
+from chalicelib.records.capture import BadInput, CapturedRequest, Payload
 from chalicelib.records.ground_truth import Label
-from chalicelib.records.segment import BadInput
+from chalicelib.records.label_table import columns_of
 from chalicelib.records.table import to_table
 from chalicelib.records.window import Window
 from chalicelib.states.facets import BiasSettings, Facet
-from tests.unit.records.building import DATA, NOON, located
+from tests.unit.records.building import DATA, NOON, measured_window
 
 TYPES = ("DataQuality", "ModelQuality", "ModelBias", "ModelExplainability")
 WEIGHTS = {"Account Length": 0.0, "Day Mins": 0.012, "CustServ Calls": 0.45, "Int'l Plan_yes": 2.0, "State": 0.0}
@@ -40,6 +41,7 @@ BIAS = BiasSettings(facets=(Facet(name="Int'l Plan_yes", values=(1,)), Facet(nam
 ATTRIBUTION = AttributionSettings(columns=PHI, expected_column="expected value")
 WINDOW = Window(NOON, timedelta(hours=1))
 SPLIT = 400
+SUBJECT = Subject(attributes=ATTRIBUTES, bias=BIAS, attribution=ATTRIBUTION)
 
 
 @functools.cache
@@ -91,9 +93,8 @@ def window(
 ) -> Findings:
     """The evaluation of a window of these rows (the other 266 by default), with or without labels and baseline."""
     rows = table_rows()[SPLIT:] if rows is None else rows
-    requests, labels = located(
-        [request(number, row) for number, row in enumerate(rows)], labels_of(rows).values() if labelled else (), WINDOW
-    )
+    measured = measured_window(SUBJECT, WINDOW, [request(number, row) for number, row in enumerate(rows)])
+    labels = columns_of(labels_of(rows).values() if labelled else ()).resolved()
     before = {path: json.loads(body) for path, body in baseline_files().items()} if known else {}
     task: dict[str, Any] = {
         "monitor": "churn",
@@ -101,10 +102,9 @@ def window(
         "variant": "AllTraffic",
         "window": WINDOW,
         "monitor_types": TYPES,
-        "attributes": ATTRIBUTES,
-        "requests": requests,
+        "subject": SUBJECT,
+        "measured": measured,
         "labels": labels,
-        "capture_files": 3,
         "label_objects": 1,
         "baselines": Baselines(
             data_quality_statistics=before.get(baseline.DATA_STATISTICS),
@@ -114,8 +114,6 @@ def window(
             model_explainability_constraints=before.get(baseline.EXPLAINABILITY_CONSTRAINTS),
             source="definition" if known else "",
         ),
-        "bias": BIAS,
-        "attribution": ATTRIBUTION,
         "min_labelled_rows": 100,
         "min_label_coverage": 0.5,
         "sample_rows": 10,
@@ -154,13 +152,11 @@ def other_problems() -> dict[str, tuple[dict[str, bytes], Findings]]:
             requests.append(CapturedRequest(str(number), None, NOON + timedelta(seconds=number), *sides))
         table = to_table(requests, labels, attributes)
         known = baseline_documents(table, table.predictions, table.scores, "2026-01-01T00:00:00+00:00")
-        asked, known_labels = located(requests[:250], labels.values(), WINDOW)
+        subject = Subject(attributes=attributes)
         findings = window(
-            requests=asked,
-            labels=known_labels,
-            attributes=attributes,
-            bias=None,
-            attribution=None,
+            measured=measured_window(subject, WINDOW, requests[:250]),
+            labels=columns_of(labels.values()).resolved(),
+            subject=subject,
             monitor_types=("DataQuality", "ModelQuality"),
             baselines=Baselines(model_quality_constraints=json.loads(known[baseline.MODEL_CONSTRAINTS])),
         )
@@ -168,13 +164,14 @@ def other_problems() -> dict[str, tuple[dict[str, bytes], Findings]]:
     return found
 
 
+MEASURED = measured_window(SUBJECT, WINDOW, [request(number, row) for number, row in enumerate(table_rows()[SPLIT:])])
 BAD_LINES = msgspec.structs.replace(
-    located([request(number, row) for number, row in enumerate(table_rows()[SPLIT:])], (), WINDOW)[0],
+    MEASURED,
     bad=(
         BadInput("captures/2026/01/01/12/a.jsonl", 7, "not JSON"),
         BadInput("captures/2026/01/01/12/b.jsonl", 0, "empty"),
     ),
-    repeated=2,
+    measurement=MEASURED.measurement + Measurement(repeated=2),
 )
 
 

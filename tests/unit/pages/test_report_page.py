@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chalicelib.errors import MisconfiguredError, UnreadableError
-from chalicelib.evaluation.window_parts import Span
+from chalicelib.evaluation.served import Span
 from chalicelib.evidence.calibration import calibration
 from chalicelib.monitors import baseline as paths
 from chalicelib.pages import charts, distributions, markup
@@ -131,7 +131,7 @@ def test_labels_that_did_not_come_are_told():
 
 
 def test_inputs_bad_lines_and_bad_records_are_told():
-    documents = decoded(window(requests=BAD_LINES).documents)
+    documents = decoded(window(measured=BAD_LINES).documents)
     for files in documents.values():
         files["evaluation.json"]["noted_records"] = {"read as JSON": {"count": 3, "sample": ["event-1#0"]}}
         files["evaluation.json"]["inputs"]["requests_elsewhere"] = 12
@@ -342,7 +342,7 @@ def hostile(document):
 
 
 def attacked():
-    documents, known = decoded(window(hurt(), requests=BAD_LINES).documents), decoded_baseline()
+    documents, known = decoded(window(hurt(), measured=BAD_LINES).documents), decoded_baseline()
     for files in documents.values():
         for name in files:
             files[name] = hostile(files[name])

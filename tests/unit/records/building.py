@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 
+from chalicelib.evaluation.measurement import Subject
+from chalicelib.evaluation.stored_window import Measured
+from chalicelib.evaluation.window_reader import WindowReader
 from chalicelib.records.capture import CapturedRequest, Payload
-from chalicelib.records.ground_truth import Label
-from chalicelib.records.located import LocatedLabels, LocatedRequests, locate_labels, locate_requests
-from chalicelib.records.segment import Segment, SegmentFile, with_files, with_labels
 from chalicelib.records.window import Window
 
 DATA = Path(__file__).parents[2] / "data"
@@ -49,18 +49,11 @@ def capture_line(request: CapturedRequest) -> bytes:
     return msgspec.json.encode({"captureData": captured_data, "eventMetadata": metadata, "eventVersion": "0"}) + b"\n"
 
 
-def segment_of(*files: Sequence[CapturedRequest], labels: Iterable[Label] = ()) -> Segment:
-    """A segment of these files of requests and of these labels."""
-    named = [
-        SegmentFile(f"captures/{number}.jsonl", "etag", b"".join(map(capture_line, requests)))
-        for number, requests in enumerate(files)
-    ]
-    return with_labels(with_files(Segment(), named), labels, [])
-
-
-def located(
-    requests: Sequence[CapturedRequest], labels: Iterable[Label], window: Window
-) -> tuple[LocatedRequests, LocatedLabels]:
-    """The requests and labels of a window, as an evaluation takes them."""
-    segment = segment_of(requests, labels=labels)
-    return locate_requests(segment, window)[0], locate_labels(segment, window)
+def measured_window(
+    subject: Subject, window: Window, *files: Sequence[CapturedRequest], sample_rows: int = 512
+) -> Measured:
+    """A window measured from these files of requests, in their order."""
+    reader = WindowReader(subject, window, sample_rows)
+    for number, requests in enumerate(files):
+        reader.add(f"captures/{number}.jsonl", "etag", b"".join(map(capture_line, requests)))
+    return reader.finish()

@@ -4,11 +4,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chalicelib.errors import UnreadableError
+from chalicelib.evaluation.measurement import Subject
+from chalicelib.evaluation.window_reader import WindowReader
+from chalicelib.records.attributes import Attributes
 from chalicelib.records.capture import MOST_BAD_LINES, read_captures
 from chalicelib.records.ground_truth import Label
-from chalicelib.records.located import locate_requests
 from chalicelib.records.merge import merge, read_merged, write_merged
-from chalicelib.records.segment import Segment, SegmentFile, with_files
 from chalicelib.records.window import Window
 from tests.unit.records.building import DATA
 
@@ -76,8 +77,10 @@ def test_bad_lines_are_named_up_to_a_limit_and_counted_beyond():
     file = read_captures(body, "f")
     assert (len(file.requests), len(file.bad_lines), file.more_bad_lines) == (2, MOST_BAD_LINES, 5)
     window = Window.of(file.requests[0].inference_time, timedelta(hours=1))
-    requests, _ = locate_requests(with_files(Segment(), [SegmentFile("f", "etag", body)]), window)
-    assert (len(requests.bad), requests.more_bad) == (MOST_BAD_LINES, 5)
+    reader = WindowReader(Subject(attributes=Attributes(probability_attribute="0")), window, 1)
+    reader.add("f", "etag", body)
+    measured = reader.finish()
+    assert (len(measured.bad), measured.more_bad) == (MOST_BAD_LINES, 5)
 
 
 @pytest.mark.parametrize(

@@ -7,21 +7,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chalicelib.records.cells import (
-    COMMA,
-    DIGITS,
     LONGEST,
     MINUS,
     PAD,
-    are_decimal,
     buffer_of,
     endings,
-    fields,
-    gathered,
     hashes,
     hashes_of,
-    last_words,
-    lengths_back,
-    lengths_until,
     numbers,
 )
 
@@ -45,32 +37,6 @@ def laid_out(texts):
 
 def words_of(buffer, begins, lengths):
     return endings(buffer, begins, lengths, max(1, -(-int(lengths.max()) // 8)))
-
-
-@given(st.lists(masked, min_size=1, max_size=30))
-@example(["...00000é"])
-@example(["5", "5.", ".5", ".", "", "1.2.3", "123456789012345678901234", "1234567890123456789012345"])
-def test_decimal_numbers_without_a_sign_are_told_from_everything_else(texts):
-    buffer, begins, lengths = laid_out(texts)
-    for each, pointed, plain in zip(texts, *are_decimal(words_of(buffer, begins, lengths), lengths), strict=True):
-        assert plain == bool(re.fullmatch(r"[0-9]+\.?[0-9]*|\.[0-9]+", each) and len(each) <= DIGITS)
-        assert pointed == ("." in each) or len(each.encode()) > DIGITS
-
-
-@given(st.lists(st.binary(max_size=300), max_size=20), st.data())
-def test_gathered_pieces_are_what_they_were_with_zeros_between_them(pieces, data):
-    buffer = buffer_of(pieces)
-    ends = PAD + np.cumsum([len(each) for each in pieces], dtype=np.int64)
-    begins = ends - np.array([len(each) for each in pieces], dtype=np.int64)
-    order = np.array(data.draw(st.permutations(range(len(pieces)))), dtype=np.int64)
-    found, places = gathered(buffer, begins[order], ends[order])
-    whole = bytearray(found.tobytes())
-    for row, place in zip(order.tolist(), places.tolist(), strict=True):
-        stop = place + len(pieces[row])
-        assert whole[place:stop] == pieces[row]
-        whole[place:stop] = bytes(len(pieces[row]))
-    assert not any(whole)
-    assert not any(found[:PAD]) and not any(found[-PAD:])
 
 
 @given(lists)
@@ -109,32 +75,3 @@ def test_hashes_of_ids_that_look_alike_spread():
         counts = np.bincount(bits.astype(np.int64), minlength=256)
         assert ((counts - len(texts) / 256) ** 2).sum() / (len(texts) / 256) < 255 + 6 * (2 * 255) ** 0.5
     assert hashes_of(["a" * 100, "a" * 101, "\ud800"]).tolist() != hashes_of(["a" * 101, "a" * 100, "?"]).tolist()
-
-
-@given(lists)
-def test_fields_end_where_the_next_comma_is(texts):
-    buffer, begins, lengths = laid_out(texts)
-    count = -(-int(lengths.max() + 1) // 8)
-    assert lengths_until(buffer, begins, COMMA, count).tolist() == lengths.tolist()
-    assert lengths_back(buffer, (begins + lengths)[1:], COMMA, count).tolist() == lengths.tolist()[1:]
-
-
-@given(st.lists(st.lists(st.text(alphabet="0a.é", max_size=40), min_size=1, max_size=4), min_size=1, max_size=20))
-def test_rows_are_split_into_fields(rows):
-    lines = [",".join(row).encode() for row in rows]
-    buffer = buffer_of([line + b"\n" for line in lines])
-    ends = np.flatnonzero(buffer == 10)
-    starts = np.concatenate([[PAD], ends[:-1] + 1])
-    for width in (1, 2, 3):
-        hints = [1] * width
-        for _ in range(3):
-            columns, fine = fields(buffer, starts, ends, width, hints)
-            assert fine.tolist() == [len(row) == width for row in rows]
-            columns = [cells.of(fine) for cells in columns]
-            kept = [row for row in rows if len(row) == width]
-            for place, cells in enumerate(columns):
-                pairs = zip(cells.begins.tolist(), cells.lengths.tolist(), strict=True)
-                assert [buffer[a : a + n].tobytes().decode() for a, n in pairs] == [row[place] for row in kept]
-                if kept and int(cells.lengths.max()) <= LONGEST:
-                    expected = words_of(buffer, cells.begins, cells.lengths)
-                    assert [word.tolist() for word in last_words(buffer, cells)] == [word.tolist() for word in expected]

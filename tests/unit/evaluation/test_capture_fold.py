@@ -1,4 +1,4 @@
-"""The fast way from bytes to states gives what the slow one gives, for any mixture, split and block."""
+"""The batch reader measures what the general payload reader measures, for any mixture, split and batch."""
 
 import json
 from base64 import b64encode
@@ -12,16 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.errors import UnreadableError
-from chalicelib.evaluation import folding, plain_rows
-from chalicelib.evaluation.folding import Folded, fold_captures
-from chalicelib.evaluation.measurement import Measurement, Subject, measure
-from chalicelib.records import cells, joins
+from chalicelib.evaluation import capture_fold
+from chalicelib.evaluation.capture_fold import CaptureFold, Folded
+from chalicelib.evaluation.label_join import LabelJoin
+from chalicelib.evaluation.measurement import Measurement, Subject, measure_and_answer
+from chalicelib.evaluation.quality import quality_of
+from chalicelib.records import batch_reader, cells, joins
 from chalicelib.records.attributes import Attributes
+from chalicelib.records.batch_reader import Source
 from chalicelib.records.capture import MOST_BAD_LINES, read_captures
-from chalicelib.records.envelopes import together
 from chalicelib.records.ground_truth import read_ground_truth, resolve, value_of
-from chalicelib.records.joins import Events, Source, ids_of, read_labels
-from chalicelib.records.sorting import order_of_hashes, sort_floats, sort_hashes
+from chalicelib.records.joins import Events, ids_of, read_labels
+from chalicelib.records.label_table import columns_of
+from chalicelib.records.sorting import order_of_hashes
 from chalicelib.records.table import to_table
 from chalicelib.states.facets import BiasSettings, Facet
 
@@ -47,6 +50,8 @@ SUBJECTS = {
         attributes=Attributes(features=FEATURES, probability_attribute="0"),
         bias=BiasSettings(facets=(Facet(name="plan", values=("basic",)),)),
     ),
+    "regression": Subject(attributes=Attributes(features=FEATURES, inference_attribute="0", problem_type="Regression")),
+    "nothing asked": Subject(attributes=Attributes(features=FEATURES)),
     "several": Subject(
         attributes=Attributes(
             features=FEATURES, inference_attribute="0", problem_type="MulticlassClassification", output_names=("class",)
@@ -173,7 +178,7 @@ def label_line(number, label, inference, style):
 def source(name, lines, piece=None):
     body = "\n".join(lines).encode()
     size = piece or max(len(body), 1)
-    return Source(name, ARRIVED, lambda: [body[start : start + size] for start in range(0, len(body), size)])
+    return Source(name, lambda: [body[start : start + size] for start in range(0, len(body), size)], ARRIVED)
 
 
 def body_of(one):
@@ -205,8 +210,28 @@ def slowly(captures, label_files, subject, since, until, conflict):
                 continue
             seen.add(one.event_id)
             inside.append(one)
-    table = to_table(inside, resolved.by_id, subject.attributes)
-    return measure(table, subject, repeated) if inside else Measurement(repeated=repeated), resolved, bad, len(inside)
+    measured = Measurement(repeated=repeated)
+    if inside:
+        found, answers = measure_and_answer(to_table(inside, {}, subject.attributes), inside, subject)
+        table = columns_of(labels).resolved(conflict)
+        rows = table.find(answers.ids)
+
+        def names(some):
+            return table.ids.at(rows[some])
+
+        measured += found + quality_of(answers, table.codes_of(rows), table.texts, subject, names).measured
+    return measured, resolved, bad, len(inside)
+
+
+def fold_captures(captures, labels, subject_of, since=None, until=None, **options):
+    """All that is measured of files, as `plumbline evaluate` does it."""
+    join = LabelJoin(labels)
+    fold = CaptureFold(subject_of, join.take, since, until, **options)
+    for each in captures:
+        fold.read(each)
+    folded, subject = fold.result()
+    folded.measured += join.finish()
+    return folded, subject
 
 
 @pytest.mark.parametrize("name", [name for name in SUBJECTS if name != "found"])
@@ -216,11 +241,11 @@ def slowly(captures, label_files, subject, since, until, conflict):
     cuts=st.tuples(st.integers(0, 40), st.integers(0, 40)),
     block=st.sampled_from([300, 2000, 1 << 16]),
     piece=st.sampled_from([7, 500, None]),
-    few=st.sampled_from([1, folding.FEW]),
+    rows=st.sampled_from([3, capture_fold.ROWS]),
     limits=st.sampled_from([(None, None), (None, None), (5, 20)]),
     conflict=st.sampled_from(["latest", "first", "reject"]),
 )
-def test_any_mixture_is_measured_as_records_are(name, some, cuts, block, piece, few, limits, conflict):
+def test_any_mixture_is_measured_as_records_are(name, some, cuts, block, piece, rows, limits, conflict):
     subject = SUBJECTS[name]
     lines = [capture_line(at, kind, cells, said, id, style) for kind, cells, said, _, at, id, style in some]
     truth = [
@@ -230,9 +255,9 @@ def test_any_mixture_is_measured_as_records_are(name, some, cuts, block, piece, 
     captures = [source(f"c{n}", lines[a:b], piece) for n, (a, b) in enumerate(((0, low), (low, high), (high, None)))]
     label_files = [source("l0", truth[::2], piece), source("l1", truth[1::2], piece)]
     since, until = (None if limit is None else NOON + timedelta(minutes=limit) for limit in limits)
-    labels = read_labels(label_files, conflict, block=block)
-    with patch.object(folding, "FEW", few):
-        folded, found = fold_captures(captures, labels, lambda _: subject, since, until, block=block)
+    with patch.object(batch_reader, "PIECE", block), patch.object(capture_fold, "ROWS", rows):
+        labels = read_labels(label_files, conflict)
+        folded, found = fold_captures(captures, labels, lambda _: subject, since, until)
     expected, resolved, bad, requests = slowly(captures, label_files, subject, since, until, conflict)
     assert folded.measured == expected
     assert (folded.requests, len(folded.bad)) == (requests, bad)
@@ -318,43 +343,29 @@ def test_payloads_of_one_form_are_measured_as_records_are(name, form, answered, 
         label = {"data": ",".join([str(number // 2 % 2)] * count), "encoding": "CSV"}
         truth.append(json.dumps({"groundTruthData": label, "eventMetadata": {"eventId": event}}))
     captures, labels = [source("c", lines)], [source("l", truth)]
-    folded, _ = fold_captures(captures, read_labels(labels), lambda _: SUBJECTS[name], block=block)
+    with patch.object(batch_reader, "PIECE", block):
+        folded, _ = fold_captures(captures, read_labels(labels), lambda _: SUBJECTS[name])
     expected, _, bad, requests = slowly(captures, labels, SUBJECTS[name], None, None, "latest")
     assert folded.measured == expected
     assert (folded.requests, len(folded.bad)) == (requests, bad)
 
 
-@given(
-    st.lists(
-        st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from([0.5, 1e308, -1e308])),
-        max_size=40,
-    ),
-    st.sampled_from([1, 13, 60]),
-)
-def test_sorting_by_leading_bits_is_sorting(values, times):
-    numbers = np.array(values * times, dtype=np.float64) + 0.0
-    assert sort_floats(numbers).tobytes() == np.sort(numbers).tobytes()
-    keys = ids_of([repr(value) for value in values * times]).keys
-    assert sort_hashes(keys).tolist() == sorted(keys.tolist())
+@given(st.lists(st.text(max_size=5), max_size=40), st.sampled_from([1, 13, 60]))
+def test_hashes_are_ordered_as_a_stable_sort_does(texts, times):
+    keys = ids_of(texts * times).keys
     assert order_of_hashes(keys).tolist() == np.argsort(keys, kind="stable").tolist()
 
 
 def test_undeclared_features_are_measured_block_by_block():
     lines = [capture_line(number, "csv", ("1", "a", "2.5"), "0.75", None, 0) for number in range(30)]
-    folded, _ = fold_captures([source("c", lines)], read_labels([]), lambda _: SUBJECTS["found"], block=1000)
+    folded, _ = fold_captures([source("c", lines)], read_labels([]), lambda _: SUBJECTS["found"])
     assert [column.name for column in folded.measured.profile.columns] == ["_c0", "_c1", "_c2"]
     assert folded.measured.rows == folded.requests == 30
 
 
-@pytest.mark.parametrize(
-    ("files", "block", "usual", "rows"),
-    [(1, 100_000, folding.BLOCK, folding.ROWS), (1, 200_000, 200_000, 700), (300, 200_000, 200_000, 700)],
-)
-def test_many_rows_agree_within_the_bound_of_the_sketch(files, block, usual, rows, monkeypatch):
-    monkeypatch.setattr(folding, "BLOCK", usual)
-    monkeypatch.setattr(folding, "ROWS", rows)
-    monkeypatch.setattr(folding, "FEW", rows // 4)
-    monkeypatch.setattr(plain_rows, "ROWS", rows)
+@pytest.mark.parametrize(("files", "rows"), [(1, capture_fold.ROWS), (1, 700), (300, 700)])
+def test_many_rows_agree_within_the_bound_of_the_sketch(files, rows, monkeypatch):
+    monkeypatch.setattr(capture_fold, "ROWS", rows)
     draw = np.random.Generator(np.random.PCG64(3))
     numbers = draw.normal(size=9000)
     words = [("basic", "plus", f"id{row}")[row % 3] for row in range(9000)]
@@ -366,10 +377,10 @@ def test_many_rows_agree_within_the_bound_of_the_sketch(files, block, usual, row
     # Event ids of this test's lines come again after 1000; inference ids are the lines' own.
     lines = [line.replace(f"{row % 1000:08}-", f"{row:08}-") for row, line in enumerate(lines)]
     truth = [label_line(row, str(row % 2), "own", 1 + row % 2) for row in range(9000)]
-    labels = read_labels([source("l", truth)], block=5000)
+    labels = read_labels([source("l", truth)])
     subject = SUBJECTS["probability"]
     captures = [source(f"c{number}", lines[number::files]) for number in range(files)]
-    folded, _ = fold_captures(captures, labels, lambda _: subject, block=block)
+    folded, _ = fold_captures(captures, labels, lambda _: subject)
     expected, _, _, _ = slowly([source("c", lines)], [source("l", truth)], subject, None, None, "latest")
     assert folded.measured.tally == expected.tally
     assert folded.measured.labelled == 9000
@@ -407,34 +418,17 @@ def test_requests_of_more_than_is_read_are_refused_in_both_ways(rows, width):
 
 def test_large_requests_do_not_wait_for_many():
     lines = [capture_line(number, "csv", ("1", "x" * 1000, "2"), "0.75", None, 1) for number in range(100)]
-    with patch.object(folding, "_HELD", 10_000), patch.object(folding, "to_table", wraps=to_table) as laid_out:
-        folded, _ = fold_captures([source("c", lines)], read_labels([]), lambda _: SUBJECTS["jmespath"], block=2000)
+    pieces, size = patch.object(batch_reader, "PIECE", 2000), patch.object(capture_fold, "TABLE_BYTES", 10_000)
+    with pieces, size, patch.object(capture_fold, "to_table", wraps=to_table) as laid_out:
+        folded, _ = fold_captures([source("c", lines)], read_labels([]), lambda _: SUBJECTS["jmespath"])
     assert folded.requests == folded.measured.rows == 100
     assert all(len(call.args[0]) < 15 for call in laid_out.call_args_list)
-
-
-def test_few_masked_lines_do_not_keep_the_memory_of_all():
-    lines = [capture_line(number, "rows", ("1", "a", "2"), "0.5\n0.75", None, 1) for number in range(300)]
-    captures = [source("c", lines)]
-    until = NOON + timedelta(minutes=3)
-    kept = []
-
-    def watched(matches):
-        kept.extend(len(match.buffer) for match in matches)
-        return together(matches)
-
-    with patch.object(folding, "together", watched):
-        folded, _ = fold_captures(captures, read_labels([]), lambda _: SUBJECTS["probability"], None, until)
-    expected, _, _, _ = slowly(captures, [], SUBJECTS["probability"], None, until, "latest")
-    assert folded.measured == expected
-    assert folded.requests == 3
-    assert sum(kept) < 10_000
 
 
 def test_an_odd_answer_is_not_taken_for_the_usual_one_because_it_is_the_first():
     answers = ["no, not now\n", *["0.75\n"] * 30]
     lines = [capture_line(number, "csv", ("1", "a", "2"), each, None, 1) for number, each in enumerate(answers)]
-    with patch.object(folding, "to_table", wraps=to_table) as laid_out:
+    with patch.object(capture_fold, "to_table", wraps=to_table) as laid_out:
         folded, _ = fold_captures([source("c", lines)], read_labels([]), lambda _: SUBJECTS["probability"])
     assert folded.measured.rows == 31
     assert [len(call.args[0]) for call in laid_out.call_args_list] == [1]
@@ -445,7 +439,7 @@ def test_files_that_hold_nothing_readable_and_lines_that_are_too_long_are_named(
     long = iter([b"x" * (1 << 20)] * 70 + [b"\n" + good.encode()])
     captures = [
         source("garbage", ["what", "is", "this"]),
-        Source("long", ARRIVED, lambda: long),
+        Source("long", lambda: long),
         source("good", [good.replace("00000001-", "00000002-"), "{"]),
     ]
     folded, _ = fold_captures(captures, read_labels([]), lambda _: SUBJECTS["probability"])
@@ -462,8 +456,8 @@ def test_empty_lines_and_a_byte_order_mark_are_no_requests(end, mark, piece):
     good = capture_line(1, "csv", ("1", "a", "2"), "0.75", None, 1)
     captures = [source("empty", [mark + end], piece), source("good", [mark + good + end], piece)]
     # In the first block the request, in the next one what follows it.
-    block = len((mark + good).encode()) + 1
-    folded, _ = fold_captures(captures, read_labels([]), lambda _: SUBJECTS["probability"], block=block)
+    with patch.object(batch_reader, "PIECE", len((mark + good).encode()) + 1):
+        folded, _ = fold_captures(captures, read_labels([]), lambda _: SUBJECTS["probability"])
     assert (folded.requests, folded.measured.rows, folded.bad) == (1, 1, [])
 
 
@@ -540,9 +534,9 @@ def test_labels_that_differ_are_decided_a_part_of_the_ids_at_a_time(conflict, de
     expected = resolve(labels, conflict)
     first_bits = np.uint64(0xFC << 56)
 
-    def of_few_hashes(hashed, usual):
-        # With one argument more it is the other hash, which tells ids apart.
-        return lambda *about: hashed(*about) & first_bits if shared and len(about) == usual else hashed(*about)
+    def of_few_hashes(texts):
+        keys, others = cells.both_hashes_of(texts)
+        return keys & first_bits if shared else keys, others
 
     asked = []
 
@@ -554,8 +548,7 @@ def test_labels_that_differ_are_decided_a_part_of_the_ids_at_a_time(conflict, de
         patch.object(joins, "DECIDED", decided),
         patch.object(joins, "READINGS", 1000),
         patch.object(joins, "resolve", watched),
-        patch.object(joins, "hashes", of_few_hashes(cells.hashes, 2)),
-        patch.object(joins, "hashes_of", of_few_hashes(cells.hashes_of, 1)),
+        patch.object(joins, "both_hashes_of", of_few_hashes),
     ):
         found = read_labels(files, conflict)
         by_id = found.by_id(sorted({label.id for label in labels}))
@@ -573,7 +566,7 @@ def test_files_are_read_again_a_bounded_number_of_times():
     lines = [record_label(f"id{n:03}", str(each)) for n in range(500) for each in range(2)]
     read = []
     body = "\n".join(lines).encode()
-    file = Source("l", ARRIVED, lambda: read.append("l") or [body])
+    file = Source("l", lambda: read.append("l") or [body], ARRIVED)
     with patch.object(joins, "DECIDED", 1):
         found = read_labels([file])
     assert (len(found), found.conflicting) == (500, 500)
@@ -620,8 +613,8 @@ def test_names_that_were_found_hold_for_what_comes_later():
     lines = [capture_line(number, "csv", ("1", "2"), "0.75", None, 0) for number in range(50)]
     lines += [capture_line(60, "csv", ("1", "2", "3", "4"), "0.75", None, 0)]
     together, found = fold_captures([source("c", lines)], read_labels([]), lambda _: SUBJECTS["found"])
-    with patch.object(folding, "WAITING", 10):
-        apart, _ = fold_captures([source("c", lines)], read_labels([]), lambda _: SUBJECTS["found"], block=500)
+    with patch.object(capture_fold, "TABLE_ROWS", 10), patch.object(capture_fold, "ROWS", 10):
+        apart, _ = fold_captures([source("c", lines)], read_labels([]), lambda _: SUBJECTS["found"])
     assert found.attributes.features == ("_c0", "_c1")
     assert apart.measured == together.measured
     assert apart.measured.whole == 50
@@ -642,7 +635,8 @@ def test_labels_of_a_file_that_is_given_up_do_not_count():
     good = [record_label(f"id{number}", "1") for number in range(9)]
     bad = ["no label"] * (MOST_BAD_LINES + 400)
     files = [source("l0", good[:3]), source("l1", good[3:6] + bad), source("l2", good[6:])]
-    found = read_labels(files, block=1000)
+    with patch.object(batch_reader, "PIECE", 1000):
+        found = read_labels(files)
     ids = [f"id{number}" for number in range(9)]
     assert list(found.by_id(ids)) == [*ids[:3], *ids[6:]]
     assert len(found) == 6

@@ -1,31 +1,39 @@
-"""A window is measured part by part: where the parts end changes nothing, and neither does who looks labels up."""
+"""A window is measured file by file, part by part: where the parts end changes nothing that a report says."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import random
+from collections.abc import Iterator
 from datetime import timedelta
+from unittest.mock import patch
 
 import msgspec
+import numpy as np
 import pytest
 
-from bench.window_memory import JOIN_MUST, ROWS, run
-from chalicelib.evaluation.evaluate import Baselines, Task, evaluate
-from chalicelib.evaluation.window_parts import Span
+from bench.window_memory import ROWS, run
+from chalicelib.errors import UnreadableError
+from chalicelib.evaluation import capture_fold
+from chalicelib.evaluation.evaluate import Baselines, Findings, Task, evaluate
+from chalicelib.evaluation.measurement import Measurement, Subject
+from chalicelib.evaluation.served import Span
+from chalicelib.evaluation.stored_window import Inputs, KeptLabels, Measured, lost_inputs
+from chalicelib.evaluation.window_reader import WindowReader
 from chalicelib.monitors.model_explainability import AttributionSettings
 from chalicelib.records.attributes import Attributes
-from chalicelib.records.capture import CapturedRequest, Payload, read_captures
-from chalicelib.records.ground_truth import Label, read_ground_truth, resolve
-from chalicelib.records.located import VALUES, locate_labels, locate_requests
-from chalicelib.records.merge import merge, write_merged
+from chalicelib.records.capture import CapturedRequest, Payload
+from chalicelib.records.ground_truth import Label, resolve
+from chalicelib.records.id_hashes import hash_ids
+from chalicelib.records.label_table import columns_of
 from chalicelib.records.sample import loss_of
-from chalicelib.records.segment import Segment, SegmentFile, hash_ids, with_files
 from chalicelib.records.table import to_table
 from chalicelib.records.window import Window
 from chalicelib.states.facets import BiasSettings, Facet
-from chalicelib.states.maturity import ages_of
-from tests.unit.records.building import NOON, capture_line, captured, located, segment_of
+from chalicelib.states.maturity import label_ages
+from tests.unit.records.building import NOON, capture_line, captured, measured_window
 
 WINDOW = Window(NOON, timedelta(hours=1))
 RULES = ("latest", "first", "reject")
@@ -105,7 +113,24 @@ def labels_for(draw: random.Random, requests: list[CapturedRequest], problem: st
     return found
 
 
-def window(seed: int, problem: str) -> Segment:
+def subject_of(problem: str) -> Subject:
+    positive = {"BinaryClassification": (1,), "MulticlassClassification": ("red",), "Regression": (2.5,)}[problem]
+    return Subject(
+        attributes=PROBLEMS[problem],
+        bias=BiasSettings(facets=(Facet(name="plan", values=("a",)),), label_values=positive),
+        attribution=AttributionSettings(columns=OUTPUTS[1:]),
+    )
+
+
+@contextlib.contextmanager
+def in_parts(rows: int) -> Iterator[None]:
+    """Batches and tables of so many requests."""
+    with patch.object(capture_fold, "ROWS", rows), patch.object(capture_fold, "TABLE_ROWS", rows):
+        yield
+
+
+def window(seed: int, problem: str) -> tuple[Measured, list[CapturedRequest], list[Label]]:
+    """A window of three files, with odd lines and refused files; its requests once each, and labels."""
     draw = random.Random(f"{seed}-{problem}")
     requests = requests_of(draw, problem)
     again = [
@@ -114,103 +139,88 @@ def window(seed: int, problem: str) -> Segment:
     ]
     labels = labels_for(draw, requests, problem)
     draw.shuffle(requests)
-    segment = segment_of(requests[:40], [*requests[40:], *again], labels=labels)
-    odd = SegmentFile("captures/2.jsonl", "etag", b"\n \n{}\n" + capture_line(requests[0]) + b"not JSON")
-    refused = [
-        SegmentFile("captures/3.jsonl", "e", b"garbage\n"),
-        SegmentFile("captures/4.jsonl", "e", b"", "too large"),
-    ]
-    return with_files(segment, [odd, *refused])
+    reader = WindowReader(subject_of(problem), WINDOW, 12)
+    first, second = requests[:40], [*requests[40:], *again]
+    for number, some in enumerate((first, second)):
+        reader.add(f"captures/{number}.jsonl", "etag", b"".join(map(capture_line, some)))
+    reader.add("captures/2.jsonl", "etag", b"\n \n{}\n" + capture_line(requests[0]) + b"not JSON")
+    reader.add("captures/3.jsonl", "e", b"garbage\n")
+    reader.refuse("captures/4.jsonl", "e", "too large")
+    known: dict[str, CapturedRequest] = {}
+    for each in (*first, *second):
+        if WINDOW.contains(each.inference_time):
+            known.setdefault(each.event_id, each)
+    return reader.finish(), list(known.values()), labels
 
 
-def task(segment: Segment, problem: str, conflict: str = "latest", **changes: object) -> Task:
-    attributes = PROBLEMS[problem]
-    positive = {"BinaryClassification": (1,), "MulticlassClassification": ("red",), "Regression": (2.5,)}[problem]
-    values: dict[str, object] = {
+def evaluated(measured: Measured, labels: list[Label], conflict: str = "latest", **changes: object) -> Findings:
+    task: dict[str, object] = {
         "monitor": "churn",
         "endpoint": "churn",
         "variant": "AllTraffic",
         "window": WINDOW,
         "monitor_types": ("DataQuality", "ModelQuality", "ModelBias", "ModelExplainability"),
-        "attributes": attributes,
-        "requests": locate_requests(segment, WINDOW, attributes)[0],
-        "labels": locate_labels(segment, WINDOW, conflict),
-        "capture_files": len(segment.files),
+        "subject": measured.subject,
+        "measured": measured,
+        "labels": columns_of(labels).resolved(conflict),
         "label_objects": 1,
         "baselines": Baselines(),
-        "bias": BiasSettings(facets=(Facet(name="plan", values=("a",)),), label_values=positive),
-        "attribution": AttributionSettings(columns=OUTPUTS[1:]),
         "deployments": SPANS,
         "min_labelled_rows": 1,
         "min_label_coverage": 0.0,
         "sample_rows": 12,
         **changes,
     }
-    return Task(**values)  # type: ignore[arg-type]
+    return evaluate(Task(**task))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
 @pytest.mark.parametrize("seed", range(6))
 def test_where_the_parts_end_changes_no_byte(problem, seed):
-    segment = window(seed, problem)
-    whole = evaluate(task(segment, problem, RULES[seed % 3]))
+    measured, _, labels = window(seed, problem)
+    whole = evaluated(measured, labels, RULES[seed % 3])
     assert whole.labelled > 5 and len(whole.sample) > 1 and whole.mixed
     for values in (1, 13, 100):
-        assert evaluate(task(segment, problem, RULES[seed % 3], part_values=values)) == whole
+        with in_parts(values):
+            parts, _, _ = window(seed, problem)
+        assert evaluated(parts, labels, RULES[seed % 3]) == whole
+    again = Measured.from_bytes(measured.to_bytes(), "measured")
+    assert again.to_bytes() == measured.to_bytes()
+    assert evaluated(again, labels, RULES[seed % 3]) == whole
 
 
 @pytest.mark.parametrize("conflict", RULES)
 @pytest.mark.parametrize("problem", PROBLEMS)
 @pytest.mark.parametrize("seed", range(4))
-def test_what_is_located_is_what_is_there(problem, seed, conflict):
+def test_what_is_measured_is_what_is_there(problem, seed, conflict):
     """Against reading everything at once: dictionaries of requests and labels, one table."""
-    segment = window(seed, problem)
-    known: dict[str, CapturedRequest] = {}
-    repeated = 0
-    for file in segment.files[:3]:
-        for request in read_captures(file.body, file.key).requests:
-            if WINDOW.contains(request.inference_time):
-                repeated += request.event_id in known
-                known.setdefault(request.event_id, request)
-    expected = sorted(known.values(), key=lambda one: (one.inference_time, one.event_id))
-    requests, ids = locate_requests(segment, WINDOW)
-    assert [*requests] == expected and len(requests) == len(expected)
-    assert (requests.repeated, [(bad.key[-7:-6], bad.line) for bad in requests.bad]) == (
-        repeated,
-        [("2", 3), ("2", 5), ("3", 0), ("4", 0)],
-    )
-    assert all(request.join_id in ids for request in expected) and "somebody" not in ids
-    resolved = resolve(read_ground_truth(segment.labels, "segment", WINDOW.end).labels, conflict)
-    labels = locate_labels(segment, WINDOW, conflict)
-    counts = resolved.repeated, resolved.conflicting, resolved.rejected
-    assert (labels.repeated, labels.conflicting, labels.rejected) == counts
-    assert all(counts[:2])
-    for part in requests.parts(50):
-        some = labels.of(request.join_id for request in part)
-        wanted = {request.join_id for request in part}
-        assert some.by_id == {id: label for id, label in resolved.by_id.items() if id in wanted}
-        assert all(some.known_at(id) == resolved.known_at(id) for id in wanted)
-
-    found = evaluate(task(segment, problem, conflict, deployments=()))
+    measured, expected, labels = window(seed, problem)
+    assert measured.requests == len(expected) == sum(file.requests for file in measured.files)
+    assert [(bad.key[-7:-6], bad.line) for bad in measured.bad] == [("2", 3), ("2", 5), ("3", 0), ("4", 0)]
+    resolved = resolve(set(labels), conflict)
+    found = evaluated(measured, labels, conflict, deployments=())
     table = to_table(expected, resolved.by_id, PROBLEMS[problem])
     answered = table.whole & (table.predictions == table.predictions)
     assert found.rows == len(table)
     assert found.loss == pytest.approx(
         loss_of(table.predictions[answered], table.labels[answered], table.problem_type), rel=1e-12
     )
-    assert found.delays == ages_of(expected, resolved, WINDOW.end)
-    assert b"".join(found.merged.values()) == write_merged(merge(expected, resolved.by_id))
+    known = [resolved.known_at(each.join_id) for each in expected]
+    ages = [(each - WINDOW.end).total_seconds() for each in known if each]
+    assert found.delays == label_ages(len(expected), np.array(ages))
 
 
-@pytest.mark.parametrize("end", ["\n", "\r"])
-def test_parts_are_bounded_by_the_values_that_payloads_may_hold(end):
-    requests = [captured(f"e{number}", f"1,2{end}3,4", f"0.5{end}0.5") for number in range(7)]
-    found, _ = located(requests, (), WINDOW)
-    sizes = [[request.event_id for request in part] for part in found.parts(12)]
-    assert sizes == [["e0", "e1"], ["e2", "e3"], ["e4", "e5"], ["e6"]]
-    assert [len(part) for part in found.parts(1)] == [1] * 7
-    assert [len(part) for part in found.parts()] == [7] and VALUES > 42
-    assert [*located([], (), WINDOW)[0].parts()] == [[]]
+def test_files_that_cannot_be_read_again_stay_counted_and_new_ones_are_added():
+    subject = Subject(attributes=PROBLEMS["BinaryClassification"])
+    requests = [captured(f"e{number}", "1,a,2", "0.9,1,2,3") for number in range(9)]
+    whole = measured_window(subject, WINDOW, requests[:4], requests[4:])
+    base = measured_window(subject, WINDOW, requests[:4])
+    reader = WindowReader(subject, WINDOW, 512, Measured.from_bytes(base.to_bytes(), "base"))
+    reader.add("captures/1.jsonl", "etag", b"".join(map(capture_line, [requests[0], *requests[4:]])))
+    both = reader.finish()
+    assert both.measurement == whole.measurement + Measurement(repeated=1)
+    assert (both.answers.to_bytes(), both.sample) == (whole.answers.to_bytes(), whole.sample)
+    assert [file.requests for file in both.files] == [4, 5]
 
 
 def test_names_are_those_of_the_first_part_where_none_are_declared():
@@ -221,10 +231,10 @@ def test_names_are_those_of_the_first_part_where_none_are_declared():
         )
         for number, row in enumerate([wide, wide, narrow])
     ]
-    segment = segment_of(requests)
-    plain = {"attributes": Attributes(probability_attribute="0"), "bias": None, "attribution": None}
-    whole = evaluate(task(segment, "BinaryClassification", **plain))
-    parts = evaluate(task(segment, "BinaryClassification", part_values=1, **plain))
+    subject = Subject(attributes=Attributes(probability_attribute="0"))
+    whole = evaluated(measured_window(subject, WINDOW, requests), [])
+    with in_parts(1):
+        parts = evaluated(measured_window(subject, WINDOW, requests), [])
     columns = [
         [column["name"] for column in json.loads(each.documents["DataQuality"]["statistics.json"])["features"]]
         for each in (whole, parts)
@@ -234,14 +244,39 @@ def test_names_are_those_of_the_first_part_where_none_are_declared():
     assert own["bad_records"] == {"expected 2 features, got 1 more": {"count": 1, "sample": ["e2#0"]}}
 
 
-def test_a_label_of_another_id_with_the_same_hash_is_not_taken():
-    """Hashes only say where to look."""
-    _, labels = located([captured("e1", "1", "0.9")], [Label("e1", "1"), Label("e2", "0")], WINDOW)
-    of_one = hash_ids(["e1"]).tobytes()
-    same = msgspec.structs.replace(labels, keys=of_one * 2)
-    assert same.of(["e1"]).by_id["e1"].data == "1"
-    assert (same.of(["e1"]).repeated, same.of(["e1"]).conflicting) == (0, 0)
-    assert same.of(["e3"]).by_id == {}
+def test_who_is_forgotten_is_in_no_row_and_in_no_sample():
+    subject = Subject(attributes=PROBLEMS["BinaryClassification"])
+    requests = [captured(f"e{number}", "1,a,2", "0.9,1,2,3", inference_id=f"i{number // 2}") for number in range(6)]
+    odd = captured("odd", "1,a", "x", inference_id="i9")
+    measured = measured_window(subject, WINDOW, [*requests, odd])
+    cut = measured.without(hash_ids(["i1", "odd"]))
+    assert cut.requests == 3 and len(cut.measured.answers) == 4 and cut.measured.asked == ""
+    assert {each.request.event_id for each in cut.measured.sample} == {"e0", "e1", "e4", "e5"}
+    assert b"odd" in measured.to_bytes() and b"odd" not in cut.measured.to_bytes()
+    assert set(cut.joins.tolist()) == set(hash_ids(["i1", "i9"]).tolist())
+    assert measured.without(hash_ids(["nobody"])).measured is measured
+
+
+def test_damage_is_noticed_and_another_release_is_named():
+    measured = measured_window(subject_of("Regression"), WINDOW, [captured("e1", "1,a,2", "3,1,2,3")])
+    labels = KeptLabels(columns_of([Label("e1", "1")]), (("s3://b/k", "etag"),))
+    assert KeptLabels.from_bytes(labels.to_bytes(), "w").to_bytes() == labels.to_bytes()
+    for kind, body in ((Measured, measured.to_bytes()), (KeptLabels, labels.to_bytes())):
+        for damaged in (b"", body[:-1], body[:40], msgspec.msgpack.encode(("other", 1))):
+            with pytest.raises(UnreadableError):
+                kind.from_bytes(damaged, "w")
+    with pytest.raises(UnreadableError, match="measured of version 99; this release reads version 1"):
+        Measured.from_bytes(msgspec.msgpack.encode(("measured", 99)), "w")
+
+
+def test_lost_inputs_are_told_from_those_that_were_written_again():
+    named = Inputs({"a": "1", "b": "1"}, (("s3://l/x", "1"), ("s3://l/y", "1")))
+    found = Inputs({"a": "2"}, (("s3://l/x", "1"), ("s3://l/y", "2")))
+    assert lost_inputs(named, found) == [
+        "a: was written again",
+        "b: is not there any more",
+        "s3://l/y: was written again",
+    ]
 
 
 def test_a_window_of_a_million_tiny_rows_is_never_one_table():
@@ -249,7 +284,3 @@ def test_a_window_of_a_million_tiny_rows_is_never_one_table():
     found = run("hostile", 16)
     assert found["rows"] == 16 * ROWS
     assert found["above"] < 350
-
-
-def test_the_join_takes_at_most_40_bytes_for_each_captured_row():
-    assert run("join", 20_000)["join"] <= JOIN_MUST
