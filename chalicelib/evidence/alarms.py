@@ -27,6 +27,7 @@ from chalicelib.evidence.questions import (
     column_shares,
     loss_list,
     loss_shares,
+    never_had,
     tie_shares,
 )
 from chalicelib.evidence.shares import least_seen, level_of
@@ -237,7 +238,6 @@ class _Side(NamedTuple):
             return None, Calibration(calibrated=False, reason=reason, windows=known)
         ordered = sorted(reference, key=lambda each: each.place)
         yes, rows, _ = self.stacked(ordered)
-        # Phases that no reference window has cannot be judged: they need two windows each on average.
         phases = np.array([each.place % season for each in ordered], dtype=np.int64)
         if len(np.unique(phases)) < season:
             reason = "the baseline's windows do not have every phase of the season"
@@ -257,7 +257,7 @@ class _Side(NamedTuple):
             kurtosis=checks.kurtosis,
             kurtosis_limit=checks.kurtosis_limit if math.isfinite(checks.kurtosis_limit) else None,
         )
-        return fluctuation.spread_of(yes, rows, phases), calibration
+        return fluctuation.spread_of(yes, rows, phases, never_had(self.questions)), calibration
 
 
 def _alarms(

@@ -19,6 +19,7 @@ of a bin of 9 %, `selection.bin_of`).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -137,6 +138,11 @@ def column_shares(questions: QuestionSet, counts: QuestionCounts) -> tuple[Float
 def loss_shares(counts: QuestionCounts) -> tuple[Floats, Floats]:
     """Wrong answers and labelled rows for each question of `loss_list`, shape (q,) each."""
     return np.array(counts.wrong, dtype=np.float64), np.full(len(counts.wrong), float(counts.labelled))
+
+
+def never_had(questions: Sequence[Question]) -> npt.NDArray[np.bool_]:
+    """Which questions are about what the baseline never had, shape (q,)."""
+    return np.array([each.kind in ("outside", "not_seen") for each in questions], dtype=np.bool_)
 
 
 def tie_shares(questions: QuestionSet) -> Floats:

@@ -25,9 +25,11 @@ LEAST_WINDOWS = 28
 # The budget of a period when windows are tested against windows.
 BUDGET_SHARE = 0.8
 
-# A share's deviation counts as at least so many rows of a window: that K windows had no value outside the baseline's
-# range says little about how many the next one may have.
+# A share's deviation counts as at least so many rows of a window: that K windows had none says little about the next.
 LEAST_SPREAD_ROWS = 2.0
+# Where the range is that of these very windows, none is outside of it, and extremes come in clusters: one window of
+# K + 1 exchangeable ones has the largest value. Only a share like that of a changed unit is evidence.
+NEVER_SPREAD = 0.1
 
 DRAWS = 200
 LEAST_ORDER_P = 0.05
@@ -63,9 +65,11 @@ class Checks(NamedTuple):
         return self.order_p > LEAST_ORDER_P and self.kurtosis <= self.kurtosis_limit
 
 
-def spread_of(yes: Floats, rows: Floats, phases: Places | None = None) -> Spread:
+def spread_of(
+    yes: Floats, rows: Floats, phases: Places | None = None, never: npt.NDArray[np.bool_] | None = None
+) -> Spread:
     """The spread of K baseline windows, arrays (..., K, questions); `phases`: each window's phase, 0 .. S - 1, each of
-    which occurs."""
+    which occurs; `never`: the questions about what the baseline never had."""
     both = _both(yes, rows)
     phases = np.zeros(both.shape[-2], dtype=np.int64) if phases is None else phases
     count = np.bincount(phases).astype(np.float64)
@@ -75,7 +79,10 @@ def spread_of(yes: Floats, rows: Floats, phases: Places | None = None) -> Spread
     # Equal windows deviate by rounding alone.
     deviations = np.where(squares <= 1e-20, 0.0, np.sqrt(squares / degrees))
     with np.errstate(divide="ignore"):
-        deviations[0] = np.maximum(deviations[0], LEAST_SPREAD_ROWS / rows.mean(axis=-2, keepdims=True))
+        least = LEAST_SPREAD_ROWS / rows.mean(axis=-2, keepdims=True)
+    if never is not None:
+        least = np.where(never & (deviations[0] == 0.0), NEVER_SPREAD, least)
+    deviations[0] = np.maximum(deviations[0], least)
     return Spread(means, deviations, count, degrees)
 
 

@@ -57,6 +57,10 @@ def test_a_share_that_never_varied_counts_as_varying_by_two_rows():
     yes, rows = np.zeros((28, 1)), np.full((28, 1), 100.0)
     found = t_values(spread_of(yes, rows), np.array([[0.0], [3.0], [100.0]]), rows[:3], 1)
     assert found[:, 0].tolist() == pytest.approx([0, 1.5 / (29 / 28) ** 0.5, 50 / (29 / 28) ** 0.5])
+    # What the baseline never had: a few rows are nothing, a changed unit is.
+    spread = spread_of(yes, rows, never=np.array([True]))
+    found = t_values(spread, np.array([[3.0], [100.0]]), rows[:2], 1)
+    assert found[:, 0].tolist() == pytest.approx([0.3 / (29 / 28) ** 0.5, 10 / (29 / 28) ** 0.5])
 
 
 def test_checks_hold_for_exchangeable_windows_and_see_order_and_tails():

@@ -10,7 +10,7 @@ import numpy as np
 
 from chalicelib.evidence import compat
 from chalicelib.evidence.blocks import Judged, judged
-from chalicelib.evidence.questions import column_list, column_shares, questions_of
+from chalicelib.evidence.questions import column_list, column_shares, never_had, questions_of
 from chalicelib.evidence.windows import BUDGET_SHARE, LEAST_WINDOWS, checks_of, spread_of
 from chalicelib.states.profile import Profile, profile_of_columns
 from chalicelib.states.question_counts import question_counts
@@ -96,6 +96,7 @@ class Drawn:
         stream = stream_of(columns, baseline, budget=BUDGET * BUDGET_SHARE, of_columns=of_columns)
         yes, rows = stream.shares(counts)
         self._asked, self._k, self._season = stream.asked, k, season
+        self._never = never_had(column_list(stream.questions))
         self._yes, self._rows = yes, rows
 
     @property
@@ -105,7 +106,7 @@ class Drawn:
 
     def judge(self) -> dict[int, Judged]:
         k = self._k
-        spread = spread_of(self._yes[:k], self._rows[:k], self._phases(0, k))
+        spread = spread_of(self._yes[:k], self._rows[:k], self._phases(0, k), self._never)
         (yes, there), (rows, _) = padded(self._yes[k:]), padded(self._rows[k:])
         return judged(self._asked, yes, rows, None, there, spread, self._phases(k, len(yes)))
 
@@ -236,14 +237,14 @@ def _elec2(seed: int) -> dict[str, Any]:
         shares = [column_shares(questions, question_counts(questions, weeks[each], Selection())) for each in order]
         yes, rows, error = (np.array([each[place] for each in shares]) for place in range(3))
         asked = asked_of(questions, baseline, len(FEATURES), len(order) - k, BUDGET * BUDGET_SHARE)
+        spread = spread_of(yes[:k], rows[:k], never=never_had(column_list(questions)))
         (some_yes, there), (some_rows, _), (some_error, _) = (padded(each[k:]) for each in (yes, rows, error))
-        found = judged(asked, some_yes, some_rows, some_error, there, spread_of(yes[:k], rows[:k]))
+        found = judged(asked, some_yes, some_rows, some_error, there, spread)
         ever += bool(alarm_times(found))
         confirmed += bool(alarm_times(found, confirmed=True))
         violated = [_robust(baseline, weeks[each]) for each in order[k:]]
         robust_windows.append(float(np.mean(violated)))
         robust_ever += any(violated)
-    assert column_list(questions)
     return {
         "weeks": len(weeks),
         "ever": ever / ORDERS,
