@@ -11,16 +11,13 @@ observed times are arguments) and texts (`evidence.label_maturity`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable
 from itertools import pairwise
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.records.capture import CapturedRequest
-from chalicelib.records.ground_truth import Resolved
 from chalicelib.states.serialization import MOST_ROWS, pack, unpack
 
 VERSION = 1
@@ -87,19 +84,6 @@ def label_ages(requests: int, ages: npt.NDArray[np.float64]) -> LabelAges:
     """The histogram of `ages` (seconds, shape (k,)), one for each of the `requests` that has a label."""
     steps, counts = np.unique(np.searchsorted(_edges, ages, side="left"), return_counts=True)
     return LabelAges(requests, tuple(zip(steps.tolist(), counts.tolist(), strict=True)))
-
-
-def ages_of(requests: Sequence[CapturedRequest], labels: Resolved, since: datetime | None = None) -> LabelAges:
-    """The histogram of a window's requests, counted from each request or from `since` (the window's end).
-
-    Labels without a time have no age.
-    """
-    ages = []
-    for request in requests:
-        known = labels.known_at(request.join_id)
-        if known is not None:
-            ages.append((known - (since or request.inference_time)).total_seconds())
-    return label_ages(len(requests), np.array(ages, dtype=np.float64))
 
 
 class Observed(msgspec.Struct, frozen=True):

@@ -242,7 +242,7 @@ WRITTEN = {
     r"[^/]*/plumbline/facts/churn/decisions/[^/]*\.json": "decision",
     r"[^/]*/plumbline/facts/churn/retraining/[^/]*/manifest\.json": "training-manifest",
     r"[^/]*/plumbline/payload/churn/quarantine/[^/]*\.json": "quarantine",
-    r"[^/]*/plumbline/payload/churn/(segments|ids|revisions)/.*": None,
+    r"[^/]*/plumbline/payload/churn/(measured|window-labels|ids|revisions)/.*": None,
 }
 
 

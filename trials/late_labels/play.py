@@ -45,8 +45,13 @@ REST = timedelta(hours=3)
 
 
 def monitor(horizon: timedelta) -> Definition:
-    """The demo's monitor of the endpoint that is never retrained, with a label horizon of so many hours."""
+    """The demo's monitor of the endpoint that is never retrained, with a label horizon of so many hours.
+
+    Records are merged when windows settle and when they are sealed; with a longer horizon, of which a run does not see
+    the end, at every restatement.
+    """
     found = definition(FIRST, "http://127.0.0.1:1")
+    found = msgspec.structs.replace(found, merged_records="settled" if horizon == HORIZON else "always")
     labels = msgspec.structs.replace(found.labels, horizon=f"PT{horizon // HOUR}H")
     return msgspec.structs.replace(found, labels=labels, routes=(), schedules=())
 

@@ -237,6 +237,7 @@ def test_the_baseline_of_held_back_rows_is_used_for_windows_from_then_on() -> No
     # A restatement of a window compares with the baseline of whoever served then.
     world.label(rows_of(1, 20)[:1], "x", "corrected")
     world.minutes(4)
+    world.reported()
     assert world.report(1) != before
     assert world.report(1)["baseline"] == "definition"
 

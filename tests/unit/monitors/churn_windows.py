@@ -93,7 +93,9 @@ def window(
 ) -> Findings:
     """The evaluation of a window of these rows (the other 266 by default), with or without labels and baseline."""
     rows = table_rows()[SPLIT:] if rows is None else rows
-    measured = measured_window(SUBJECT, WINDOW, [request(number, row) for number, row in enumerate(rows)])
+    subject = changes.get("subject", SUBJECT)
+    requests = [request(number, row) for number, row in enumerate(rows)]
+    measured = measured_window(subject, WINDOW, requests[:100], requests[100:200], requests[200:])
     labels = columns_of(labels_of(rows).values() if labelled else ()).resolved()
     before = {path: json.loads(body) for path, body in baseline_files().items()} if known else {}
     task: dict[str, Any] = {
@@ -102,7 +104,7 @@ def window(
         "variant": "AllTraffic",
         "window": WINDOW,
         "monitor_types": TYPES,
-        "subject": SUBJECT,
+        "subject": subject,
         "measured": measured,
         "labels": labels,
         "label_objects": 1,
@@ -164,7 +166,8 @@ def other_problems() -> dict[str, tuple[dict[str, bytes], Findings]]:
     return found
 
 
-MEASURED = measured_window(SUBJECT, WINDOW, [request(number, row) for number, row in enumerate(table_rows()[SPLIT:])])
+REQUESTS = [request(number, row) for number, row in enumerate(table_rows()[SPLIT:])]
+MEASURED = measured_window(SUBJECT, WINDOW, REQUESTS[:100], REQUESTS[100:200], REQUESTS[200:])
 BAD_LINES = msgspec.structs.replace(
     MEASURED,
     bad=(

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chalicelib.errors import MisconfiguredError, UnreadableError
+from chalicelib.evaluation.measurement import Subject
 from chalicelib.evaluation.served import Span
 from chalicelib.evidence.calibration import calibration
 from chalicelib.monitors import baseline as paths
@@ -23,7 +24,7 @@ from chalicelib.pages.style import STYLE
 from chalicelib.states.categories import categories_of
 from chalicelib.states.quantiles import quantiles_of
 from chalicelib.states.scores import tally
-from tests.unit.monitors.churn_windows import BAD_LINES, decoded, decoded_baseline, hurt, window
+from tests.unit.monitors.churn_windows import ATTRIBUTES, BAD_LINES, decoded, decoded_baseline, hurt, window
 from tests.unit.records.building import DATA, NOON
 
 HOUR = timedelta(hours=1)
@@ -103,7 +104,7 @@ def test_the_verdict_counts_the_violations_of_each_type(violated):
 
 
 def test_a_clean_window_says_so():
-    findings = window(monitor_types=("DataQuality",), bias=None, attribution=None)
+    findings = window(monitor_types=("DataQuality",), subject=Subject(attributes=ATTRIBUTES))
     assert findings.violations == {"DataQuality": []}
     text = page_of(findings).text
     assert "✓No violations in data quality." in text
@@ -111,7 +112,7 @@ def test_a_clean_window_says_so():
 
 
 def test_what_is_clean_of_broken_data_is_not_called_clean():
-    documents = decoded(window(monitor_types=("DataQuality",), bias=None, attribution=None).documents)
+    documents = decoded(window(monitor_types=("DataQuality",), subject=Subject(attributes=ATTRIBUTES)).documents)
     documents["DataQuality"]["evaluation.json"]["broken"] = ["36% of the lines of captures cannot be read"]
     body = html_report(documents, decoded_baseline())
     assert "▲The data is broken. No violations in data quality." in Page(body).text
