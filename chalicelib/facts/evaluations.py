@@ -2,17 +2,20 @@
 
 Keys: MONITOR#{monitor} / EVALUATION#{window} -> Evaluation; MONITOR#{monitor} / REVISION#{window}#{digest} -> Revision;
 MONITOR#{monitor} / DECIDED#{window} -> Decided; MONITOR#{monitor} / COPIES#{window} -> Copies;
-MONITOR#{monitor} / MERGED#{window} -> Merged; MONITOR#{monitor} / LOSS#{window}#{candidate} -> Loss;
+MONITOR#{monitor} / MERGED#{window} -> Merged; MONITOR#{monitor} / SETTLED -> Settled;
+MONITOR#{monitor} / LOSS#{window}#{candidate} -> Loss;
 MONITOR#{monitor} / EXECUTION#{job} -> Execution.
 "3 of the last 5 windows" is a query over these, never a counter.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 
 import msgspec
 
+from chalicelib.errors import ConflictError
 from chalicelib.facts.document import Stored, change, load, load_all, monitor_partition, put_if_absent
 from chalicelib.ports import Ledger
 from chalicelib.states.maturity import LabelAges
@@ -80,6 +83,12 @@ class Merged(msgspec.Struct, frozen=True):
     labels: str
 
 
+class Settled(msgspec.Struct, frozen=True):
+    """The newest settled window, as far as is known."""
+
+    window: str
+
+
 class Loss(msgspec.Struct, frozen=True):
     """Loss of a candidate on a window's row sample (`rows` rows), beside what was served on the same rows."""
 
@@ -104,6 +113,8 @@ def save_evaluation(ledger: Ledger, monitor: str, evaluation: Evaluation, expect
         msgspec.json.encode(evaluation),
         expected=expected,
     )
+    if evaluation.settled:
+        note_settled(ledger, monitor, evaluation.window)
 
 
 def evaluations(ledger: Ledger, monitor: str, since: str = "", until: str = "~") -> list[Evaluation]:
@@ -118,7 +129,7 @@ def evaluations(ledger: Ledger, monitor: str, since: str = "", until: str = "~")
     )
 
 
-def last_evaluations(ledger: Ledger, monitor: str, most: int) -> list[Evaluation]:
+def last_evaluations(ledger: Ledger, monitor: str, most: int | None) -> list[Evaluation]:
     """Evaluations of the newest windows, newest first."""
     return load_all(
         ledger, monitor_partition(monitor), Evaluation, begins_with="EVALUATION#", newest_first=True, limit=most
@@ -184,13 +195,39 @@ def newest(ledger: Ledger, monitor: str) -> Evaluation | None:
     return found[0] if found else None
 
 
+def note_settled(ledger: Ledger, monitor: str, window: str) -> None:
+    """A window is settled; the newest one is remembered."""
+    change(
+        ledger,
+        monitor_partition(monitor),
+        "SETTLED",
+        Settled,
+        lambda stored: Settled(window) if stored is None or stored.window < window else None,
+    )
+
+
 def newest_settled(ledger: Ledger, monitor: str) -> str:
-    """The name of the newest settled window, or ""."""
+    """The name of the newest settled window, or "".
+
+    It is remembered; only where that window is not settled any more, for captures came, all are looked through.
+    """
+    known = load(ledger, monitor_partition(monitor), "SETTLED", Settled)
+    if known:
+        evaluation = load_evaluation(ledger, monitor, known.value.window)
+        if evaluation and evaluation.value.settled:
+            return known.value.window
+    found = _newest_settled(ledger, monitor)
+    if known and found:
+        with suppress(ConflictError):  # noted meanwhile by somebody who knows more
+            body = msgspec.json.encode(Settled(found))
+            ledger.put(monitor_partition(monitor), "SETTLED", body, expected=known.revision)
+    return found
+
+
+def _newest_settled(ledger: Ledger, monitor: str) -> str:
     # Labels come late but not for ever: the newest settled window is near the newest evaluated one.
     for page in (16, 256, None):
-        found = load_all(
-            ledger, monitor_partition(monitor), Evaluation, begins_with="EVALUATION#", newest_first=True, limit=page
-        )
+        found = last_evaluations(ledger, monitor, page)
         for evaluation in found:
             if evaluation.settled:
                 return evaluation.window

@@ -62,6 +62,8 @@ def decide_and_act(
     `restored`: the fact of this window was lost. It decides nothing again: where the facts of other windows are lost
     as well, it would take itself for the newest, and old evidence for new.
     """
+    if evaluation.settled:  # its worker may have died before it was noted
+        evaluations.note_settled(services.ledger, definition.name, window.name)
     newest = evaluations.newest_settled(services.ledger, definition.name)
     newer = newest if newest > window.name else ""
     made = decisions.references(services.ledger, definition.name, window.name)

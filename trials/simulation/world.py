@@ -864,13 +864,13 @@ class World:
         return ""
 
     def _news(self, name: str) -> str:
-        """Labels of open windows that wait to be reported."""
+        """Labels of open windows that wait to be reported; at their seal the clock has them reported a little later."""
         length = HOUR * (2 if name == SLOW else 1)
         horizon = definition(self.history).horizon
         for item in self.account.ledger.query(f"MONITOR#{name}", begins_with="NEWS#"):
             known = msgspec.json.decode(item.body)
             window = Window.parse(known["window"], length)
-            if known["pending"] and known["evaluated"] and self._time < window.end + horizon:
+            if known["pending"] and known["evaluated"] and self._time < window.end + horizon + HOUR:
                 return f"labels of {name} {window.name} wait"
         return ""
 
