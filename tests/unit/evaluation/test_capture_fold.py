@@ -606,7 +606,7 @@ def test_requests_that_do_not_count_do_not_say_how_the_others_are_read(style):
     assert (folded.requests, folded.elsewhere, folded.outside) == (10, 20, 10)
     assert folded.measured.whole == 10
     nobody = fold_captures([source("c", others)], read_labels([]), asked_about, attributes=declared)
-    assert nobody == (Folded(bad=[], elsewhere=20), None)
+    assert nobody == (Folded(bad=[], elsewhere=20, of_files={"c": 0}), None)
 
 
 def test_names_that_were_found_hold_for_what_comes_later():
