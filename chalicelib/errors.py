@@ -15,11 +15,18 @@ UNDECODABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
 class PlumblineError(Exception):
-    """The root: catching it catches what was raised on purpose and nothing else."""
+    """The root: catching it catches what was raised on purpose and nothing else.
+
+    `counted_as`: the metric of app.py that counts a message which ended so.
+    """
+
+    counted_as = "Failures"
 
 
 class PermanentError(PlumblineError):
     """Trying again with the same input can only fail again."""
+
+    counted_as = "PermanentFailures"
 
 
 class MisconfiguredError(PermanentError):

@@ -90,7 +90,8 @@ SOURCES: tuple[Source, ...] = (
         "endpoint_changed",
         {"source": ["aws.sagemaker"], "detail-type": ["SageMaker Endpoint State Change"]},
     ),
-    Source("alerts", "alert_published", topic=True),
+    # One receiver a message, and one message a call: who waits for a receiver keeps no other waiting.
+    Source("alerts", "alert_published", topic=True, batch_size=1),
 )
 
 

@@ -281,6 +281,7 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
     "alert_published": (
         *_table("GetItem", "PutItem"),
         *_objects("Definitions", _GET, DEFINITIONS),
+        *_queues("alerts"),
         *_secrets(),
     ),
 }

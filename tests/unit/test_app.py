@@ -179,7 +179,7 @@ def test_the_only_other_functions_are_the_webhooks():
 def test_a_window_and_a_claim_come_alone():
     """One that takes long or fails must not hold others back."""
     alone = {source.queue for source in SOURCES if source.batch_size == 1}
-    assert alone == {"clock", "windows", "retrain-claims", "promotion-claims"}
+    assert alone == {"clock", "windows", "retrain-claims", "promotion-claims", "alerts"}
 
 
 # Batches --------------------------------------------------------------------------------------------------------------
@@ -324,8 +324,12 @@ def test_an_alert_that_its_receiver_refuses_is_seen_by_somebody(
     monitors.add(services.ledger, services.objects, SETTINGS.bucket, definition, "2026-01-05T10:00:00Z")
     services.courier.answers[route["url"]] = 404
     assert run("alert_published", BODIES["alert_published"]) == []
+    [message] = services.queues.take("alerts")
+    capsys.readouterr()
+    assert run("alert_published", message.decode()) == ["m0"]  # kept: in the end it is a dead letter
     [line] = log.lines
-    assert (line["message"], line["reason"]) == ("alert refused by its receiver", "HTTP 404")
+    assert (line["error"], line["monitor"]) == ("UndeliveredError", "churn")
+    assert line["reason"].endswith(": refused HTTP 404")
     assert "secret-path" not in json.dumps(line)
     assert metrics_of(capsys.readouterr().out)["AlertsRefused"] == 1
 
