@@ -63,7 +63,7 @@ def utc_now() -> datetime:
 
 
 def pause(seconds: float) -> None:
-    """Let time pass: for commands that wait, never for functions."""
+    """Let time pass: for commands that wait, and for a function only the fraction of a second after a lost race."""
     sleep(seconds)
 
 
@@ -96,7 +96,7 @@ class LazyServices(Services):
     def ledger(self) -> Ledger:
         from chalicelib.adapters.ledger import DynamoLedger
 
-        return DynamoLedger(self._client("dynamodb"), self.settings.table)
+        return DynamoLedger(self._client("dynamodb"), self.settings.table, pause)
 
     @cached_property
     def queues(self) -> Queues:

@@ -22,7 +22,9 @@ from chalicelib.topology import SOURCES, WEBHOOK
 from infra import policies
 from infra.expressions import logical
 from infra.template import (
+    FAILURES,
     FUNCTIONS,
+    KEPT,
     KEY_REASONS,
     OVERDUE_METRIC,
     function_id,
@@ -224,6 +226,13 @@ def dead_letters_have_a_place(built: Built) -> Iterator[str]:
             yield f"{identity}: no dead-letter queue"
 
 
+def messages_are_kept(built: Built) -> Iterator[str]:
+    """SQS's default of four days ends within one long weekend."""
+    for identity, properties in built.of_type("AWS::SQS::Queue").items():
+        if properties.get("MessageRetentionPeriod") != KEPT:
+            yield f"{identity}: keeps messages for {properties.get('MessageRetentionPeriod')} seconds, expected {KEPT}"
+
+
 def receives_are_enough(built: Built) -> Iterator[str]:
     """Fewer than five would give up on a message that waits for a throttled function."""
     for identity, properties in built.of_type("AWS::SQS::Queue").items():
@@ -364,7 +373,10 @@ def logs_are_kept_for_a_while(built: Built) -> Iterator[str]:
 
 
 def health_has_alarms(built: Built) -> Iterator[str]:
-    """Dead letters, late messages, errors, throttles, overdue windows; each tells somebody and is one AWS accepts."""
+    """Dead letters, late messages, errors, throttles, overdue windows, what was dropped or refused, 5XX of the API.
+
+    Each tells somebody and is one that AWS accepts.
+    """
     watched = set()
     topics = {json.dumps({"Ref": name}) for name in built.of_type("AWS::SNS::Topic")}
     for identity, properties in built.of_type("AWS::CloudWatch::Alarm").items():
@@ -386,7 +398,9 @@ def health_has_alarms(built: Built) -> Iterator[str]:
     for function in built.of_type("AWS::Serverless::Function"):
         for metric in ("Errors", "Throttles"):
             wanted[metric, json.dumps({"Ref": function})] = f"{metric.lower()} of {function}"
-    wanted[OVERDUE_METRIC, json.dumps(f"plumbline-{built.stage}")] = "overdue windows"
+    for metric in (OVERDUE_METRIC, *FAILURES):
+        wanted[metric, json.dumps(f"plumbline-{built.stage}")] = metric
+    wanted["5XXError", json.dumps(f"plumbline-{built.stage}-labels")] = "5XX of the API"
     for key, what in sorted(wanted.items()):
         if key not in watched:
             yield f"no alarm for {what}"
@@ -692,13 +706,14 @@ CHECKS: Mapping[str, Callable[[Built], Iterator[str]]] = {
     "batches report only what failed": failures_are_partial,
     "messages, events and alerts that cannot be delivered have a dead-letter queue": dead_letters_have_a_place,
     "maxReceiveCount is at least 5": receives_are_enough,
+    "every queue keeps messages for 14 days": messages_are_kept,
     "visibility is at least six times the function's timeout plus the batching window": visibility_outlasts_functions,
     "a queue policy for each rule and topic": senders_are_allowed,
     "event patterns have at most 2048 characters": patterns_are_short,
     "names carry the stage": names_carry_the_stage,
     "table on demand, recoverable, expiring; storage outlives its stack": storage_is_safe,
     "every function has a log group that forgets": logs_are_kept_for_a_while,
-    "alarms on dead letters, late messages, errors, throttles, overdue windows; a dashboard": health_has_alarms,
+    "alarms on dead letters, late messages, errors, throttles, overdue windows, drops; a dashboard": health_has_alarms,
     "encrypted queues, and a key policy for whoever sends to them": encryption_reaches_the_senders,
     "one role per function with its own policy": roles_are_the_functions_own,
     "no wildcard without a reason": wildcards_have_reasons,

@@ -88,6 +88,11 @@ class Deployment:
 
         Raises DeployError: no or old credentials, a bucket that is missing or lies elsewhere, a stack that is busy.
         """
+        if "OperatorEmail" not in self._file.parameters:
+            raise DeployError(
+                'parameters: who is told when the pipeline itself fails? "OperatorEmail": "ops@example.com" in the '
+                'stage\'s file; "" for nobody'
+            )
         caller = self._sts.get_caller_identity()
         self._check_bucket("artifacts_bucket", self._file.artifacts_bucket, "CloudFormation reads zips of its region")
         for name in self._file.event_buckets:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from chalicelib.topology import SOURCES, WEBHOOK
+from chalicelib.topology import ROUTE_SECRETS, SOURCES, WEBHOOK, WEBHOOK_SECRETS
 from infra.expressions import Value, arn, logical, ref, sub, when
 
 
@@ -101,11 +101,11 @@ def _alerts() -> Iterator[Statement]:
     yield Statement("Alerts", ("sns:Publish",), ref("AlertsTopic"))
 
 
-def _secrets() -> Iterator[Statement]:
-    parameter = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/plumbline/${Stage}/*"
-    secret = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:plumbline/${Stage}/*"
-    yield Statement("Parameters", ("ssm:GetParameter",), sub(parameter))
-    yield Statement("Secrets", ("secretsmanager:GetSecretValue",), sub(secret))
+def _secrets(name: str) -> Iterator[Statement]:
+    parameter = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/plumbline/${Stage}/"
+    secret = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:plumbline/${Stage}/"
+    yield Statement("Parameters", ("ssm:GetParameter",), sub(f"{parameter}{name}*"))
+    yield Statement("Secrets", ("secretsmanager:GetSecretValue",), sub(f"{secret}{name}*"))
 
 
 DEFINITIONS = "plumbline/facts/*/definitions/*"
@@ -170,7 +170,7 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
         *_table("GetItem", "PutItem", "Query"),
         *_objects("Definitions", _GET, DEFINITIONS),
         *_place("GroundTruth", "PutObject"),
-        *_secrets(),
+        *_secrets(WEBHOOK_SECRETS),
     ),
     "ground_truth_landed": (
         *_table("GetItem", "PutItem", "DeleteItem", "Query"),
@@ -282,7 +282,7 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
         *_table("GetItem", "PutItem"),
         *_objects("Definitions", _GET, DEFINITIONS),
         *_queues("alerts"),
-        *_secrets(),
+        *_secrets(ROUTE_SECRETS),
     ),
 }
 """Function -> what its own code calls through a client: infra/permissions.py finds each of these in a replay."""

@@ -9,6 +9,7 @@ right (infra/checks.py).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from chalicelib.topology import (
     SOURCES,
     WEBHOOK,
     WEBHOOK_MEMORY,
+    WEBHOOK_SECRETS,
     WEBHOOK_TIMEOUT,
     Source,
     resource_name,
@@ -27,12 +29,18 @@ from infra.policies import key_arn, own_bucket
 
 FUNCTIONS: tuple[str, ...] = (*(source.function for source in SOURCES), WEBHOOK)
 
-# Dead letters wait for somebody to look: SQS's longest.
-KEPT_DEAD = 14 * 24 * 3600
+# What waits outlasts any outage that somebody works on, and dead letters wait for somebody to look: SQS's longest.
+KEPT = 14 * 24 * 3600
 # How long EventBridge tries to reach a queue before the event goes to the queue's dead letters: its own longest.
 RETRY = {"MaximumEventAgeInSeconds": 86400, "MaximumRetryAttempts": 185}
 
-OVERDUE_NAMESPACE, OVERDUE_METRIC = "Plumbline/Functions", "WindowsOverdue"
+COUNTED_NAMESPACE, OVERDUE_METRIC = "Plumbline/Functions", "WindowsOverdue"
+
+# What app.py counts and no queue or function shows: the message is done, or its alert cannot speak for itself.
+FAILURES = {
+    "PermanentFailures": "Messages that can only fail again were dropped: the functions' logs say which and why.",
+    "AlertsRefused": "A receiver refuses an alert (revoked address, wrong key): it waits for `plumbline redrive`.",
+}
 
 # Own folders of the bucket that the template makes; their rules are made too (PLACES in infra/policies.py).
 OWN_FOLDERS = {"captures": "captures/", "ground-truth": "ground-truth/"}
@@ -100,6 +108,7 @@ LISTS = (*DATA_LISTS, "SubnetIds", "SecurityGroupIds")
 
 def parameters(stage: str) -> Mapping[str, Value]:
     """What whoever deploys a stage may choose; only the models' role has no default."""
+    keys = f"plumbline/{stage}/{WEBHOOK_SECRETS}.*"
     objects = "ARNs such as arn:aws:s3:::bucket/prefix/*, beside Plumbline's own bucket: "
     return {
         "Stage": _text("The stage that this template was made for.", stage, allowed=[stage]),
@@ -123,7 +132,7 @@ def parameters(stage: str) -> Mapping[str, Value]:
         ),
         "WebhookKeys": {
             **_text("SSM parameter, or secretsmanager: and a secret, with the label webhook's keys; empty: none.", ""),
-            "AllowedPattern": f"|/plumbline/{stage}/.+|secretsmanager:plumbline/{stage}/.+",
+            "AllowedPattern": f"|/{keys}|secretsmanager:{keys}",
         },
         "WebhookIam": _text(
             "Whether callers whom IAM lets in may post labels without a signature.", "no", allowed=["yes", "no"]
@@ -142,7 +151,7 @@ def parameters(stage: str) -> Mapping[str, Value]:
         "SubnetIds": _list("Subnets of the functions; empty: no VPC."),
         "SecurityGroupIds": _list("Security groups of the functions in the VPC."),
         "PermissionsBoundary": _text("ARN of a policy that bounds every role of the stage; empty: none.", ""),
-        "OperatorEmail": _text("Where the alarms about the pipeline itself go; empty: nowhere yet.", ""),
+        "OperatorEmail": _text("Where the alarms about the pipeline itself go; empty: to nobody.", ""),
         "MaximumConcurrency": {
             "Type": "Number",
             "Default": 20,
@@ -446,10 +455,11 @@ def _queues(stage: str) -> Mapping[str, Value]:
     made: dict[str, Value] = {}
     for source in SOURCES:
         name = resource_name(stage, source.queue)
-        made[logical(source.queue, "DeadQueue")] = _queue(f"{name}-dead", MessageRetentionPeriod=KEPT_DEAD)
+        made[logical(source.queue, "DeadQueue")] = _queue(f"{name}-dead", MessageRetentionPeriod=KEPT)
         made[logical(source.queue, "Queue")] = _queue(
             name,
             VisibilityTimeout=source.visibility,
+            MessageRetentionPeriod=KEPT,
             RedrivePolicy={
                 "deadLetterTargetArn": arn(logical(source.queue, "DeadQueue")),
                 "maxReceiveCount": MAX_RECEIVES,
@@ -660,18 +670,38 @@ def _alarms(stage: str) -> Mapping[str, Value]:
     made["OverdueAlarm"] = _alarm(
         resource_name(stage, "windows-overdue"),
         "Windows wait for their evaluation for more than an hour, or the clock does not run.",
-        _overdue_metric(stage),
+        _counted_metric(stage, OVERDUE_METRIC),
         Period=900,
         EvaluationPeriods=2,
         TreatMissingData="breaching",
     )
+    for metric, description in FAILURES.items():
+        made[f"{metric}Alarm"] = _alarm(
+            resource_name(stage, _dashed(metric)), description, _counted_metric(stage, metric)
+        )
+    name = resource_name(stage, "labels")
+    made["LabelsFailedAlarm"] = _alarm(
+        f"{name}-5xx",
+        f"The label webhook answered with 5XX: its keys cannot be read, or {WEBHOOK} failed. Senders must repeat.",
+        {
+            "Namespace": "AWS/ApiGateway",
+            "MetricName": "5XXError",
+            "Dimensions": [{"Name": "ApiName", "Value": name}],
+            "Statistic": "Sum",
+        },
+    )
     return made
 
 
-def _overdue_metric(stage: str) -> Mapping[str, Value]:
+def _dashed(metric: str) -> str:
+    """ "AlertsRefused" -> "alerts-refused"."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", metric).lower()
+
+
+def _counted_metric(stage: str, metric: str) -> Mapping[str, Value]:
     return {
-        "Namespace": OVERDUE_NAMESPACE,
-        "MetricName": OVERDUE_METRIC,
+        "Namespace": COUNTED_NAMESPACE,
+        "MetricName": metric,
         "Dimensions": [{"Name": "service", "Value": f"plumbline-{stage}"}],
         "Statistic": "Sum",
     }
@@ -691,7 +721,7 @@ def _dashboard(stage: str) -> Mapping[str, Value]:
     graphs = (
         ("Dead letters", "Maximum", rows("AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", dead)),
         ("Age of the oldest message", "Maximum", rows("AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", queues)),
-        ("What the functions count", "Sum", [[OVERDUE_NAMESPACE, name, "service", service] for name in counted]),
+        ("What the functions count", "Sum", [[COUNTED_NAMESPACE, name, "service", service] for name in counted]),
         ("Errors", "Sum", rows("AWS/Lambda", "Errors", "FunctionName", functions)),
         ("Throttles", "Sum", rows("AWS/Lambda", "Throttles", "FunctionName", functions)),
         ("Duration", "p99", rows("AWS/Lambda", "Duration", "FunctionName", functions)),

@@ -43,6 +43,9 @@ class MemoryLedger:
         self._check(pk, sk, expected)
         del self.items[pk, sk]
 
+    def back_off(self, lost: int) -> None:
+        """Nobody else writes at the same moment."""
+
     def query(
         self,
         pk: str,

@@ -65,7 +65,8 @@ def write_template(folder: Path, queues: list[str]) -> None:
 
 
 def stage_file(**fields: Any) -> StageFile:
-    return StageFile(**{"region": REGION, "artifacts_bucket": "artifacts", "model_role_arn": ROLE, **fields})
+    needed = {"region": REGION, "artifacts_bucket": "artifacts", "model_role_arn": ROLE}
+    return StageFile(**{**needed, "parameters": {"OperatorEmail": ""}, **fields})
 
 
 def run(session: Any, package: Package, found: StageFile, agree: bool = True) -> tuple[int, str]:
@@ -88,6 +89,12 @@ def stacks(session: Any) -> list[str]:
 def objects(session: Any) -> list[str]:
     found = session.client("s3", region_name=REGION).list_objects_v2(Bucket="artifacts").get("Contents", [])
     return [each["Key"] for each in found]
+
+
+def test_who_is_told_of_failures_is_asked(session: Any, package: Package) -> None:
+    with pytest.raises(DeployError, match="OperatorEmail"):
+        run(session, package, stage_file(parameters={}))
+    assert not [each for each in stacks(session)]
 
 
 def test_a_stage_is_created_and_changed(session: Any, package: Package) -> None:
@@ -193,7 +200,16 @@ def test_the_command_tells_one_line_and_ends_with_2(
     session: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "dev.json"
-    path.write_text(json.dumps({"region": REGION, "artifacts_bucket": "artifacts", "model_role_arn": ROLE}))
+    path.write_text(
+        json.dumps(
+            {
+                "region": REGION,
+                "artifacts_bucket": "artifacts",
+                "model_role_arn": ROLE,
+                "parameters": {"OperatorEmail": ""},
+            }
+        )
+    )
     assert main(["--stage", "dev", "--file", str(path), "--check"]) == 0
     assert main(["--stage", "Dev", "--check"]) == 2
     assert main(["--stage", "dev", "--file", str(tmp_path / "none.json"), "--check"]) == 2
