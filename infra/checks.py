@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from chalicelib.topology import SOURCES, WEBHOOK
-from infra import policies
+from infra import existing, policies
 from infra.expressions import logical
 from infra.template import (
     FAILURES,
@@ -37,6 +37,8 @@ from plumbline.cli.account.bucket_rules import PATTERN_LIMIT
 ZIPPED_LIMIT, UNZIPPED_LIMIT = 50_000_000, 130_000_000
 # CloudFormation User Guide, "Understand CloudFormation quotas": body from S3, resources.
 TEMPLATE_LIMIT, RESOURCE_LIMIT = 1_000_000, 500
+# The same, "Parameters"; IAM User Guide, "IAM and AWS STS quotas": inline policies of a role.
+PARAMETER_LIMIT, INLINE_LIMIT = 4_096, 10_240
 # CloudWatch: period times evaluation periods (API, PutMetricAlarm).
 ALARM_SPAN = 7 * 24 * 3600
 
@@ -458,10 +460,14 @@ def statements_of(document: Any) -> Iterator[Mapping[str, Any]]:
 def roles_of(built: Built) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """(function, role's id, statement) of every function's role."""
     names = {function_id(name): name for name in FUNCTIONS}
+    attached: dict[str, list[Any]] = {}
+    for properties in built.of_type("AWS::IAM::ManagedPolicy").values():
+        for each in properties["Roles"]:
+            attached.setdefault(each["Ref"], []).append(properties)
     for identity, properties in built.of_type("AWS::Serverless::Function").items():
         role = target_of(properties.get("Role"))
         document = built.template["Resources"].get(role, {}).get("Properties", {})
-        for policy in document.get("Policies", ()):
+        for policy in (*document.get("Policies", ()), *attached.get(role, ())):
             for statement in statements_of(policy["PolicyDocument"]):
                 yield names.get(identity, identity), role, statement
 
@@ -486,6 +492,27 @@ def roles_are_the_functions_own(built: Built) -> Iterator[str]:
         if role in used:
             yield f"{function}: shares its role with {used[role]}"
         used[role] = function
+
+
+def policies_fit_iam(built: Built) -> Iterator[str]:
+    """Characters of a role's own policies and of a managed one, managed policies of a role, bytes of a parameter."""
+    counts: dict[str, int] = {}
+    for identity, properties in built.of_type("AWS::IAM::ManagedPolicy").items():
+        if (found := existing.size(properties["PolicyDocument"])) > existing.POLICY_LIMIT:
+            yield f"{identity}: {found} characters, at most {existing.POLICY_LIMIT}"
+        for each in properties["Roles"]:
+            counts[each["Ref"]] = counts.get(each["Ref"], 0) + 1
+    for role, count in counts.items():
+        if count > existing.POLICIES_OF_A_ROLE:
+            yield f"{role}: {count} managed policies, at most {existing.POLICIES_OF_A_ROLE}"
+    for identity, properties in built.of_type("AWS::IAM::Role").items():
+        # Longer than what IAM gets: references are spelt out here, both sides of a condition too.
+        found = sum(len(json.dumps(each["PolicyDocument"])) for each in properties.get("Policies", ()))
+        if found > INLINE_LIMIT:
+            yield f"{identity}: {found} characters of inline policies, at most {INLINE_LIMIT}"
+    for name, parameter in built.template.get("Parameters", {}).items():
+        if len(str(parameter.get("Default", "")).encode()) > PARAMETER_LIMIT:
+            yield f"the parameter {name} has more than {PARAMETER_LIMIT} bytes"
 
 
 def wildcards_have_reasons(built: Built) -> Iterator[str]:
@@ -535,7 +562,9 @@ def effects_have_one_owner(built: Built) -> Iterator[str]:
             if EFFECTS.get(action, function) != function:
                 yield f"{function} may {action}, which only {EFFECTS[action]} may"
     for action, owner in EFFECTS.items():
-        if (action, owner) not in found:
+        # What only the stage's file can name, nobody does where it names nothing.
+        own = {each for statement in policies.document(owner)["Statement"] for each in statement.get("Action", ())}
+        if action in own and (action, owner) not in found:
             yield f"{owner} may not {action}"
 
 
@@ -716,6 +745,7 @@ CHECKS: Mapping[str, Callable[[Built], Iterator[str]]] = {
     "alarms on dead letters, late messages, errors, throttles, overdue windows, drops; a dashboard": health_has_alarms,
     "encrypted queues, and a key policy for whoever sends to them": encryption_reaches_the_senders,
     "one role per function with its own policy": roles_are_the_functions_own,
+    "policies and parameters within IAM's and CloudFormation's limits": policies_fit_iam,
     "no wildcard without a reason": wildcards_have_reasons,
     "only retrain_claimed starts pipelines, only promotion_claimed changes what is served": effects_have_one_owner,
     "the webhook writes nothing but ground truth": webhook_writes_labels_only,

@@ -24,8 +24,10 @@ from chalicelib.topology import (
     resource_name,
     takes_s3_events,
 )
+from infra.existing import managed_policies
 from infra.expressions import NOTHING, Value, arn, logical, ref, sub, when
 from infra.policies import key_arn, own_bucket
+from infra.stage_file import StageFile
 
 FUNCTIONS: tuple[str, ...] = (*(source.function for source in SOURCES), WEBHOOK)
 
@@ -62,9 +64,13 @@ def role_id(function: str) -> str:
     return "ApiHandlerRole" if function == WEBHOOK else logical(function, "Role")
 
 
-def merge_template(stage: str) -> Value:
-    """What is merged into Chalice's template for one stage; equal stages give equal templates."""
-    resources: dict[str, Value] = {}
+def merge_template(stage: str, stage_file: StageFile | None = None) -> Value:
+    """What is merged into Chalice's template for one stage; equal stages give equal templates.
+
+    `stage_file` names existing data and models; without it the stage has its own bucket only. Raises StageFileError.
+    """
+    roles = {function: role_id(function) for function in FUNCTIONS}
+    resources: dict[str, Value] = dict(managed_policies(stage_file, roles)) if stage_file else {}
     for part in (_key, _storage, _topics, _queues, _rules, _functions, _api, _alarms, _dashboard):
         made = part(stage)
         assert not made.keys() & resources.keys(), f"{part.__name__} repeats a logical id"
@@ -87,29 +93,10 @@ _LIST = "CommaDelimitedList"
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
 
-# What a stage's file (stage_file.py) says of existing data, by ARN.
-DATA_LISTS = (
-    "CaptureObjects",
-    "GroundTruthObjects",
-    "ReportObjects",
-    "BaselineObjects",
-    "RetrainingObjects",
-    "MonitorReportObjects",
-    "ExistingBuckets",
-    "DataKeyArns",
-    "EndpointArns",
-    "PipelineArns",
-    "ModelPackageArns",
-)
-
-# Every one of these lists is left out of the policies while it is empty.
-LISTS = (*DATA_LISTS, "SubnetIds", "SecurityGroupIds")
-
 
 def parameters(stage: str) -> Mapping[str, Value]:
     """What whoever deploys a stage may choose; only the models' role has no default."""
     keys = f"plumbline/{stage}/{WEBHOOK_SECRETS}.*"
-    objects = "ARNs such as arn:aws:s3:::bucket/prefix/*, beside Plumbline's own bucket: "
     return {
         "Stage": _text("The stage that this template was made for.", stage, allowed=[stage]),
         "ModelRoleArn": {
@@ -117,19 +104,6 @@ def parameters(stage: str) -> Mapping[str, Value]:
             "AllowedPattern": "arn:aws[a-z-]*:iam::[0-9]{12}:role/.+",
         },
         "BucketName": _text("An existing bucket for what Plumbline derives; empty: one is created.", ""),
-        "CaptureObjects": _list(f"{objects}data captures."),
-        "GroundTruthObjects": _list(f"{objects}ground truth."),
-        "ReportObjects": _list(f"{objects}reports and merged records (output_s3_uri)."),
-        "BaselineObjects": _list(f"{objects}baseline files of definitions."),
-        "RetrainingObjects": _list(f"{objects}what the retraining pipelines write (retraining.output_uri)."),
-        "MonitorReportObjects": _list(f"{objects}reports of existing Model Monitor schedules."),
-        "ExistingBuckets": _list("ARNs of all buckets of these objects."),
-        "DataKeyArns": _list("ARNs of the KMS keys of these objects."),
-        "EndpointArns": _list("ARNs of the endpoints whose model Plumbline may change."),
-        "PipelineArns": _list("ARNs of the pipelines that Plumbline may start."),
-        "ModelPackageArns": _list(
-            "ARNs of the model packages that Plumbline may approve or reject, such as …:model-package/group/*."
-        ),
         "WebhookKeys": {
             **_text("SSM parameter, or secretsmanager: and a secret, with the label webhook's keys; empty: none.", ""),
             "AllowedPattern": f"|/{keys}|secretsmanager:{keys}",
@@ -177,18 +151,8 @@ def _list(description: str) -> dict[str, Value]:
 
 def _parameter_groups() -> Value:
     groups = {
-        "The models": ("ModelRoleArn", "EndpointArns", "PipelineArns", "ModelPackageArns"),
-        "What lies in existing buckets": (
-            "BucketName",
-            "CaptureObjects",
-            "GroundTruthObjects",
-            "ReportObjects",
-            "BaselineObjects",
-            "RetrainingObjects",
-            "MonitorReportObjects",
-            "ExistingBuckets",
-            "DataKeyArns",
-        ),
+        "The models": ("ModelRoleArn",),
+        "Where derived data lies": ("BucketName",),
         "Security": (
             "CreateKmsKey",
             "KmsKeyArn",
@@ -230,13 +194,7 @@ def _conditions() -> Value:
     def given(name: str) -> Value:
         return {"Fn::Not": [{"Fn::Equals": [ref(name), ""]}]}
 
-    made: dict[str, Value] = {
-        f"Has{name}": {"Fn::Not": [{"Fn::Equals": [{"Fn::Join": ["", ref(name)]}, ""]}]}
-        for name in LISTS
-        if name not in ("SubnetIds", "SecurityGroupIds")
-    }
     return {
-        **made,
         "InVpc": {"Fn::Not": [{"Fn::Equals": [{"Fn::Join": ["", ref("SubnetIds")]}, ""]}]},
         "CreatesBucket": {"Fn::Equals": [ref("BucketName"), ""]},
         "CreatesKey": {"Fn::Equals": [ref("CreateKmsKey"), "yes"]},

@@ -318,6 +318,7 @@ def test_every_check_has_a_planted_fault() -> None:
     by_hand = {
         checks.code_is_whole,
         checks.packages_are_pinned,
+        checks.policies_fit_iam,
         checks.native_code_fits,
         checks.zips_are_small,
         checks.cfn_lint_is_content,

@@ -61,7 +61,9 @@ def write_template(folder: Path, queues: list[str]) -> None:
     for name in (FUNCTIONS_ZIP, LAYER_ZIP):
         (folder / name).write_bytes(name.encode())
     sha256 = {name: digest(folder / name) for name in (FUNCTIONS_ZIP, LAYER_ZIP, TEMPLATE)}
-    (folder / MANIFEST).write_text(json.dumps({"stage": "dev", "architecture": "arm64", "sha256": sha256}))
+    (folder / MANIFEST).write_text(
+        json.dumps({"stage": "dev", "architecture": "arm64", "stage_file": "", "sha256": sha256})
+    )
 
 
 def stage_file(**fields: Any) -> StageFile:
