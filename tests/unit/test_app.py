@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import msgspec
 import pytest
+from botocore.exceptions import ClientError
 from chalice.app import SQSEventConfig
 from chalice.test import Client, HTTPResponse
 
@@ -22,7 +23,7 @@ import app as deployed
 from chalicelib import settings, wiring
 from chalicelib.decisions.alert import Alert, encode_alert
 from chalicelib.definition import parse_definition
-from chalicelib.events import object_created_body
+from chalicelib.events import object_created_body, subject
 from chalicelib.facts import monitors
 from chalicelib.ports import StoredObject
 from chalicelib.topology import SOURCES, resource_name
@@ -292,6 +293,32 @@ def test_what_failed_is_delivered_again(
     out, err = capsys.readouterr()
     assert SECRET not in json.dumps(log.lines) + out + err
     assert metrics_of(out)["Failures"] == 2
+
+
+def test_a_log_names_awss_code_and_operation_and_what_the_message_is_about(services: MemoryServices, log: Log):
+    class Refusing:
+        def __getattr__(self, name: str) -> NoReturn:
+            message = f"{SECRET} is not authorized to perform: dynamodb:GetItem"
+            raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": message}}, "GetItem")
+
+    wiring.use(replaced(services, ledger=Refusing()))
+    assert run("window_due", BODIES["window_due"]) == ["m0"]
+    [line] = log.lines
+    assert {name: line[name] for name in ("error", "code", "operation", "monitor", "window")} == {
+        "error": "ClientError",
+        "code": "AccessDeniedException",
+        "operation": "GetItem",
+        "monitor": "churn",
+        "window": "2026-01-05T10:00:00Z",
+    }
+    assert SECRET not in json.dumps(line)
+
+
+@pytest.mark.parametrize(
+    "body", ["", "7", "null", "[]", '{"monitor": 7}', '{"Message": "["}', '{"detail": {"monitor": "x"}}']
+)
+def test_a_log_says_nothing_of_a_message_that_is_not_ours(body: str):
+    assert subject(body) == {}
 
 
 @pytest.mark.parametrize("function", QUEUED)

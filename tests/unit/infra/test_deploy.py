@@ -226,6 +226,18 @@ def test_the_command_tells_one_line_and_ends_with_2(
     assert "no AWS credentials" in lines[2]
 
 
+def test_a_package_of_another_stage_file_is_not_deployed(
+    session: Any, package: Package, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "dev.json"
+    document = {"region": REGION, "artifacts_bucket": "artifacts", "model_role_arn": ROLE, "endpoints": ["churn"]}
+    path.write_text(json.dumps({**document, "parameters": {"OperatorEmail": ""}}))
+    monkeypatch.setattr(command, "folder_of", lambda stage, architecture: package.folder)
+    assert main(["--stage", "dev", "--file", str(path), "--yes"]) == 2
+    assert capsys.readouterr().err == ("the stage's file is not the one that was packaged: make package STAGE=dev\n")
+    assert stacks(session) == []
+
+
 def test_without_a_terminal_nothing_is_executed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
