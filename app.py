@@ -7,7 +7,7 @@ function first runs: a function loads nothing that it does not use.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
@@ -17,7 +17,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from chalice import Chalice, ConvertToMiddleware, IAMAuthorizer, Response
 from chalice.app import SQSEvent
 
-from chalicelib import settings, wiring
+from chalicelib import events, settings, wiring
 from chalicelib.errors import PermanentError
 from chalicelib.wiring import Services
 
@@ -43,13 +43,10 @@ def work_off(event: SQSEvent, handle: Callable[[str, Services], Any]) -> dict[st
     def one(record: SQSRecord) -> None:
         try:
             handle(record.body, services)
-        except PermanentError as error:
-            logger.error("permanent failure", error=type(error).__name__, reason=str(error))
-            metrics.add_metric(name="PermanentFailures", unit=MetricUnit.Count, value=1)
         except Exception as error:
-            logger.warning("failed, the queue delivers it again", error=type(error).__name__)
-            metrics.add_metric(name="Failures", unit=MetricUnit.Count, value=1)
-            raise
+            log_failure(error, record.body)
+            if not isinstance(error, PermanentError):
+                raise
 
     processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
     response = process_partial_response(
@@ -57,6 +54,16 @@ def work_off(event: SQSEvent, handle: Callable[[str, Services], Any]) -> dict[st
     )
     metrics.add_metric(name="Messages", unit=MetricUnit.Count, value=len(event.to_dict()["Records"]))
     return dict(response)
+
+
+def log_failure(error: Exception, body: str) -> None:
+    """Log and count a message that failed: names, codes and reasons, never what a capture or a label holds."""
+    about = {**wiring.explained(error), **events.subject(body)}
+    if isinstance(error, PermanentError):
+        logger.error("permanent failure", **about)
+    else:
+        logger.warning("failed, the queue delivers it again", **about)
+    metrics.add_metric(name=getattr(error, "counted_as", "Failures"), unit=MetricUnit.Count, value=1)
 
 
 @app.on_sqs_message(queue=queue("captures"), batch_size=10)
@@ -170,19 +177,8 @@ def endpoint_changed(event: SQSEvent) -> dict[str, Any]:
     return work_off(event, handle)
 
 
-@app.on_sqs_message(queue=queue("alerts"), batch_size=10)
+@app.on_sqs_message(queue=queue("alerts"), batch_size=1)
 def alert_published(event: SQSEvent) -> dict[str, Any]:
-    from chalicelib.handlers.alert_published import handle_notification
+    from chalicelib.handlers.alert_published import handle
 
-    def deliver(body: str, services: Services) -> None:
-        log_refusals(handle_notification(body, services))
-
-    return work_off(event, deliver)
-
-
-def log_refusals(outcomes: Sequence[Any]) -> None:
-    """Log receivers that refuse for good, because the alert itself cannot report it."""
-    for outcome in outcomes:
-        if outcome.result == "refused":
-            logger.error("alert refused by its receiver", route=outcome.route, reason=outcome.detail)
-            metrics.add_metric(name="AlertsRefused", unit=MetricUnit.Count, value=1)
+    return work_off(event, handle)

@@ -15,11 +15,18 @@ UNDECODABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
 class PlumblineError(Exception):
-    """The root of all errors that are raised on purpose."""
+    """The root of all errors that are raised on purpose.
+
+    `counted_as`: the metric of app.py that counts a message which failed with this error.
+    """
+
+    counted_as = "Failures"
 
 
 class PermanentError(PlumblineError):
     """A repeat with the same input would fail again."""
+
+    counted_as = "PermanentFailures"
 
 
 class MisconfiguredError(PermanentError):

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from chalicelib.errors import UnreadableError
+from chalicelib.errors import UNDECODABLE, UnreadableError
 from chalicelib.records.capture import plausible
 from chalicelib.records.times import iso
 
@@ -148,6 +148,33 @@ def notification(body: str) -> bytes:
         return _text(msgspec.json.decode(body)["Message"]).encode()
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _unlike("an SNS notification", error) from None
+
+
+def delivery_body(message: bytes, route: str) -> bytes:
+    """An alert for one receiver alone: an envelope that also holds the digest of its route."""
+    return msgspec.json.encode({"Message": message.decode(), "Route": route})
+
+
+def delivery_route(body: str) -> str:
+    """The digest of the route in what `delivery_body` wrote; "" in SNS's own envelope."""
+    try:
+        return _text(msgspec.json.decode(body).get("Route", ""))
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise _unlike("an SNS notification", error) from None
+
+
+def subject(body: str) -> dict[str, str]:
+    """What a log may say of a message: the monitor, window and claim that it names where it is one of ours."""
+    try:
+        document = msgspec.json.decode(body)
+        if isinstance(document, dict) and isinstance(message := document.get("Message"), str):
+            document = msgspec.json.decode(message)
+    except UNDECODABLE:
+        return {}
+    if not isinstance(document, dict):
+        return {}
+    names = ("monitor", "window", "claim_id")
+    return {name: value for name in names if isinstance(value := document.get(name), str) and 0 < len(value) <= 256}
 
 
 def window_message(body: str) -> WindowMessage:

@@ -95,6 +95,9 @@ class Ledger(Protocol):
     def delete(self, pk: str, sk: str, *, expected: str) -> None:
         """Delete if the stored revision is `expected`. Raises ConflictError otherwise (also when it is gone)."""
 
+    def back_off(self, lost: int) -> None:
+        """Let others write first: wait a random while that grows with the number of races lost in a row."""
+
     def query(
         self,
         pk: str,

@@ -16,7 +16,8 @@ from chalicelib.errors import MisconfiguredError
 _DEFAULT_STAGE = "dev"
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
-_STAGE = re.compile(r"[a-z][a-z0-9-]{0,19}")
+# Without hyphens: the policies of a stage "a" name plumbline-a-*, which a stage "a-b" would be part of.
+_STAGE = re.compile(r"[a-z][a-z0-9]{0,19}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 _TOPIC_ARN = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}")
@@ -120,7 +121,7 @@ def of_stage(settings: Settings, stage: str) -> Settings:
 
 
 def _stage_of(environ: Mapping[str, str]) -> str:
-    expected = "a lower-case letter, then at most 19 lower-case letters, digits and hyphens"
+    expected = "a lower-case letter, then at most 19 lower-case letters and digits"
     return _checked(environ, "PLUMBLINE_STAGE", _STAGE, expected, default=_DEFAULT_STAGE)
 
 

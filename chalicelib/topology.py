@@ -47,6 +47,10 @@ MAX_RECEIVES = 5
 # The one function that no queue feeds: API Gateway gives up after 29 seconds.
 WEBHOOK, WEBHOOK_TIMEOUT, WEBHOOK_MEMORY = "ground_truth_posted", 29, 512
 
+# Below /plumbline/{stage}/ in Parameter Store, plumbline/{stage}/ in Secrets Manager. The author of a definition
+# chooses which secret a route sends, so routes and the webhook's keys share no prefix.
+ROUTE_SECRETS, WEBHOOK_SECRETS = "routes/", "webhook-keys"
+
 SOURCES: tuple[Source, ...] = (
     # The two S3 sources share the event; the key layout tells them apart (keys.py), one rule per bucket and prefix.
     Source("captures", "capture_landed", {"source": ["aws.s3"], "detail-type": ["Object Created"]}),
@@ -90,7 +94,8 @@ SOURCES: tuple[Source, ...] = (
         "endpoint_changed",
         {"source": ["aws.sagemaker"], "detail-type": ["SageMaker Endpoint State Change"]},
     ),
-    Source("alerts", "alert_published", topic=True),
+    # One receiver a message, and one message a call: who waits for a receiver keeps no other waiting.
+    Source("alerts", "alert_published", topic=True, batch_size=1),
 )
 
 

@@ -14,6 +14,7 @@ from time import sleep
 from typing import Any
 
 from chalicelib import settings as deployment
+from chalicelib.errors import PlumblineError
 from chalicelib.facts.monitors import Definitions
 from chalicelib.ports import (
     Courier,
@@ -61,7 +62,7 @@ def utc_now() -> datetime:
 
 
 def pause(seconds: float) -> None:
-    """Sleep: for commands that wait, never for functions."""
+    """Sleep: for commands that wait; functions use it only for the fraction of a second after a lost race."""
     sleep(seconds)
 
 
@@ -94,7 +95,7 @@ class LazyServices(Services):
     def ledger(self) -> Ledger:
         from chalicelib.adapters.ledger import DynamoLedger
 
-        return DynamoLedger(self._client("dynamodb"), self.settings.table)
+        return DynamoLedger(self._client("dynamodb"), self.settings.table, pause)
 
     @cached_property
     def queues(self) -> Queues:
@@ -206,6 +207,22 @@ def is_aws_error(error: Exception) -> bool:
     from botocore.exceptions import BotoCoreError, ClientError
 
     return isinstance(error, BotoCoreError | ClientError)
+
+
+def explained(error: Exception) -> dict[str, str]:
+    """What a log may say of an error: its name; AWS's code and operation; the reason of what we raise on purpose.
+
+    Not here: AWS's message and the text of any other exception, which may repeat what was sent.
+    """
+    from botocore.exceptions import ClientError
+
+    found = {"error": type(error).__name__}
+    if isinstance(error, PlumblineError):
+        found["reason"] = str(error)
+    behind = error if isinstance(error, ClientError) else error.__cause__
+    if isinstance(behind, ClientError):
+        found |= {"code": aws_error_code(behind), "operation": behind.operation_name}
+    return found
 
 
 def aws_error_code(error: Exception) -> str:

@@ -199,9 +199,9 @@ def _secrets(account: Account, receiver_url: str) -> None:
     ssm = account.client("ssm")
     for name, value in (
         (WEBHOOK_KEYS, WEBHOOK_SECRET),
-        ("/plumbline/demo/slack-url", f"{receiver_url}/services/T000/B000/XXXX"),
-        ("/plumbline/demo/pagerduty-key", "R0000000000000000000000000000000"),
-        ("/plumbline/demo/hook-key", HOOK_SECRET),
+        ("/plumbline/demo/routes/slack-url", f"{receiver_url}/services/T000/B000/XXXX"),
+        ("/plumbline/demo/routes/pagerduty-key", "R0000000000000000000000000000000"),
+        ("/plumbline/demo/routes/hook-key", HOOK_SECRET),
     ):
         ssm.put_parameter(Name=name, Value=value, Type="SecureString")
 

@@ -1,4 +1,4 @@
-"""`chalice local` over the emulator: the label webhook as a process of its own that is called over real HTTP.
+"""Chalice's local server over the emulator: the label webhook as a process of its own that is called over real HTTP.
 
 Creates an account with one endpoint and one monitor, and shows what is stored in it. Chalice's server plays API
 Gateway: routing and content types are its own; it does not implement IAM, so the IAM path refuses every caller. Not
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import http.client
 import os
+import select
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -101,48 +102,80 @@ def label_server(monitor: Definition | None = None, **environment: str) -> Itera
             "PLUMBLINE_MODEL_ROLE_ARN": ROLE,
             **environment,
         }
-        with served([str(Path(sys.executable).with_name("chalice")), "local", "--stage", STAGE], variables) as url:
+        with served([sys.executable, "-m", "emulator.label_process", STAGE], variables) as url:
             yield LabelServer(url, objects, ledger)
 
 
 @contextlib.contextmanager
 def served(command: list[str], variables: Mapping[str, str], timeout: float = 60.0) -> Iterator[str]:
-    """Run a server with `--port PORT` behind its command until the block ends; yields its address.
+    """Run a server that prints its port as its first line, until the block ends; yields its address.
 
-    Raises StandInError when it does not listen within `timeout` seconds; its last words are in the text.
+    Raises StandInError with the server's last words when it does not answer /openapi.json within `timeout` seconds, or
+    ended before the block did.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [*command, "--port", str(port)],
+            command,
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=subprocess.PIPE,
             stderr=log,
             start_new_session=True,
         )
+
+        def fault(what: str) -> StandInError:
+            log.seek(0)
+            return StandInError(f"the server {what}: {log.read().decode(errors='replace')[-2000:]}")
+
+        ended = False
         try:
             ends = time.monotonic() + timeout
-            while not _listens(port):
-                if process.poll() is not None or time.monotonic() > ends:
-                    log.seek(0)
-                    raise StandInError(f"no server on port {port}: {log.read().decode(errors='replace')[-2000:]}")
+            port = _first_line(process, timeout)
+            while port.isdigit() and not _answers(port) and process.poll() is None and time.monotonic() < ends:
                 time.sleep(0.05)
+            if not port.isdigit() or process.poll() is not None or time.monotonic() >= ends:
+                raise fault("does not answer")
             yield f"http://127.0.0.1:{port}"
+            ended = process.poll() is not None
+        except Exception as error:
+            if process.poll() is not None and not isinstance(error, StandInError):
+                raise fault(f"ended with status {process.returncode}") from error
+            raise
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(10)
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            _end(process)
+        if ended:
+            raise fault(f"ended with status {process.returncode}")
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(0.5)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def _first_line(process: subprocess.Popen[bytes], timeout: float) -> str:
+    """What the process prints first; "" when that is nothing within so many seconds."""
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], timeout)
+    return process.stdout.readline().decode(errors="replace").strip() if ready else ""
+
+
+def _answers(port: str) -> bool:
+    """Whether the webhook itself answers there, and not just another listener."""
+    connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=5)
+    try:
+        connection.request("GET", "/openapi.json")
+        answer = connection.getresponse()
+        return answer.status == 200 and b'"openapi"' in answer.read()
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and those that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(10)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()

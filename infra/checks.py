@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from chalicelib.topology import SOURCES, WEBHOOK
-from infra import policies
+from infra import existing, policies
 from infra.expressions import logical
 from infra.template import (
+    FAILURES,
     FUNCTIONS,
+    KEPT,
     KEY_REASONS,
     OVERDUE_METRIC,
     function_id,
@@ -35,6 +37,8 @@ from plumbline.cli.account.bucket_rules import PATTERN_LIMIT
 ZIPPED_LIMIT, UNZIPPED_LIMIT = 50_000_000, 130_000_000
 # CloudFormation User Guide, "Understand CloudFormation quotas": body from S3, resources.
 TEMPLATE_LIMIT, RESOURCE_LIMIT = 1_000_000, 500
+# The same, "Parameters"; IAM User Guide, "IAM and AWS STS quotas": inline policies of a role.
+PARAMETER_LIMIT, INLINE_LIMIT = 4_096, 10_240
 # CloudWatch: period times evaluation periods (API, PutMetricAlarm).
 ALARM_SPAN = 7 * 24 * 3600
 
@@ -224,6 +228,13 @@ def dead_letters_have_a_place(built: Built) -> Iterator[str]:
             yield f"{identity}: no dead-letter queue"
 
 
+def messages_are_kept(built: Built) -> Iterator[str]:
+    """SQS's default of four days ends within one long weekend."""
+    for identity, properties in built.of_type("AWS::SQS::Queue").items():
+        if properties.get("MessageRetentionPeriod") != KEPT:
+            yield f"{identity}: keeps messages for {properties.get('MessageRetentionPeriod')} seconds, expected {KEPT}"
+
+
 def receives_are_enough(built: Built) -> Iterator[str]:
     """Fewer than five would give up on a message that waits for a throttled function."""
     for identity, properties in built.of_type("AWS::SQS::Queue").items():
@@ -364,7 +375,10 @@ def logs_are_kept_for_a_while(built: Built) -> Iterator[str]:
 
 
 def health_has_alarms(built: Built) -> Iterator[str]:
-    """Dead letters, late messages, errors, throttles, overdue windows; each has a receiver, and AWS accepts it."""
+    """Dead letters, late messages, errors, throttles, overdue windows, dropped or refused messages, 5XX of the API.
+
+    Each alarm has a receiver, and AWS accepts it.
+    """
     watched = set()
     topics = {json.dumps({"Ref": name}) for name in built.of_type("AWS::SNS::Topic")}
     for identity, properties in built.of_type("AWS::CloudWatch::Alarm").items():
@@ -386,7 +400,9 @@ def health_has_alarms(built: Built) -> Iterator[str]:
     for function in built.of_type("AWS::Serverless::Function"):
         for metric in ("Errors", "Throttles"):
             wanted[metric, json.dumps({"Ref": function})] = f"{metric.lower()} of {function}"
-    wanted[OVERDUE_METRIC, json.dumps(f"plumbline-{built.stage}")] = "overdue windows"
+    for metric in (OVERDUE_METRIC, *FAILURES):
+        wanted[metric, json.dumps(f"plumbline-{built.stage}")] = metric
+    wanted["5XXError", json.dumps(f"plumbline-{built.stage}-labels")] = "5XX of the API"
     for key, what in sorted(wanted.items()):
         if key not in watched:
             yield f"no alarm for {what}"
@@ -444,10 +460,14 @@ def statements_of(document: Any) -> Iterator[Mapping[str, Any]]:
 def roles_of(built: Built) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """(function, role's id, statement) of every function's role."""
     names = {function_id(name): name for name in FUNCTIONS}
+    attached: dict[str, list[Any]] = {}
+    for properties in built.of_type("AWS::IAM::ManagedPolicy").values():
+        for each in properties["Roles"]:
+            attached.setdefault(each["Ref"], []).append(properties)
     for identity, properties in built.of_type("AWS::Serverless::Function").items():
         role = target_of(properties.get("Role"))
         document = built.template["Resources"].get(role, {}).get("Properties", {})
-        for policy in document.get("Policies", ()):
+        for policy in (*document.get("Policies", ()), *attached.get(role, ())):
             for statement in statements_of(policy["PolicyDocument"]):
                 yield names.get(identity, identity), role, statement
 
@@ -472,6 +492,27 @@ def roles_are_the_functions_own(built: Built) -> Iterator[str]:
         if role in used:
             yield f"{function}: shares its role with {used[role]}"
         used[role] = function
+
+
+def policies_fit_iam(built: Built) -> Iterator[str]:
+    """Characters of a role's own policies and of a managed one, managed policies of a role, bytes of a parameter."""
+    counts: dict[str, int] = {}
+    for identity, properties in built.of_type("AWS::IAM::ManagedPolicy").items():
+        if (found := existing.size(properties["PolicyDocument"])) > existing.POLICY_LIMIT:
+            yield f"{identity}: {found} characters, at most {existing.POLICY_LIMIT}"
+        for each in properties["Roles"]:
+            counts[each["Ref"]] = counts.get(each["Ref"], 0) + 1
+    for role, count in counts.items():
+        if count > existing.POLICIES_OF_A_ROLE:
+            yield f"{role}: {count} managed policies, at most {existing.POLICIES_OF_A_ROLE}"
+    for identity, properties in built.of_type("AWS::IAM::Role").items():
+        # Longer than what IAM gets: references are spelt out here, both sides of a condition too.
+        found = sum(len(json.dumps(each["PolicyDocument"])) for each in properties.get("Policies", ()))
+        if found > INLINE_LIMIT:
+            yield f"{identity}: {found} characters of inline policies, at most {INLINE_LIMIT}"
+    for name, parameter in built.template.get("Parameters", {}).items():
+        if len(str(parameter.get("Default", "")).encode()) > PARAMETER_LIMIT:
+            yield f"the parameter {name} has more than {PARAMETER_LIMIT} bytes"
 
 
 def wildcards_have_reasons(built: Built) -> Iterator[str]:
@@ -521,7 +562,9 @@ def effects_have_one_owner(built: Built) -> Iterator[str]:
             if EFFECTS.get(action, function) != function:
                 yield f"{function} may {action}, which only {EFFECTS[action]} may"
     for action, owner in EFFECTS.items():
-        if (action, owner) not in found:
+        # What only the stage's file can name, nobody does where it names nothing.
+        own = {each for statement in policies.document(owner)["Statement"] for each in statement.get("Action", ())}
+        if action in own and (action, owner) not in found:
             yield f"{owner} may not {action}"
 
 
@@ -692,15 +735,17 @@ CHECKS: Mapping[str, Callable[[Built], Iterator[str]]] = {
     "batches report only what failed": failures_are_partial,
     "messages, events and alerts that cannot be delivered have a dead-letter queue": dead_letters_have_a_place,
     "maxReceiveCount is at least 5": receives_are_enough,
+    "every queue keeps messages for 14 days": messages_are_kept,
     "visibility is at least six times the function's timeout plus the batching window": visibility_outlasts_functions,
     "a queue policy for each rule and topic": senders_are_allowed,
     "event patterns have at most 2048 characters": patterns_are_short,
     "names carry the stage": names_carry_the_stage,
     "table on demand, recoverable, expiring; storage outlives its stack": storage_is_safe,
     "every function has a log group that forgets": logs_are_kept_for_a_while,
-    "alarms on dead letters, late messages, errors, throttles, overdue windows; a dashboard": health_has_alarms,
+    "alarms on dead letters, late messages, errors, throttles, overdue windows, drops; a dashboard": health_has_alarms,
     "encrypted queues, and a key policy for their senders": encryption_reaches_the_senders,
     "one role per function with its own policy": roles_are_the_functions_own,
+    "policies and parameters within IAM's and CloudFormation's limits": policies_fit_iam,
     "no wildcard without a reason": wildcards_have_reasons,
     "only retrain_claimed starts pipelines, only promotion_claimed changes what is served": effects_have_one_owner,
     "the webhook writes nothing but ground truth": webhook_writes_labels_only,

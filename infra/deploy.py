@@ -25,7 +25,7 @@ from botocore.exceptions import (
 )
 
 from infra.package import FUNCTIONS_ZIP, LAYER_ZIP, ROOT, Package, PackageError, check_stage, folder_of
-from infra.stage_file import StageFile, StageFileError, read, template_parameters
+from infra.stage_file import StageFile, StageFileError, identity, read, template_parameters
 
 CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
 POLL_SECONDS, PATIENCE_SECONDS = 5.0, 3600.0
@@ -83,11 +83,16 @@ class Deployment:
         """The stack's name."""
         return f"plumbline-{self._stage}"
 
-    def check(self) -> tuple[str, str]:
-        """(partition, account) of the caller, when everything that can be known before is right.
+    def check(self) -> str:
+        """The caller's account, when everything that can be known before is right.
 
         Raises DeployError: no or old credentials, a bucket that is missing or lies elsewhere, a stack that is busy.
         """
+        if "OperatorEmail" not in self._file.parameters:
+            raise DeployError(
+                "parameters: OperatorEmail is missing; expected an address for the alarms about the pipeline itself, "
+                'such as "OperatorEmail": "ops@example.com", or "" for none'
+            )
         caller = self._sts.get_caller_identity()
         self._check_bucket("artifacts_bucket", self._file.artifacts_bucket, "CloudFormation reads zips of its region")
         for name in self._file.event_buckets:
@@ -96,7 +101,7 @@ class Deployment:
             if name not in self._file.event_buckets:
                 self._check_bucket("bucket and places", name, "")
         self._change_set_type()
-        return str(caller["Arn"]).split(":")[1], str(caller["Account"])
+        return str(caller["Account"])
 
     def _check_bucket(self, field: str, name: str, why_here: str) -> None:
         """A bucket that exists and may be asked; with `why_here` it must lie in the stage's region."""
@@ -278,10 +283,10 @@ def deploy(
 
     Raises DeployError, and botocore's own errors, which `explain` puts into words.
     """
-    partition, account = deployment.check()
+    account = deployment.check()
     say(f"account {account}, region {stage_file.region}, stack {deployment.stack}")
     url = deployment.upload(package)
-    changes = deployment.propose(url, template_parameters(stage_file, partition, account))
+    changes = deployment.propose(url, template_parameters(stage_file))
     if not changes:
         say("nothing to change")
         return 0
@@ -329,6 +334,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             deployment.check()
             return 0
         package = Package(folder_of(stage, options.arch))
+        if package.manifest["stage_file"] != identity(stage_file):
+            raise DeployError(f"the stage's file is not the one that was packaged: make package STAGE={stage}")
         return deploy(deployment, package, stage_file, agree=lambda: _agree(options.yes), say=print)
     except (PackageError, StageFileError, DeployError) as error:
         print(error, file=sys.stderr)

@@ -24,10 +24,11 @@ from typing import Any
 
 from chalicelib.topology import WEBHOOK
 from infra import policies
+from infra.stage_file import StageFile, StageFileError, identity, read
 
 ROOT = Path(__file__).resolve().parent.parent
 ARCHITECTURES = ("arm64", "x86_64")
-STAGE = re.compile(r"[a-z][a-z0-9-]{0,19}")
+STAGE = re.compile(r"[a-z][a-z0-9]{0,19}")
 
 # What is deployed of the repository; requirements.txt and Chalice's own runtime become the layer.
 DEPLOYED = ("app.py", "chalicelib", "requirements.txt")
@@ -76,15 +77,15 @@ def folder_of(stage: str, architecture: str, root: Path = ROOT) -> Path:
     return root / "build" / "package" / f"{stage}-{architecture}"
 
 
-def build(stage: str, architecture: str, out: Path, root: Path = ROOT) -> Package:
-    """Package one stage into `out`, which is emptied first. Raises PackageError."""
+def build(stage: str, architecture: str, out: Path, root: Path = ROOT, stage_file: StageFile | None = None) -> Package:
+    """Package one stage into `out`, which is emptied first. Raises PackageError, StageFileError."""
     from infra.template import merge_template
 
     with tempfile.TemporaryDirectory() as work:
         source, made = Path(work) / "source", Path(work) / "made"
         write_source(source, stage, architecture, root)
         merge = Path(work) / "merge.json"
-        merge.write_text(json.dumps(merge_template(stage)), encoding="utf-8")
+        merge.write_text(json.dumps(merge_template(stage, stage_file)), encoding="utf-8")
         run_chalice(source, made, stage, merge)
         if out.exists():
             shutil.rmtree(out)
@@ -97,6 +98,7 @@ def build(stage: str, architecture: str, out: Path, root: Path = ROOT) -> Packag
     manifest = {
         "stage": stage,
         "architecture": architecture,
+        "stage_file": identity(stage_file),
         "runtime": f"python{sys.version_info.major}.{sys.version_info.minor}",
         "python": os.path.realpath(sys.executable),
         "sha256": {name: digest(out / name) for name in (FUNCTIONS_ZIP, LAYER_ZIP, TEMPLATE)},
@@ -194,7 +196,7 @@ def check_stage(stage: str) -> str:
     """The stage's name as it is. Raises PackageError for one that chalicelib/settings.py would refuse too."""
     if not STAGE.fullmatch(stage):
         raise PackageError(
-            f"STAGE={stage!r}: expected a lower-case letter, then at most 19 lower-case letters, digits and hyphens"
+            f"STAGE={stage!r}: expected a lower-case letter, then at most 19 lower-case letters and digits"
         )
     return stage
 
@@ -206,11 +208,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m infra.package", description="Template and zips of one stage.")
     parser.add_argument("--stage", required=True)
     parser.add_argument("--arch", default="arm64", choices=ARCHITECTURES)
+    parser.add_argument(
+        "--file", type=Path, help="the stage's file; stages/{stage}.json by default, where there is one"
+    )
     options = parser.parse_args(arguments)
     try:
         stage = check_stage(options.stage)
-        package = build(stage, options.arch, folder_of(stage, options.arch))
-    except PackageError as error:
+        path = options.file or ROOT / "stages" / f"{stage}.json"
+        stage_file = read(path, stage) if options.file or path.exists() else None
+        package = build(stage, options.arch, folder_of(stage, options.arch), stage_file=stage_file)
+    except (PackageError, StageFileError) as error:
         print(error, file=sys.stderr)
         return 2
     results = check(checks_of(package))

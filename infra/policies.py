@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from chalicelib.topology import SOURCES, WEBHOOK
+from chalicelib.topology import ROUTE_SECRETS, SOURCES, WEBHOOK, WEBHOOK_SECRETS
 from infra.expressions import Value, arn, logical, ref, sub, when
 
 
@@ -32,18 +32,35 @@ class Statement:
 
     def document(self) -> Value:
         """The statement in a policy document of the template."""
-        statement: dict[str, Any] = {
-            "Sid": self.sid,
-            "Effect": "Allow",
-            "Action": list(self.actions),
-            "Resource": self.resources,
-        }
-        if self.condition:
-            statement["Condition"] = dict(self.condition)
+        statement = {**self.allow(), "Resource": self.resources}
         return when(self.only_if, statement) if self.only_if else statement
 
+    def allow(self) -> dict[str, Any]:
+        """The statement without its resources and the template's condition."""
+        statement: dict[str, Any] = {"Sid": self.sid, "Effect": "Allow", "Action": list(self.actions)}
+        if self.condition:
+            statement["Condition"] = dict(self.condition)
+        return statement
 
-# The parameters that name what lies in the user's own buckets, and where the same lies in Plumbline's bucket.
+
+# What a stage's file says of existing data and models, by ARN (infra/existing.py); {"Ref": …} names one of them.
+LISTS = (
+    "CaptureObjects",
+    "GroundTruthObjects",
+    "ReportObjects",
+    "BaselineObjects",
+    "RetrainingObjects",
+    "MonitorReportObjects",
+    "ExistingBuckets",
+    "DataKeyArns",
+    "EndpointArns",
+    "PipelineArns",
+    "ModelPackageArns",
+)
+_HAS_LIST = frozenset(f"Has{name}" for name in LISTS)
+_NAMED = "Folders, names and beginnings of names that the stage's file holds: its owner chose how wide they are."
+
+# The lists that name what lies in the user's own buckets, and where the same lies in Plumbline's bucket.
 PLACES = {
     "Captures": ("CaptureObjects", "captures"),
     "GroundTruth": ("GroundTruthObjects", "ground-truth"),
@@ -78,18 +95,22 @@ def _objects(sid: str, actions: tuple[str, ...], *keys: str) -> Iterator[Stateme
 
 
 def _place(name: str, *operations: str) -> Iterator[Statement]:
-    """Objects of one of the user's places: in Plumbline's bucket, and where the parameter says."""
-    parameter, folder = PLACES[name]
+    """Objects of one of the user's places: in Plumbline's bucket, and where the list says."""
+    listed, folder = PLACES[name]
     actions = tuple(f"s3:{operation}" for operation in operations)
     yield Statement(name, actions, own_object(f"{folder}/*"))
-    yield Statement(f"{name}Existing", actions, ref(parameter), only_if=f"Has{parameter}")
+    yield _existing(f"{name}Existing", actions, listed)
+
+
+def _existing(sid: str, actions: tuple[str, ...], listed: str) -> Statement:
+    return Statement(sid, actions, ref(listed), only_if=f"Has{listed}", reason=_NAMED)
 
 
 def _buckets() -> Iterator[Statement]:
     """Names of objects, not what is in them; without a prefix, because S3 knows none when it chooses 403 or 404."""
     own = sub("arn:${AWS::Partition}:s3:::${Bucket}", Bucket=own_bucket())
     yield Statement("Buckets", ("s3:ListBucket",), own)
-    yield Statement("BucketsExisting", ("s3:ListBucket",), ref("ExistingBuckets"), only_if="HasExistingBuckets")
+    yield _existing("BucketsExisting", ("s3:ListBucket",), "ExistingBuckets")
 
 
 def _queues(*queues: str) -> Iterator[Statement]:
@@ -101,11 +122,11 @@ def _alerts() -> Iterator[Statement]:
     yield Statement("Alerts", ("sns:Publish",), ref("AlertsTopic"))
 
 
-def _secrets() -> Iterator[Statement]:
-    parameter = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/plumbline/${Stage}/*"
-    secret = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:plumbline/${Stage}/*"
-    yield Statement("Parameters", ("ssm:GetParameter",), sub(parameter))
-    yield Statement("Secrets", ("secretsmanager:GetSecretValue",), sub(secret))
+def _secrets(name: str) -> Iterator[Statement]:
+    parameter = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/plumbline/${Stage}/"
+    secret = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:plumbline/${Stage}/"
+    yield Statement("Parameters", ("ssm:GetParameter",), sub(f"{parameter}{name}*"))
+    yield Statement("Secrets", ("secretsmanager:GetSecretValue",), sub(f"{secret}{name}*"))
 
 
 DEFINITIONS = "plumbline/facts/*/definitions/*"
@@ -170,7 +191,7 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
         *_table("GetItem", "PutItem", "Query"),
         *_objects("Definitions", _GET, DEFINITIONS),
         *_place("GroundTruth", "PutObject"),
-        *_secrets(),
+        *_secrets(WEBHOOK_SECRETS),
     ),
     "ground_truth_landed": (
         *_table("GetItem", "PutItem", "DeleteItem", "Query"),
@@ -234,7 +255,7 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
     "retrain_claimed": (
         *_table("GetItem", "PutItem"),
         *_objects("Definitions", _GET, DEFINITIONS),
-        Statement("Retrain", ("sagemaker:StartPipelineExecution",), ref("PipelineArns"), only_if="HasPipelineArns"),
+        _existing("Retrain", ("sagemaker:StartPipelineExecution",), "PipelineArns"),
         *_alerts(),
     ),
     "promotion_claimed": (
@@ -243,12 +264,12 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
         *_objects("Baselines", _PUT, BASELINES),
         *_place("Reports", "GetObject"),
         *_describe("endpoint", "endpoint-config", "package"),
-        Statement("Approve", ("sagemaker:UpdateModelPackage",), ref("ModelPackageArns"), only_if="HasModelPackageArns"),
+        _existing("Approve", ("sagemaker:UpdateModelPackage",), "ModelPackageArns"),
         *_own_sagemaker("Models", ("CreateModel",), "model/plumbline-${Stage}-*"),
         *_own_sagemaker("Configurations", ("CreateEndpointConfig", "DeleteEndpointConfig"), _OWN_ENDPOINTS[1]),
         *_own_sagemaker("Pool", ("CreateEndpoint",), *_OWN_ENDPOINTS),
         *_own_sagemaker("PoolEnds", ("DeleteEndpoint", "InvokeEndpoint"), _OWN_ENDPOINTS[0]),
-        Statement("Promote", ("sagemaker:UpdateEndpoint",), ref("EndpointArns"), only_if="HasEndpointArns"),
+        _existing("Promote", ("sagemaker:UpdateEndpoint",), "EndpointArns"),
         Statement(
             "PromoteTo",
             ("sagemaker:UpdateEndpoint",),
@@ -281,7 +302,8 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
     "alert_published": (
         *_table("GetItem", "PutItem"),
         *_objects("Definitions", _GET, DEFINITIONS),
-        *_secrets(),
+        *_queues("alerts"),
+        *_secrets(ROUTE_SECRETS),
     ),
 }
 """Function -> what its own code calls through a client: infra/permissions.py finds each of these in a replay."""
@@ -325,7 +347,7 @@ def uncalled(function: str) -> tuple[Statement, ...]:
     if function in LOOK_FOR_OBJECTS:
         statements += _buckets()
     if function in DATA_KEYS:
-        statements.append(Statement("DataKeys", DATA_KEYS[function], ref("DataKeyArns"), only_if="HasDataKeyArns"))
+        statements.append(_existing("DataKeys", DATA_KEYS[function], "DataKeyArns"))
     for source in SOURCES:
         if source.function == function:
             statements.append(
@@ -380,8 +402,14 @@ def statements(function: str) -> tuple[Statement, ...]:
 
 
 def document(function: str) -> Value:
-    """The policy document of a function's role."""
-    return {"Version": "2012-10-17", "Statement": [each.document() for each in statements(function)]}
+    """The policy document of a function's role, without what the stage's file names."""
+    own = [each.document() for each in statements(function) if each.only_if not in _HAS_LIST]
+    return {"Version": "2012-10-17", "Statement": own}
+
+
+def existing(function: str) -> tuple[Statement, ...]:
+    """The statements of a function on what the stage's file names."""
+    return tuple(each for each in statements(function) if each.only_if in _HAS_LIST)
 
 
 def reasons() -> Mapping[tuple[str, str], str]:

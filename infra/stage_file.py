@@ -6,6 +6,7 @@ Knows its fields and what template parameters they become. Not here: any call to
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -14,13 +15,12 @@ from typing import Any
 
 import msgspec
 
-from infra.template import DATA_LISTS, parameters
-
 _S3_URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?")
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})")
+# At the end one asterisk: all names that begin so.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}\*?")
 
 # What the other fields say; a second way to say it would be a contradiction some day.
-_DERIVED = {"Stage", "ModelRoleArn", "BucketName", *DATA_LISTS}
+_DERIVED = {"Stage", "ModelRoleArn", "BucketName"}
 
 
 class StageFileError(Exception):
@@ -28,7 +28,8 @@ class StageFileError(Exception):
 
 
 class StageFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One stage. S3 URIs name folders of existing buckets; names are those of the account and region."""
+    """One stage. S3 URIs name folders of existing buckets; names are those of the account and region, or beginnings of
+    names and an asterisk."""
 
     region: str
     artifacts_bucket: str
@@ -56,12 +57,12 @@ class StageFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     @property
     def event_buckets(self) -> tuple[str, ...]:
         """Buckets whose events reach the queues: they must lie in the stage's region."""
-        return tuple(dict.fromkeys(_split(uri)[0] for uri in (*self.captures, *self.ground_truth)))
+        return tuple(dict.fromkeys(split(uri)[0] for uri in (*self.captures, *self.ground_truth)))
 
     @property
     def existing_buckets(self) -> tuple[str, ...]:
         """Every existing bucket that the functions touch."""
-        named = [_split(uri)[0] for uris in self.places.values() for uri in uris]
+        named = [split(uri)[0] for uris in self.places.values() for uri in uris]
         return tuple(dict.fromkeys([*([self.bucket] if self.bucket else []), *named]))
 
 
@@ -98,44 +99,32 @@ def _check(found: StageFile, stage: str, path: Path) -> None:
     for field in ("endpoints", "pipelines", "model_package_groups"):
         for name in getattr(found, field):
             if not _NAME.fullmatch(name):
-                raise StageFileError(f"{path}: {field}: {name!r}; expected a SageMaker name, without wildcards")
+                raise StageFileError(f"{path}: {field}: {name!r}; expected a SageMaker name, or its beginning and *")
+    from infra.template import parameters  # which itself reads this file
+
     allowed = set(parameters(stage)) - _DERIVED
     for name in found.parameters:
         if name not in allowed:
             raise StageFileError(f"{path}: parameters: {name!r}; expected one of {', '.join(sorted(allowed))}")
 
 
-def _split(uri: str) -> tuple[str, str]:
+def split(uri: str) -> tuple[str, str]:
+    """(bucket, folder) of a URI of the file."""
     match = _S3_URI.fullmatch(uri)
     assert match is not None, "checked when the file was read"
     return match[1], (match[2] or "").strip("/")
 
 
-def template_parameters(found: StageFile, partition: str, account: str) -> dict[str, str]:
+def identity(found: StageFile | None) -> str:
+    """The SHA-256 of what a stage's file says; "" for no file."""
+    return hashlib.sha256(msgspec.json.encode(found, order="sorted")).hexdigest() if found else ""
+
+
+def template_parameters(found: StageFile) -> dict[str, str]:
     """The template's parameters, as texts; those that are not given keep the template's defaults."""
-
-    def objects(uris: tuple[str, ...]) -> str:
-        return ",".join(f"arn:{partition}:s3:::{'/'.join(_split(uri))}/*" for uri in uris)
-
-    def sagemaker(kind: str, names: tuple[str, ...], more: str = "") -> str:
-        # SageMaker's ARNs have its names in lower case.
-        prefix = f"arn:{partition}:sagemaker:{found.region}:{account}:{kind}"
-        return ",".join(f"{prefix}/{name.lower()}{more}" for name in names)
-
     made: dict[str, Any] = {
         "ModelRoleArn": found.model_role_arn,
         "BucketName": found.bucket,
-        "CaptureObjects": objects(found.captures),
-        "GroundTruthObjects": objects(found.ground_truth),
-        "ReportObjects": objects(found.reports),
-        "BaselineObjects": objects(found.baselines),
-        "RetrainingObjects": objects(found.retraining),
-        "MonitorReportObjects": objects(found.monitor_reports),
-        "ExistingBuckets": ",".join(f"arn:{partition}:s3:::{name}" for name in found.existing_buckets),
-        "DataKeyArns": ",".join(found.data_keys),
-        "EndpointArns": sagemaker("endpoint", found.endpoints),
-        "PipelineArns": sagemaker("pipeline", found.pipelines),
-        "ModelPackageArns": sagemaker("model-package", found.model_package_groups, "/*"),
         **{name: str(value) for name, value in found.parameters.items()},
     }
     return {name: value for name, value in made.items() if value}

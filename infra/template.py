@@ -8,6 +8,7 @@ or a function is named there only. Not here: what functions may do (infra/polici
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,22 +17,31 @@ from chalicelib.topology import (
     SOURCES,
     WEBHOOK,
     WEBHOOK_MEMORY,
+    WEBHOOK_SECRETS,
     WEBHOOK_TIMEOUT,
     Source,
     resource_name,
     takes_s3_events,
 )
+from infra.existing import managed_policies
 from infra.expressions import NOTHING, Value, arn, logical, ref, sub, when
 from infra.policies import key_arn, own_bucket
+from infra.stage_file import StageFile
 
 FUNCTIONS: tuple[str, ...] = (*(source.function for source in SOURCES), WEBHOOK)
 
-# Dead letters are kept as long as SQS allows.
-KEPT_DEAD = 14 * 24 * 3600
+# Messages and dead letters are kept as long as SQS allows, so that they outlast an outage.
+KEPT = 14 * 24 * 3600
 # How long EventBridge tries to reach a queue before the event goes to the queue's dead letters: its own longest.
 RETRY = {"MaximumEventAgeInSeconds": 86400, "MaximumRetryAttempts": 185}
 
-OVERDUE_NAMESPACE, OVERDUE_METRIC = "Plumbline/Functions", "WindowsOverdue"
+COUNTED_NAMESPACE, OVERDUE_METRIC = "Plumbline/Functions", "WindowsOverdue"
+
+# What app.py counts and no queue or function shows: the message is done, or its alert cannot speak for itself.
+FAILURES = {
+    "PermanentFailures": "Messages that can only fail again were dropped: the functions' logs say which and why.",
+    "AlertsRefused": "A receiver refuses an alert (revoked address, wrong key): it waits for `plumbline redrive`.",
+}
 
 # Own folders of the bucket that the template makes; their rules are made too (PLACES in infra/policies.py).
 OWN_FOLDERS = {"captures": "captures/", "ground-truth": "ground-truth/"}
@@ -53,9 +63,13 @@ def role_id(function: str) -> str:
     return "ApiHandlerRole" if function == WEBHOOK else logical(function, "Role")
 
 
-def merge_template(stage: str) -> Value:
-    """What is merged into Chalice's template for one stage; equal stages give equal templates."""
-    resources: dict[str, Value] = {}
+def merge_template(stage: str, stage_file: StageFile | None = None) -> Value:
+    """What is merged into Chalice's template for one stage; equal stages give equal templates.
+
+    `stage_file` names existing data and models; without it the stage has its own bucket only. Raises StageFileError.
+    """
+    roles = {function: role_id(function) for function in FUNCTIONS}
+    resources: dict[str, Value] = dict(managed_policies(stage_file, roles)) if stage_file else {}
     for part in (_key, _storage, _topics, _queues, _rules, _functions, _api, _alarms, _dashboard):
         made = part(stage)
         assert not made.keys() & resources.keys(), f"{part.__name__} repeats a logical id"
@@ -78,28 +92,10 @@ _LIST = "CommaDelimitedList"
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
 
-# What a stage's file (stage_file.py) says of existing data, by ARN.
-DATA_LISTS = (
-    "CaptureObjects",
-    "GroundTruthObjects",
-    "ReportObjects",
-    "BaselineObjects",
-    "RetrainingObjects",
-    "MonitorReportObjects",
-    "ExistingBuckets",
-    "DataKeyArns",
-    "EndpointArns",
-    "PipelineArns",
-    "ModelPackageArns",
-)
-
-# Every one of these lists is left out of the policies while it is empty.
-LISTS = (*DATA_LISTS, "SubnetIds", "SecurityGroupIds")
-
 
 def parameters(stage: str) -> Mapping[str, Value]:
     """The parameters of a stage; only the models' role has no default."""
-    objects = "ARNs such as arn:aws:s3:::bucket/prefix/*, beside Plumbline's own bucket: "
+    keys = f"plumbline/{stage}/{WEBHOOK_SECRETS}.*"
     return {
         "Stage": _text("The stage that this template was made for.", stage, allowed=[stage]),
         "ModelRoleArn": {
@@ -107,22 +103,9 @@ def parameters(stage: str) -> Mapping[str, Value]:
             "AllowedPattern": "arn:aws[a-z-]*:iam::[0-9]{12}:role/.+",
         },
         "BucketName": _text("An existing bucket for what Plumbline derives; empty: one is created.", ""),
-        "CaptureObjects": _list(f"{objects}data captures."),
-        "GroundTruthObjects": _list(f"{objects}ground truth."),
-        "ReportObjects": _list(f"{objects}reports and merged records (output_s3_uri)."),
-        "BaselineObjects": _list(f"{objects}baseline files of definitions."),
-        "RetrainingObjects": _list(f"{objects}what the retraining pipelines write (retraining.output_uri)."),
-        "MonitorReportObjects": _list(f"{objects}reports of existing Model Monitor schedules."),
-        "ExistingBuckets": _list("ARNs of all buckets of these objects."),
-        "DataKeyArns": _list("ARNs of the KMS keys of these objects."),
-        "EndpointArns": _list("ARNs of the endpoints whose model Plumbline may change."),
-        "PipelineArns": _list("ARNs of the pipelines that Plumbline may start."),
-        "ModelPackageArns": _list(
-            "ARNs of the model packages that Plumbline may approve or reject, such as …:model-package/group/*."
-        ),
         "WebhookKeys": {
             **_text("SSM parameter, or secretsmanager: and a secret, with the label webhook's keys; empty: none.", ""),
-            "AllowedPattern": f"|/plumbline/{stage}/.+|secretsmanager:plumbline/{stage}/.+",
+            "AllowedPattern": f"|/{keys}|secretsmanager:{keys}",
         },
         "WebhookIam": _text(
             "Whether callers whom IAM lets in may post labels without a signature.", "no", allowed=["yes", "no"]
@@ -141,7 +124,7 @@ def parameters(stage: str) -> Mapping[str, Value]:
         "SubnetIds": _list("Subnets of the functions; empty: no VPC."),
         "SecurityGroupIds": _list("Security groups of the functions in the VPC."),
         "PermissionsBoundary": _text("ARN of a policy that bounds every role of the stage; empty: none.", ""),
-        "OperatorEmail": _text("Where the alarms about the pipeline itself go; empty: nowhere yet.", ""),
+        "OperatorEmail": _text("Where the alarms about the pipeline itself go; empty: to no address.", ""),
         "MaximumConcurrency": {
             "Type": "Number",
             "Default": 20,
@@ -167,18 +150,8 @@ def _list(description: str) -> dict[str, Value]:
 
 def _parameter_groups() -> Value:
     groups = {
-        "The models": ("ModelRoleArn", "EndpointArns", "PipelineArns", "ModelPackageArns"),
-        "What lies in existing buckets": (
-            "BucketName",
-            "CaptureObjects",
-            "GroundTruthObjects",
-            "ReportObjects",
-            "BaselineObjects",
-            "RetrainingObjects",
-            "MonitorReportObjects",
-            "ExistingBuckets",
-            "DataKeyArns",
-        ),
+        "The models": ("ModelRoleArn",),
+        "Where derived data lies": ("BucketName",),
         "Security": (
             "CreateKmsKey",
             "KmsKeyArn",
@@ -220,13 +193,7 @@ def _conditions() -> Value:
     def given(name: str) -> Value:
         return {"Fn::Not": [{"Fn::Equals": [ref(name), ""]}]}
 
-    made: dict[str, Value] = {
-        f"Has{name}": {"Fn::Not": [{"Fn::Equals": [{"Fn::Join": ["", ref(name)]}, ""]}]}
-        for name in LISTS
-        if name not in ("SubnetIds", "SecurityGroupIds")
-    }
     return {
-        **made,
         "InVpc": {"Fn::Not": [{"Fn::Equals": [{"Fn::Join": ["", ref("SubnetIds")]}, ""]}]},
         "CreatesBucket": {"Fn::Equals": [ref("BucketName"), ""]},
         "CreatesKey": {"Fn::Equals": [ref("CreateKmsKey"), "yes"]},
@@ -445,10 +412,11 @@ def _queues(stage: str) -> Mapping[str, Value]:
     made: dict[str, Value] = {}
     for source in SOURCES:
         name = resource_name(stage, source.queue)
-        made[logical(source.queue, "DeadQueue")] = _queue(f"{name}-dead", MessageRetentionPeriod=KEPT_DEAD)
+        made[logical(source.queue, "DeadQueue")] = _queue(f"{name}-dead", MessageRetentionPeriod=KEPT)
         made[logical(source.queue, "Queue")] = _queue(
             name,
             VisibilityTimeout=source.visibility,
+            MessageRetentionPeriod=KEPT,
             RedrivePolicy={
                 "deadLetterTargetArn": arn(logical(source.queue, "DeadQueue")),
                 "maxReceiveCount": MAX_RECEIVES,
@@ -659,18 +627,38 @@ def _alarms(stage: str) -> Mapping[str, Value]:
     made["OverdueAlarm"] = _alarm(
         resource_name(stage, "windows-overdue"),
         "Windows wait for their evaluation for more than an hour, or the clock does not run.",
-        _overdue_metric(stage),
+        _counted_metric(stage, OVERDUE_METRIC),
         Period=900,
         EvaluationPeriods=2,
         TreatMissingData="breaching",
     )
+    for metric, description in FAILURES.items():
+        made[f"{metric}Alarm"] = _alarm(
+            resource_name(stage, _dashed(metric)), description, _counted_metric(stage, metric)
+        )
+    name = resource_name(stage, "labels")
+    made["LabelsFailedAlarm"] = _alarm(
+        f"{name}-5xx",
+        f"The label webhook answered with 5XX: its keys cannot be read, or {WEBHOOK} failed. Senders must repeat.",
+        {
+            "Namespace": "AWS/ApiGateway",
+            "MetricName": "5XXError",
+            "Dimensions": [{"Name": "ApiName", "Value": name}],
+            "Statistic": "Sum",
+        },
+    )
     return made
 
 
-def _overdue_metric(stage: str) -> Mapping[str, Value]:
+def _dashed(metric: str) -> str:
+    """ "AlertsRefused" -> "alerts-refused"."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", metric).lower()
+
+
+def _counted_metric(stage: str, metric: str) -> Mapping[str, Value]:
     return {
-        "Namespace": OVERDUE_NAMESPACE,
-        "MetricName": OVERDUE_METRIC,
+        "Namespace": COUNTED_NAMESPACE,
+        "MetricName": metric,
         "Dimensions": [{"Name": "service", "Value": f"plumbline-{stage}"}],
         "Statistic": "Sum",
     }
@@ -690,7 +678,7 @@ def _dashboard(stage: str) -> Mapping[str, Value]:
     graphs = (
         ("Dead letters", "Maximum", rows("AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", dead)),
         ("Age of the oldest message", "Maximum", rows("AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", queues)),
-        ("What the functions count", "Sum", [[OVERDUE_NAMESPACE, name, "service", service] for name in counted]),
+        ("What the functions count", "Sum", [[COUNTED_NAMESPACE, name, "service", service] for name in counted]),
         ("Errors", "Sum", rows("AWS/Lambda", "Errors", "FunctionName", functions)),
         ("Throttles", "Sum", rows("AWS/Lambda", "Throttles", "FunctionName", functions)),
         ("Duration", "p99", rows("AWS/Lambda", "Duration", "FunctionName", functions)),

@@ -15,8 +15,9 @@ document says.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from random import uniform
 from typing import Any
 from uuid import uuid4
 
@@ -30,11 +31,16 @@ _LAST_CHARACTER = "\U0010ffff"
 
 
 class DynamoLedger:
-    """`ports.Ledger` over a DynamoDB client and the name of a table."""
+    """`ports.Ledger` over a DynamoDB client and the name of a table; `pause` lets seconds pass."""
 
-    def __init__(self, client: Any, table_name: str) -> None:
+    def __init__(self, client: Any, table_name: str, pause: Callable[[float], None] = lambda seconds: None) -> None:
         self._client = client
         self._table = table_name
+        self._pause = pause
+
+    def back_off(self, lost: int) -> None:
+        """Wait a random part of 20 ms, doubled with every race lost, at most of 640 ms."""
+        self._pause(uniform(0, 0.02 * 2 ** min(lost - 1, 5)))
 
     def get(self, pk: str, sk: str) -> Item | None:
         """Strongly consistent read of one item."""

@@ -34,6 +34,11 @@ Kind = Literal[
 
 PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
 
+# A routing key is sent in the body, so no definition may choose who gets it: PagerDuty's two service regions
+# (support.pagerduty.com/main/docs/service-regions), and http for a stand-in, which only an allowance of the
+# deployment lets the courier reach.
+_PAGERDUTY_HOSTS = ("https://events.pagerduty.com/", "https://events.eu.pagerduty.com/", "http://")
+
 # Limits of the receivers, in characters: a longer text is refused by them, so it is cut by us.
 _SLACK_TEXT = 3000
 _PAGERDUTY_SUMMARY = 1024
@@ -92,6 +97,8 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("in a slack route either `url` or `secret` (the name of a secret that holds the URL)")
         if self.kind == "pagerduty" and not self.secret:
             raise ValueError("in a pagerduty route `secret` (the name of a secret that holds the routing key)")
+        if self.kind == "pagerduty" and self.url and not self.url.startswith(_PAGERDUTY_HOSTS):
+            raise ValueError("in a pagerduty route no `url`, or one of events.pagerduty.com or events.eu.pagerduty.com")
         if self.kind == "webhook" and not (self.url and self.secret):
             raise ValueError("in a webhook route `url` and `secret` (the name of a secret that holds whsec_…)")
         if self.secret.startswith(("whsec_", "https://")):

@@ -28,13 +28,13 @@ RECEIPT_KEPT = timedelta(days=7)
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """FAILED, or DELIVERING after `until`: may be tried again. DELIVERED, REFUSED, OVERTAKEN: done.
+    """FAILED, or DELIVERING after `until`: may be tried again. DELIVERED, OVERTAKEN: done.
 
     `status` is the receiver's HTTP status (0: there was no answer). OVERTAKEN: an opening that was not sent because
     its resolution had been.
     """
 
-    state: Literal["DELIVERING", "FAILED", "DELIVERED", "REFUSED", "OVERTAKEN"]
+    state: Literal["DELIVERING", "FAILED", "DELIVERED", "OVERTAKEN"]
     until: datetime
     status: int = 0
 
@@ -73,7 +73,7 @@ def finish(
     ledger: Ledger,
     alert_id: str,
     route: Route,
-    state: Literal["DELIVERED", "REFUSED", "OVERTAKEN"],
+    state: Literal["DELIVERED", "OVERTAKEN"],
     now: datetime,
     status: int = 0,
 ) -> None:

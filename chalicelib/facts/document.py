@@ -76,7 +76,9 @@ def change(
     `think` gets the stored value or None and returns the value to write, or None to leave things as they are.
     Returns what is stored now, and whether this call wrote it. Raises ConflictError after ATTEMPTS lost races.
     """
-    for _ in range(ATTEMPTS):
+    for lost in range(ATTEMPTS):
+        if lost:
+            ledger.back_off(lost)
         stored = load(ledger, pk, sk, kind)
         wanted = think(stored.value if stored else None)
         if wanted is None or (stored and wanted == stored.value):

@@ -1,12 +1,12 @@
-"""An alert was published: deliver it to every route that accepts it, once each.
+"""An alert was published: send one message for each route that accepts it, and deliver each such message once.
 
-A failing receiver does not delay the others: all are tried, then the message goes back to its queue and only the
-missing ones are tried again. Not here: what a message looks like (decisions/alert.py), what is due.
+The alert's message becomes one message per route on the same queue. A receiver that is slow, down or refuses delays
+only its own message, which is delivered again and at last becomes a dead letter, for `plumbline redrive`. Not here:
+what a message looks like (decisions/alert.py), what is due.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -23,20 +23,20 @@ from chalicelib.decisions.alert import (
     webhook_body,
 )
 from chalicelib.errors import NotFoundError, PermanentError, PlumblineError
-from chalicelib.events import notification
+from chalicelib.events import delivery_body, delivery_route, notification
 from chalicelib.facts import deliveries
 from chalicelib.webhooks import signed_headers
 from chalicelib.wiring import Services
 
-# 4xx statuses that mean "retry"; any other status below 500 outside 2xx means "never".
+# 4xx statuses that mean "retry"; any other status below 500 outside 2xx refuses the alert.
 _LATER = (408, 429)
 
 
 class Outcome(msgspec.Struct, frozen=True):
     """The result of one alert on one route. `route` is the kind and a digest, because a URL is a secret.
 
-    overtaken: an opening whose resolution was sent before it; refused: for good, the caller logs it; failed, busy:
-    another attempt is needed.
+    overtaken: an opening whose resolution was sent before it. refused, failed, busy: another attempt is needed; a
+    refusal also needs a person.
     """
 
     route: str
@@ -45,48 +45,55 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class UndeliveredError(PlumblineError):
-    """Some receivers have not got the alert yet: the queue must deliver the message again."""
+    """The receiver has not got the alert yet: the queue must deliver the message again."""
 
-    def __init__(self, alert: Alert, outcomes: Sequence[Outcome]) -> None:
-        missing = [f"{o.route}: {o.result} {o.detail}".rstrip() for o in outcomes if o.result in ("failed", "busy")]
-        super().__init__(f"alert {alert.alert_id}: {len(missing)} of {len(outcomes)} routes open: {'; '.join(missing)}")
-        self.outcomes = tuple(outcomes)
+    def __init__(self, alert: Alert, outcome: Outcome) -> None:
+        words = f"{outcome.route}: {outcome.result} {outcome.detail}".rstrip()
+        super().__init__(f"alert {alert.alert_id}: {words}")
+        self.outcome = outcome
+        if outcome.result == "refused":
+            self.counted_as = "AlertsRefused"  # has an alarm of its own: the alert itself cannot report it
 
 
-def handle(alert: Alert, routes: Sequence[Route], services: Services) -> list[Outcome]:
-    """Deliver an alert to the accepting routes; repeating it delivers only what is missing.
+def handle(body: str, services: Services) -> Outcome | None:
+    """Send one message per accepting route for an SNS envelope; deliver for such a message.
 
-    Raises UndeliveredError, after trying every route, when one must be tried again.
+    Returns the outcome of a delivery; None when nothing was delivered. Raises UndeliveredError when the delivery must
+    be tried again, UnreadableError for a body that is not an alert, and NotFoundError when the stored definition is
+    missing: the queue keeps the alert until it is back. A removed monitor keeps its routes, for alerts about what was
+    in flight.
     """
-    accepting = {deliveries.route_digest(route): route for route in routes if route_accepts(route, alert)}
-    outcomes = [_deliver(alert, route, services) for route in accepting.values()]
-    if any(outcome.result in ("failed", "busy") for outcome in outcomes):
-        raise UndeliveredError(alert, outcomes)
-    return outcomes
-
-
-def handle_notification(body: str, services: Services) -> list[Outcome]:
-    """Read an SNS envelope and deliver the alert by its monitor's routes.
-
-    Raises UnreadableError for a body that is not an alert, and NotFoundError when the stored definition is missing: the
-    queue keeps the alert until it is back. A removed monitor keeps its routes, for alerts about what was in flight.
-    """
-    alert = decode_alert(notification(body))
+    message = notification(body)
+    alert = decode_alert(message)
     try:
         entry = services.definitions.entry(alert.monitor)
     except NotFoundError:
-        return []  # of a monitor that was never added here
-    return handle(alert, services.definitions.of(entry).routes, services)
+        return None  # of a monitor that was never added here
+    routes = {
+        deliveries.route_digest(route): route
+        for route in services.definitions.of(entry).routes
+        if route_accepts(route, alert)
+    }
+    if asked := delivery_route(body):
+        # A newer definition may have no such route.
+        return deliver(alert, routes[asked], services) if asked in routes else None
+    services.queues.send("alerts", [delivery_body(message, digest) for digest in routes])
+    return None
 
 
-def _deliver(alert: Alert, route: Route, services: Services) -> Outcome:
-    """Claim, post, mark. An error stays within this route; only its type is reported."""
-    name = f"{route.kind} {deliveries.route_digest(route)[:8]}"
+def deliver(alert: Alert, route: Route, services: Services) -> Outcome:
+    """Claim, post, mark; a repeat has no effect once the receiver has the alert.
+
+    Raises UndeliveredError when it must be tried again; it names the type of an unexpected error only.
+    """
     try:
         result, detail = _attempt(alert, route, services)
-        return Outcome(name, result, detail)
     except Exception as error:
-        return Outcome(name, "failed", type(error).__name__)
+        result, detail = "failed", type(error).__name__
+    outcome = Outcome(f"{route.kind} {deliveries.route_digest(route)[:8]}", result, detail)
+    if result in ("refused", "failed", "busy"):
+        raise UndeliveredError(alert, outcome)
+    return outcome
 
 
 _Result = tuple[Literal["delivered", "done before", "overtaken", "refused", "failed", "busy"], str]
@@ -109,7 +116,7 @@ def _attempt(alert: Alert, route: Route, services: Services) -> _Result:
     try:
         status = _post(alert, route, services)
     except PermanentError as error:
-        deliveries.finish(ledger, alert.alert_id, route, "REFUSED", services.now())
+        deliveries.release(ledger, alert.alert_id, route, claimed, services.now())
         return "refused", str(error)
     except Exception as error:
         deliveries.release(ledger, alert.alert_id, route, claimed, services.now())
@@ -117,11 +124,8 @@ def _attempt(alert: Alert, route: Route, services: Services) -> _Result:
     if 200 <= status < 300:
         deliveries.finish(ledger, alert.alert_id, route, "DELIVERED", services.now(), status)
         return "delivered", f"HTTP {status}"
-    if status >= 500 or status in _LATER:
-        deliveries.release(ledger, alert.alert_id, route, claimed, services.now(), status)
-        return "failed", f"HTTP {status}"
-    deliveries.finish(ledger, alert.alert_id, route, "REFUSED", services.now(), status)
-    return "refused", f"HTTP {status}"
+    deliveries.release(ledger, alert.alert_id, route, claimed, services.now(), status)
+    return "failed" if status >= 500 or status in _LATER else "refused", f"HTTP {status}"
 
 
 def _twin(alert: Alert, route: Route, services: Services) -> deliveries.Delivery | None:

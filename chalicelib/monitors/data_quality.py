@@ -196,6 +196,9 @@ def _buckets(column: Column) -> list[dict[str, float]]:
     # Halves, because the whole width of a column from -1e308 to 1e308 is no float64.
     width = greatest / BUCKETS - least / BUCKETS
     edges = [least + index * width for index in range(BUCKETS)] + [greatest]
+    if not math.isfinite(BUCKETS * width):
+        # Nor are its parts: each edge is weighted from both ends.
+        edges[1:-1] = [least * (1 - index / BUCKETS) + greatest * (index / BUCKETS) for index in range(1, BUCKETS)]
     items, weights = column.quantiles.weighted()
     below = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(weights)])
     cuts = below[np.searchsorted(items, np.array(edges[:-1]), side="left")]

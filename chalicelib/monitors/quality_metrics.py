@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.states.class_matrix import ClassMatrix
+from chalicelib.states.moments import share_of_variance
 from chalicelib.states.residuals import Residuals
 from chalicelib.states.scores import area_under_curve
 
@@ -124,15 +125,14 @@ def multiclass(matrix: ClassMatrix, counts: Counts) -> dict[str, Floats]:
 
 
 def regression(state: Residuals) -> dict[str, float]:
-    """All 4 metrics from exact sums; nan without rows, and for r2 where the labels have no variance in float64."""
+    """All 4 metrics from exact sums; nan without rows, and for r2 where all labels are equal."""
     if not state.rows:
         return dict.fromkeys(REGRESSION, math.nan)
-    mse, variance = state.sizes.mean_square, state.labels.std_dev * state.labels.std_dev
-    unexplained = mse / variance if variance else math.nan
+    unexplained = share_of_variance(state.sizes, state.labels)
     return {
         "mae": state.sizes.mean,
-        "mse": mse,
-        "rmse": math.sqrt(mse),
+        "mse": state.sizes.mean_square,
+        "rmse": state.sizes.root_mean_square,
         "r2": max(1.0 - unexplained, -sys.float_info.max) if unexplained == unexplained else math.nan,
     }
 

@@ -109,9 +109,16 @@ class Moments(msgspec.Struct, frozen=True, array_like=True):
         return _ratio(int(self.squares), self.count << (2 * _SCALE))
 
     @property
+    def root_mean_square(self) -> float:
+        """The root of the mean of the squares, also where that mean is no float64. Raises ZeroDivisionError."""
+        denominator = self.count << (2 * _SCALE)
+        return _root(int(self.squares), denominator, math.isqrt(denominator))
+
+    @property
     def std_dev(self) -> float:
         """The population standard deviation, as Model Monitor prints it (model-monitor formats, section 5.1)."""
-        return math.sqrt(_ratio(self._spread(), max(self.count, 1) ** 2 << (2 * _SCALE)))
+        count = max(self.count, 1)
+        return _root(self._spread(), count**2 << (2 * _SCALE), count << _SCALE)
 
     def _spread(self) -> int:
         # The number of values times the sum of their squared differences from the mean, still exact.
@@ -250,6 +257,20 @@ def _sum_of_squares(values: Floats) -> int:
         numerator, denominator = value.as_integer_ratio()
         total += numerator * numerator << (2 * _SCALE - 2 * (denominator.bit_length() - 1))
     return total
+
+
+def share_of_variance(errors: Moments, values: Moments) -> float:
+    """The mean square of errors over the variance of as many values, rounded once; nan without a variance."""
+    spread = values._spread()
+    return _ratio(int(errors.squares) * values.count, spread) if spread else math.nan
+
+
+def _root(numerator: int, denominator: int, root: int) -> float:
+    """The square root of a fraction; `root` is that of the denominator, for a fraction that is no float64."""
+    try:
+        return math.sqrt(numerator / denominator)
+    except OverflowError:
+        return _ratio(math.isqrt(numerator), root)
 
 
 def _ratio(numerator: int, denominator: int) -> float:

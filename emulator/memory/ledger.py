@@ -43,6 +43,9 @@ class MemoryLedger:
         self._check(pk, sk, expected)
         del self.items[pk, sk]
 
+    def back_off(self, lost: int) -> None:
+        """Not needed: there is one writer at a time."""
+
     def query(
         self,
         pk: str,

@@ -18,6 +18,7 @@ from botocore.awsrequest import AWSResponse
 from chalicelib import wiring
 from chalicelib.definition import Definition, parse_definition
 from chalicelib.settings import Settings, from_environment
+from chalicelib.topology import resource_name
 from emulator.aws import LocalAws, LocalSession, create_resources
 from emulator.sagemaker_server import SageMakerServer
 from plumbline.cli.account.account import Account
@@ -126,7 +127,7 @@ def document(**changes: Any) -> dict[str, Any]:
             "output_uri": f"s3://{OUTPUT}/retraining",
             "parameters": parameters(),
         },
-        "routes": [{"kind": "slack", "secret": "/plumbline/test/slack"}],
+        "routes": [{"kind": "slack", "secret": "/plumbline/test/routes/slack"}],
         **changes,
     }
 
@@ -190,8 +191,10 @@ def furnish(scene: Scene) -> None:
         PipelineDefinition=(ROOT / "pipelines/retraining.json").read_text(),
         RoleArn=PIPELINE_ROLE,
     )
-    for name in ("/plumbline/test/webhook-keys", "/plumbline/test/slack"):
+    for name in ("/plumbline/test/webhook-keys", "/plumbline/test/routes/slack"):
         ssm.put_parameter(Name=name, Value="secret", Type="SecureString")
+    operations = scene.client("sns").create_topic(Name=resource_name(STAGE, "operations"))["TopicArn"]
+    scene.client("sns").subscribe(TopicArn=operations, Protocol="email", Endpoint="ops@example.com")
     scene.client("cloudwatch").put_metric_alarm(
         AlarmName="churn-accuracy",
         Namespace="Plumbline",

@@ -144,12 +144,25 @@ def no_time_to_live(scene: Scene) -> Iterator[None]:
             yield
 
 
-def no_subscription(scene: Scene) -> Iterator[None]:
-    sns = scene.client("sns")
-    [subscription] = sns.list_subscriptions()["Subscriptions"]
-    sns.unsubscribe(SubscriptionArn=subscription["SubscriptionArn"])
+def no_subscription(topic: str) -> Break:
+    def broken(scene: Scene) -> Iterator[None]:
+        sns = scene.client("sns")
+        [subscription] = [
+            each for each in sns.list_subscriptions()["Subscriptions"] if each["TopicArn"].endswith(topic)
+        ]
+        sns.unsubscribe(SubscriptionArn=subscription["SubscriptionArn"])
+        yield
+        sns.subscribe(**{name: subscription[name] for name in ("TopicArn", "Protocol", "Endpoint")})
+
+    return broken
+
+
+def no_operations_topic(scene: Scene) -> Iterator[None]:
+    sns, name = scene.client("sns"), resource_name(STAGE, "operations")
+    [topic] = [each["TopicArn"] for each in sns.list_topics()["Topics"] if each["TopicArn"].endswith(name)]
+    sns.delete_topic(TopicArn=topic)
     yield
-    sns.subscribe(**{name: subscription[name] for name in ("TopicArn", "Protocol", "Endpoint")})
+    sns.subscribe(TopicArn=sns.create_topic(Name=name)["TopicArn"], Protocol="email", Endpoint="ops@example.com")
 
 
 def no_bucket(bucket: str) -> Break:
@@ -315,7 +328,19 @@ CASES: dict[str, tuple[Break, str, str, str]] = {
     "rule of SageMaker's events": (rule_without_target(EXECUTIONS_RULE), "missing", "no EventBridge rule", DEPLOY),
     "rule disabled": (rule_disabled(EXECUTIONS_RULE), "missing", f"{EXECUTIONS_RULE} is disabled", DEPLOY),
     "time to live": (no_time_to_live, "warning", "no time to live", "aws dynamodb update-time-to-live --table-name"),
-    "subscription": (no_subscription, "missing", "no route gets an alert", "aws sns subscribe --topic-arn arn:aws:sns"),
+    "operator": (
+        no_subscription("-operations"),
+        "warning",
+        "OperatorEmail",
+        "aws sns subscribe --topic-arn arn:aws:sns",
+    ),
+    "topic of the operator": (no_operations_topic, "missing", "plumbline-test-operations does not exist", DEPLOY),
+    "subscription": (
+        no_subscription("-alerts"),
+        "missing",
+        "no route gets an alert",
+        "aws sns subscribe --topic-arn arn:aws:sns",
+    ),
     "own bucket": (
         no_bucket(OUTPUT),
         "missing",
@@ -335,7 +360,7 @@ CASES: dict[str, tuple[Break, str, str, str]] = {
         "aws ssm put-parameter --name /plumbline/test/webhook-keys",
     ),
     "route's secret": (
-        no_secret("/plumbline/test/slack"),
+        no_secret("/plumbline/test/routes/slack"),
         "missing",
         "secret of a slack route",
         "aws ssm put-parameter",
@@ -566,7 +591,7 @@ def test_an_answer_that_did_not_come_is_a_finding(scene: Scene, capsys: pytest.C
     assert code == 3
     assert {each["what"].partition(":")[0] for each in bad(findings)} == {
         "cannot see secret /plumbline/test/webhook-keys",
-        "cannot see secret /plumbline/test/slack",
+        "cannot see secret /plumbline/test/routes/slack",
     }
 
 

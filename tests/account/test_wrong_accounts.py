@@ -110,7 +110,7 @@ def test_another_stage_than_the_environment_is_about(
 
 
 @pytest.mark.parametrize("command", [("doctor",), ("connect", WATCHED, "--yes")], ids=lambda command: command[0])
-@pytest.mark.parametrize("stage", ["Prod", "1st", "a_b", "x" * 21])
+@pytest.mark.parametrize("stage", ["Prod", "1st", "a_b", "a-b", "x" * 21])
 def test_a_stage_that_no_stage_can_be_called(
     scene: Scene, capsys: pytest.CaptureFixture[str], command: tuple[str, ...], stage: str
 ) -> None:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import msgspec
 import pytest
+from botocore.exceptions import ClientError
 from chalice.app import SQSEventConfig
 from chalice.test import Client, HTTPResponse
 
@@ -22,7 +23,7 @@ import app as deployed
 from chalicelib import settings, wiring
 from chalicelib.decisions.alert import Alert, encode_alert
 from chalicelib.definition import parse_definition
-from chalicelib.events import object_created_body
+from chalicelib.events import object_created_body, subject
 from chalicelib.facts import monitors
 from chalicelib.ports import StoredObject
 from chalicelib.topology import SOURCES, resource_name
@@ -179,7 +180,7 @@ def test_the_only_other_functions_are_the_webhooks():
 def test_a_window_and_a_claim_come_alone():
     """One that takes long or fails must not hold others back."""
     alone = {source.queue for source in SOURCES if source.batch_size == 1}
-    assert alone == {"clock", "windows", "retrain-claims", "promotion-claims"}
+    assert alone == {"clock", "windows", "retrain-claims", "promotion-claims", "alerts"}
 
 
 # Batches --------------------------------------------------------------------------------------------------------------
@@ -294,6 +295,32 @@ def test_what_failed_is_delivered_again(
     assert metrics_of(out)["Failures"] == 2
 
 
+def test_a_log_names_awss_code_and_operation_and_what_the_message_is_about(services: MemoryServices, log: Log):
+    class Refusing:
+        def __getattr__(self, name: str) -> NoReturn:
+            message = f"{SECRET} is not authorized to perform: dynamodb:GetItem"
+            raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": message}}, "GetItem")
+
+    wiring.use(replaced(services, ledger=Refusing()))
+    assert run("window_due", BODIES["window_due"]) == ["m0"]
+    [line] = log.lines
+    assert {name: line[name] for name in ("error", "code", "operation", "monitor", "window")} == {
+        "error": "ClientError",
+        "code": "AccessDeniedException",
+        "operation": "GetItem",
+        "monitor": "churn",
+        "window": "2026-01-05T10:00:00Z",
+    }
+    assert SECRET not in json.dumps(line)
+
+
+@pytest.mark.parametrize(
+    "body", ["", "7", "null", "[]", '{"monitor": 7}', '{"Message": "["}', '{"detail": {"monitor": "x"}}']
+)
+def test_a_log_says_nothing_of_a_message_that_is_not_ours(body: str):
+    assert subject(body) == {}
+
+
 @pytest.mark.parametrize("function", QUEUED)
 def test_a_real_event_is_worked_off(function: str, services: MemoryServices, log: Log):
     """AWS's own samples and our own messages, of things that nobody watches: nothing to do, and no failure."""
@@ -324,8 +351,12 @@ def test_an_alert_that_its_receiver_refuses_is_seen_by_somebody(
     monitors.add(services.ledger, services.objects, SETTINGS.bucket, definition, "2026-01-05T10:00:00Z")
     services.courier.answers[route["url"]] = 404
     assert run("alert_published", BODIES["alert_published"]) == []
+    [message] = services.queues.take("alerts")
+    capsys.readouterr()
+    assert run("alert_published", message.decode()) == ["m0"]  # kept: in the end it is a dead letter
     [line] = log.lines
-    assert (line["message"], line["reason"]) == ("alert refused by its receiver", "HTTP 404")
+    assert (line["error"], line["monitor"]) == ("UndeliveredError", "churn")
+    assert line["reason"].endswith(": refused HTTP 404")
     assert "secret-path" not in json.dumps(line)
     assert metrics_of(capsys.readouterr().out)["AlertsRefused"] == 1
 

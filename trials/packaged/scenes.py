@@ -27,7 +27,7 @@ from demo.run import Replay
 from plumbline.cli.add import add_monitor
 from trials.packaged.functions import PackagedFunctions
 
-HOOK_NAME, WEBHOOK_NAME = "plumbline/demo/hook-key", "plumbline/demo/webhook-keys"
+HOOK_NAME, WEBHOOK_NAME = "plumbline/demo/routes/hook-key", "plumbline/demo/webhook-keys"
 
 
 class Scenes:

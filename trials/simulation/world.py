@@ -119,7 +119,7 @@ HANDLERS: dict[str, Callable[[str, Services], Any]] = {
     "pipelines": lambda body, services: pipeline_finished.handle(body, services),
     "model-packages": lambda body, services: model_package_changed.handle(body, services),
     "endpoints": lambda body, services: endpoint_changed.handle(body, services),
-    "alerts": lambda body, services: alert_published.handle_notification(body, services),
+    "alerts": lambda body, services: alert_published.handle(body, services),
 }
 FUNCTIONS = {source.queue: source.function for source in SOURCES}
 WEBHOOK = "ground_truth_posted"

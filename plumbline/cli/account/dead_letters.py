@@ -333,9 +333,9 @@ def _alert(services: Services, body: str) -> _Answer:
     definition = _definition(services, entry)
     if isinstance(definition, _Answer):
         return definition
-    missing, count = [], 0
+    missing, count, asked = [], 0, events.delivery_route(body)
     for route in definition.routes:
-        if not route_accepts(route, alert):
+        if not route_accepts(route, alert) or asked not in ("", deliveries.route_digest(route)):
             continue
         count += 1
         known = deliveries.read(services.ledger, alert.alert_id, route)
@@ -343,7 +343,7 @@ def _alert(services: Services, body: str) -> _Answer:
             last = f", last answer HTTP {known.status}" if known and known.status else ""
             missing.append(f"{route.kind} {deliveries.route_digest(route)[:8]}{last}")
     if not missing:
-        return _nothing("every receiver has it, or has refused it")
+        return _nothing("every receiver has it" if count else "the definition names no such receiver")
     return _Answer("works", f"{len(missing)} of {count} receivers do not have it: {'; '.join(missing)}")
 
 

@@ -12,12 +12,13 @@ from typing import Any
 
 import msgspec
 
+from chalicelib.decisions.alert import Route
 from chalicelib.definition import Definition, split_s3_uri
 from chalicelib.errors import NotFoundError
 from chalicelib.facts import champions
 from chalicelib.handlers.promotion_claimed import COPIED, SERVERLESS
 from chalicelib.settings import Settings
-from chalicelib.topology import resource_name
+from chalicelib.topology import ROUTE_SECRETS, resource_name
 from chalicelib.wiring import Services
 from plumbline.cli.account.account import Account, DeniedError, UnansweredError
 from plumbline.cli.account.bucket_rules import hears
@@ -63,8 +64,19 @@ def check_monitor(account: Account, services: Services, definition: Definition, 
         _alarm(account, alarm.name, alarm.role, found)
     for route in definition.routes:
         if route.secret:
-            check_secret(account, route.secret, f"the secret of a {route.kind} route", found)
+            _route_secret(account, services.settings.stage, route, found)
     return found
+
+
+def _route_secret(account: Account, stage: str, route: Route, found: Findings) -> None:
+    what, folder = f"the secret of a {route.kind} route", f"plumbline/{stage}/{ROUTE_SECRETS}"
+    if route.secret.startswith((f"/{folder}", f"secretsmanager:{folder}")):
+        check_secret(account, route.secret, what, found)
+    else:
+        found.missing(
+            f"{what}, {route.secret}, may not be read by the function that sends alerts",
+            f"store it as /{folder}NAME or secretsmanager:{folder}NAME and name that in the definition",
+        )
 
 
 def _buckets(account: Account, settings: Settings, definition: Definition, found: Findings) -> None:

@@ -87,6 +87,16 @@ def check_stage(account: Account, settings: Settings) -> Findings:
         *(account, settings, found),
         absent=(f"topic {settings.topic_arn} does not exist", deploy(settings.stage)),
     )
+    operations = resource_name(settings.stage, "operations")
+    found.check(
+        "the topic of alarms about the pipeline",
+        _operations,
+        *(account, operations, found),
+        absent=(
+            f"topic {operations} does not exist: alarms about Plumbline itself reach no person",
+            deploy(settings.stage),
+        ),
+    )
     check_bucket(account, settings.bucket, "Plumbline's own", found)
     if settings.webhook_key_parameter:
         check_secret(account, settings.webhook_key_parameter, "the keys of the label webhook", found)
@@ -199,6 +209,20 @@ def _topic(account: Account, settings: Settings, found: Findings) -> None:
             )
             return
     found.ok(f"topic {name}")
+
+
+def _operations(account: Account, name: str, found: Findings) -> None:
+    arn = account.arn("sns", name)
+    subscribed = account.ask("sns", "list_subscriptions_by_topic", TopicArn=arn)["Subscriptions"]
+    if any(each["SubscriptionArn"].startswith("arn:") for each in subscribed):
+        found.ok(f"topic {name}")
+    elif subscribed:
+        found.warning(f"topic {name}: no subscription is confirmed yet", "follow the link in AWS's e-mail")
+    else:
+        found.warning(
+            f"topic {name} has no subscriber: alarms about Plumbline itself reach no person (OperatorEmail)",
+            f"aws sns subscribe --topic-arn {arn} --protocol email --notification-endpoint YOU@EXAMPLE.COM",
+        )
 
 
 def check_bucket(account: Account, bucket: str, role: str, found: Findings) -> bool:

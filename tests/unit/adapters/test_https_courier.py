@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -15,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from chalicelib.adapters import courier
 from chalicelib.adapters.courier import HttpsCourier, is_public, system_addresses
 from chalicelib.errors import RefusedError
 
@@ -69,8 +73,8 @@ def server() -> Iterator[_Server]:
 
 def test_an_allowance_permits_exactly_its_host_and_port_over_http(server: _Server) -> None:
     port = server.server_port
-    courier = HttpsCourier(allow=(f"127.0.0.1:{port}",))
-    assert courier.post(f"http://127.0.0.1:{port}/hook?a=1", b"alert", {"X-Kind": "drift"}) == 200
+    sender = HttpsCourier(allow=(f"127.0.0.1:{port}",))
+    assert sender.post(f"http://127.0.0.1:{port}/hook?a=1", b"alert", {"X-Kind": "drift"}) == 200
     assert server.came == [("/hook?a=1", f"127.0.0.1:{port}", b"alert", "drift")]
     for url in (
         f"http://127.0.0.1:{port + 1}/hook",
@@ -79,20 +83,20 @@ def test_an_allowance_permits_exactly_its_host_and_port_over_http(server: _Serve
         "http://127.0.0.1/hook",
     ):
         with pytest.raises(RefusedError):
-            courier.post(url, b"alert", {})
+            sender.post(url, b"alert", {})
     assert len(server.came) == 1
 
 
 def test_a_redirect_is_not_followed(server: _Server) -> None:
-    courier = HttpsCourier(allow=(f"127.0.0.1:{server.server_port}",))
-    assert courier.post(f"http://127.0.0.1:{server.server_port}/status/307", b"alert", {}) == 307
+    sender = HttpsCourier(allow=(f"127.0.0.1:{server.server_port}",))
+    assert sender.post(f"http://127.0.0.1:{server.server_port}/status/307", b"alert", {}) == 307
     assert [path for path, *_ in server.came] == ["/status/307"]
 
 
 @pytest.mark.parametrize("status", [200, 204, 400, 410, 429, 503])
 def test_every_status_is_the_callers_to_judge(server: _Server, status: int) -> None:
-    courier = HttpsCourier(allow=(f"127.0.0.1:{server.server_port}",))
-    assert courier.post(f"http://127.0.0.1:{server.server_port}/status/{status}", b"alert", {}) == status
+    sender = HttpsCourier(allow=(f"127.0.0.1:{server.server_port}",))
+    assert sender.post(f"http://127.0.0.1:{server.server_port}/status/{status}", b"alert", {}) == status
 
 
 def test_a_server_that_is_not_there_is_a_network_error() -> None:
@@ -162,6 +166,62 @@ def test_a_name_is_refused_for_any_of_its_addresses(addresses: list[str]) -> Non
         HttpsCourier(resolve=lambda host, port: addresses, timeout=0.2).post("https://hooks.example/x", b"alert", {})
 
 
+def test_a_host_that_is_no_name_is_refused() -> None:
+    with pytest.raises(RefusedError, match="no name"):
+        HttpsCourier().post("https://" + "a" * 70 + ".example/", b"alert", {})
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["192.0.2.1", "198.51.100.1", "203.0.113.5", "2001:db8::1", "3fff::1", "::ffff:192.0.2.1", "64:ff9b::c000:201"],
+)
+def test_addresses_for_documentation_are_nobodys(address: str) -> None:
+    assert not is_public(address)
+
+
+def test_one_deadline_holds_over_all_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name with sixteen addresses that do not answer, each worth five seconds of waiting."""
+    waits = []
+
+    def hang(address: tuple[str, int], timeout: float) -> socket.socket:
+        waits.append(timeout)
+        raise TimeoutError
+
+    monkeypatch.setattr(courier.socket, "create_connection", hang)
+    many = [f"8.8.8.{n}" for n in range(16)]
+    with pytest.raises(TimeoutError):
+        HttpsCourier(resolve=lambda host, port: many, timeout=5, deadline=10).post("https://many.example/", b"", {})
+    assert len(waits) == 16
+    assert sum(waits) <= 10
+
+
+@pytest.mark.parametrize("headers", [b"HTTP/1.1 200 OK\r\nX: ", b"HTT"])
+def test_a_receiver_that_dribbles_is_cut_off(headers: bytes) -> None:
+    """One byte every 50 ms: no wait for bytes ever ends, so only the deadline does."""
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def dribble() -> None:
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                connection.recv(65536)
+                connection.sendall(headers)
+                while not over.wait(0.05):
+                    connection.sendall(b"a")
+
+        thread = threading.Thread(target=dribble, daemon=True)
+        thread.start()
+        port = listener.getsockname()[1]
+        began = time.monotonic()
+        with pytest.raises(TimeoutError, match=r"0\.5 seconds"):
+            HttpsCourier(timeout=5, deadline=0.5, allow=(f"127.0.0.1:{port}",)).post(
+                f"http://127.0.0.1:{port}/x", b"{}", {}
+            )
+        assert time.monotonic() - began < 4
+        over.set()
+        thread.join()
+
+
 def test_a_name_without_address_is_a_network_error() -> None:
     with pytest.raises(ConnectionError, match=r"hooks\.example"):
         HttpsCourier(resolve=lambda host, port: []).post("https://hooks.example/x", b"alert", {})
@@ -218,12 +278,12 @@ def tls_server(certificate: Path) -> Iterator[_Server]:
 
 
 def _courier_to(server: _Server, host: str, trusted: Path | None) -> Callable[[], int]:
-    courier = HttpsCourier(
+    sender = HttpsCourier(
         resolve=lambda asked, port: ["127.0.0.1"],
         allow=(f"{host}:{server.server_port}",),
         tls=ssl.create_default_context(cafile=str(trusted)) if trusted else None,
     )
-    return lambda: courier.post(f"https://{host}:{server.server_port}/hook", b"alert", {})
+    return lambda: sender.post(f"https://{host}:{server.server_port}/hook", b"alert", {})
 
 
 def test_the_checked_address_is_reached_under_the_hosts_name(tls_server: _Server, certificate: Path) -> None:

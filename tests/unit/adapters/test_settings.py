@@ -38,7 +38,7 @@ def test_every_variable() -> None:
             **REQUIRED,
             "AWS_REGION": "us-gov-west-1",
             "AWS_DEFAULT_REGION": "us-east-1",
-            "PLUMBLINE_STAGE": "prod-2",
+            "PLUMBLINE_STAGE": "prod2",
             "PLUMBLINE_WEBHOOK_KEYS": "secretsmanager:plumbline/keys",
             "PLUMBLINE_METRICS_NAMESPACE": "Models/Plumbline",
             "PLUMBLINE_OUTGOING_ALLOWANCES": "127.0.0.1:8123, [::1]:80 ,hooks.internal:443,",
@@ -46,7 +46,7 @@ def test_every_variable() -> None:
             "PLUMBLINE_WEBHOOK_IAM": "yes",
         }
     )
-    assert (read.region, read.stage, read.log_level) == ("us-gov-west-1", "prod-2", "DEBUG")
+    assert (read.region, read.stage, read.log_level) == ("us-gov-west-1", "prod2", "DEBUG")
     assert (read.webhook_key_parameter, read.metrics_namespace) == ("secretsmanager:plumbline/keys", "Models/Plumbline")
     assert read.outgoing_allowances == ("127.0.0.1:8123", "[::1]:80", "hooks.internal:443")
 

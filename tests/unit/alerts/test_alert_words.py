@@ -133,6 +133,10 @@ def test_a_route_that_takes_the_opening_takes_its_resolution(route: Route, sever
         ({"kind": "slack"}, "`url` or `secret`"),
         ({"kind": "slack", "url": "https://hooks.example.com/hidden", "secret": "s"}, "either"),
         ({"kind": "pagerduty"}, "routing key"),
+        # Its body holds the text of the secret: who writes a definition may not send that to a host of his.
+        ({"kind": "pagerduty", "secret": "x", "url": "https://attacker.example/collect"}, "events.eu.pagerduty.com"),
+        ({"kind": "pagerduty", "secret": "x", "url": "https://events.pagerduty.com.evil.example/"}, "no `url`"),
+        ({"kind": "pagerduty", "secret": "x", "url": "https://events.pagerduty.com@evil.example/"}, "no `url`"),
         ({"kind": "webhook", "url": "https://example.com/hidden"}, "`url` and `secret`"),
         ({"kind": "webhook", "secret": "s"}, "`url` and `secret`"),
         ({"kind": "webhook", "url": "ftp://example.com/hidden", "secret": "s"}, "https://"),

@@ -27,6 +27,7 @@ from chalicelib.events import (
     package_changed_body,
 )
 from chalicelib.facts import due, labels
+from chalicelib.handlers.alert_published import UndeliveredError
 from chalicelib.ports import DeadLetters
 from chalicelib.records.window import Window
 from chalicelib.topology import SOURCES, resource_name
@@ -392,6 +393,22 @@ def undelivered(world: World) -> bytes:
     return alert(world)
 
 
+def refused(world: World) -> bytes:
+    """The message of one receiver, which answered 404 and is well again."""
+    HANDLERS["alerts"](undelivered(world).decode(), world.services)
+    [message] = world.services.queues.take("alerts")
+    [url] = {each.url for each in world.services.courier.delivered}
+    world.services.courier.answers[url] = 404
+    with pytest.raises(UndeliveredError):
+        HANDLERS["alerts"](message.decode(), world.services)
+    del world.services.courier.answers[url]
+    return message
+
+
+def dropped(world: World) -> bytes:
+    return json.dumps({**json.loads(alert(world)), "Route": "0" * 32}).encode()
+
+
 def alarm_event(world: World, name: str = "accuracy-low", at: datetime | None = None) -> bytes:
     body = world.alarm(name, "ALARM", at)
     world.services.queues.take("alarms")
@@ -491,6 +508,9 @@ CASES: list[tuple[str, Callable[[World], bytes], str, str]] = [
     ("endpoints", lambda w: endpoint_changed_body("churn", "churn-1", hour(1)), "works", "is added to the timeline"),
     ("alerts", alert, "nothing", "every receiver has it"),
     ("alerts", undelivered, "works", "1 of 1 receivers do not have it: webhook "),
+    ("alerts", refused, "works", "1 of 1 receivers do not have it: webhook "),
+    ("alerts", refused, "works", ", last answer HTTP 404"),
+    ("alerts", dropped, "nothing", "names no such receiver"),
     ("alerts", lambda w: alert(w, "gone"), "nothing", "there is no monitor gone"),
     ("alerts", lambda w: b'{"Message": "{}"}', "nothing", "expected an alert"),
 ]
@@ -517,7 +537,7 @@ def test_what_is_said_is_what_happens(
         failed = True
     assert failed == (verdict == "fails")
     if verdict == "works" and queue != "endpoints":  # a mark that is known changes nothing
-        assert world.services.ledger.items != before or world.services.courier.delivered
+        assert world.services.ledger.items != before or world.services.queues.messages != sent
 
 
 def test_a_look_that_is_refused(world: World) -> None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import msgspec
 import pytest
 
+from chalicelib.adapters.ledger import DynamoLedger
 from chalicelib.errors import ConflictError
 from chalicelib.facts.document import ATTEMPTS, change, load, load_all, put_if_absent
 from emulator.memory import MemoryLedger
@@ -48,6 +55,46 @@ def test_nothing_to_write_leaves_the_revision():
 def test_the_loser_thinks_again_over_what_won(races: int):
     ledger = RacingLedger(*[intrude] * races)
     assert change(ledger, "P", "S", Count, add_one) == (Count(10 * races + 1, "me"), True)
+
+
+class BusyLedger:
+    """A table whose calls take 3 to 6 ms, for several threads, which back off as functions do."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._table = memory_ledger()
+        self.back_off = DynamoLedger(None, "facts", time.sleep).back_off
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*args: Any, **named: Any) -> Any:
+            time.sleep(random.uniform(0.003, 0.006))
+            with self._lock:
+                return getattr(self._table, name)(*args, **named)
+
+        return call
+
+
+def test_twenty_functions_change_one_document_at_the_same_moment():
+    """Capture files of many instances are flushed in the same minute: without a pause in between some give up."""
+    ledger: Any = BusyLedger()
+
+    def work() -> None:
+        for _ in range(3):
+            change(ledger, "P", "S", Count, add_one)
+
+    with ThreadPoolExecutor(20) as pool:
+        for each in [pool.submit(work) for _ in range(20)]:
+            each.result()
+    stored = load(ledger, "P", "S", Count)
+    assert stored is not None and stored.value.value == 60
+
+
+def test_the_wait_after_a_lost_race_grows_and_is_bounded():
+    for lost, most in enumerate((0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 0.64), start=1):
+        waits: list[float] = []
+        for _ in range(200):
+            DynamoLedger(None, "facts", waits.append).back_off(lost)
+        assert 0 <= min(waits) < most / 2 < max(waits) <= most
 
 
 def test_who_always_loses_gives_up_and_overwrites_nothing():

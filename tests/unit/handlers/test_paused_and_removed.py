@@ -288,7 +288,7 @@ def test_an_alert_waits_for_a_definition_that_is_missing_in_s3() -> None:
     world.services.objects.delete(OWN, definition_key(MONITOR, entry.version))
     # Another process: this one has decoded the definition already.
     with pytest.raises(NotFoundError):
-        alert_published.handle_notification(envelope, Faults.replaced(world.services))
+        alert_published.handle(envelope, Faults.replaced(world.services))
 
 
 def test_an_alert_of_a_monitor_that_was_never_added_is_nobodys() -> None:
@@ -297,7 +297,8 @@ def test_an_alert_of_a_monitor_that_was_never_added_is_nobodys() -> None:
     envelope = next(message for queue, message in world.history if queue == "alerts").decode()
     stranger = envelope.replace(f'\\"monitor\\": \\"{MONITOR}\\"', '\\"monitor\\": \\"another\\"')
     assert stranger != envelope
-    assert alert_published.handle_notification(stranger, world.services) == []
+    assert alert_published.handle(stranger, world.services) is None
+    assert world.services.queues.take("alerts") == []
 
 
 def test_a_retraining_that_waits_to_start_is_not_started() -> None:

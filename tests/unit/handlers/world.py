@@ -85,7 +85,7 @@ HANDLERS: dict[str, Callable[[str, Services], Any]] = {
     "pipelines": pipeline_finished.handle,
     "model-packages": model_package_changed.handle,
     "endpoints": endpoint_changed.handle,
-    "alerts": alert_published.handle_notification,
+    "alerts": alert_published.handle,
 }
 QUEUES = tuple(source.queue for source in SOURCES)
 

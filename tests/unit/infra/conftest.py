@@ -13,6 +13,7 @@ import pytest
 
 from infra import package
 from infra.checks import CHALICE_RUNTIME, MACHINES, Built, pins_of
+from infra.stage_file import StageFile
 from infra.template import merge_template
 
 STAGE, ARCHITECTURE = "dev", "arm64"
@@ -33,13 +34,16 @@ def write_zip(path: Path, files: dict[str, bytes]) -> Path:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return packaged_template(tmp_path_factory.mktemp("chalice"))
+
+
+def packaged_template(work: Path, stage_file: StageFile | None = None) -> Any:
     """What `make package` makes, but for the runtime: the tests may run on an older Python."""
-    work = tmp_path_factory.mktemp("chalice")
     package.write_source(work / "source", STAGE, ARCHITECTURE)
     (work / "source" / "requirements.txt").write_text("")  # nothing to download
     (work / "source" / "vendor").mkdir()
     (work / "source" / "vendor" / "vendored.py").write_text("# one\n")  # and yet a layer
-    (work / "merge.json").write_text(json.dumps(merge_template(STAGE)))
+    (work / "merge.json").write_text(json.dumps(merge_template(STAGE, stage_file)))
     package.run_chalice(work / "source", work / "made", STAGE, work / "merge.json")
     made = json.loads((work / "made" / "sam.json").read_text())
     package.name_zips(made)

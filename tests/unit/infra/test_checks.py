@@ -90,6 +90,10 @@ FAULTS: dict[tuple[Any, str], Spoil] = {
     (checks.dead_letters_have_a_place, "a subscription"): lambda all: properties(all, "AlertsSubscription").pop(
         "RedrivePolicy"
     ),
+    (checks.messages_are_kept, "a queue"): lambda all: properties(all, "WindowsQueue").pop("MessageRetentionPeriod"),
+    (checks.messages_are_kept, "dead letters"): lambda all: properties(all, "WindowsDeadQueue").update(
+        MessageRetentionPeriod=345600
+    ),
     (checks.receives_are_enough, "four"): lambda all: properties(all, "WindowsQueue")["RedrivePolicy"].update(
         maxReceiveCount=4
     ),
@@ -130,6 +134,9 @@ FAULTS: dict[tuple[Any, str], Spoil] = {
     ),
     (checks.health_has_alarms, "overdue windows"): no_metric,
     (checks.health_has_alarms, "dead letters"): lambda all: all.pop("WindowsDeadAlarm"),
+    (checks.health_has_alarms, "dropped messages"): lambda all: all.pop("PermanentFailuresAlarm"),
+    (checks.health_has_alarms, "refused alerts"): lambda all: all.pop("AlertsRefusedAlarm"),
+    (checks.health_has_alarms, "5XX"): lambda all: all.pop("LabelsFailedAlarm"),
     (checks.health_has_alarms, "late messages"): lambda all: all.pop("WindowsLateAlarm"),
     (checks.health_has_alarms, "errors"): lambda all: all.pop("GroundTruthPostedErrorsAlarm"),
     (checks.health_has_alarms, "throttles"): lambda all: all.pop("WindowDueThrottlesAlarm"),
@@ -311,6 +318,7 @@ def test_every_check_has_a_planted_fault() -> None:
     by_hand = {
         checks.code_is_whole,
         checks.packages_are_pinned,
+        checks.policies_fit_iam,
         checks.native_code_fits,
         checks.zips_are_small,
         checks.cfn_lint_is_content,

@@ -61,11 +61,14 @@ def write_template(folder: Path, queues: list[str]) -> None:
     for name in (FUNCTIONS_ZIP, LAYER_ZIP):
         (folder / name).write_bytes(name.encode())
     sha256 = {name: digest(folder / name) for name in (FUNCTIONS_ZIP, LAYER_ZIP, TEMPLATE)}
-    (folder / MANIFEST).write_text(json.dumps({"stage": "dev", "architecture": "arm64", "sha256": sha256}))
+    (folder / MANIFEST).write_text(
+        json.dumps({"stage": "dev", "architecture": "arm64", "stage_file": "", "sha256": sha256})
+    )
 
 
 def stage_file(**fields: Any) -> StageFile:
-    return StageFile(**{"region": REGION, "artifacts_bucket": "artifacts", "model_role_arn": ROLE, **fields})
+    needed = {"region": REGION, "artifacts_bucket": "artifacts", "model_role_arn": ROLE}
+    return StageFile(**{**needed, "parameters": {"OperatorEmail": ""}, **fields})
 
 
 def run(session: Any, package: Package, found: StageFile, agree: bool = True) -> tuple[int, str]:
@@ -88,6 +91,12 @@ def stacks(session: Any) -> list[str]:
 def objects(session: Any) -> list[str]:
     found = session.client("s3", region_name=REGION).list_objects_v2(Bucket="artifacts").get("Contents", [])
     return [each["Key"] for each in found]
+
+
+def test_who_is_told_of_failures_is_asked(session: Any, package: Package) -> None:
+    with pytest.raises(DeployError, match="OperatorEmail"):
+        run(session, package, stage_file(parameters={}))
+    assert not [each for each in stacks(session)]
 
 
 def test_a_stage_is_created_and_changed(session: Any, package: Package) -> None:
@@ -193,7 +202,16 @@ def test_the_command_tells_one_line_and_ends_with_2(
     session: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "dev.json"
-    path.write_text(json.dumps({"region": REGION, "artifacts_bucket": "artifacts", "model_role_arn": ROLE}))
+    path.write_text(
+        json.dumps(
+            {
+                "region": REGION,
+                "artifacts_bucket": "artifacts",
+                "model_role_arn": ROLE,
+                "parameters": {"OperatorEmail": ""},
+            }
+        )
+    )
     assert main(["--stage", "dev", "--file", str(path), "--check"]) == 0
     assert main(["--stage", "Dev", "--check"]) == 2
     assert main(["--stage", "dev", "--file", str(tmp_path / "none.json"), "--check"]) == 2
@@ -206,6 +224,18 @@ def test_the_command_tells_one_line_and_ends_with_2(
     assert lines[0].startswith("STAGE='Dev': expected a lower-case letter")
     assert "no such file" in lines[1]
     assert "no AWS credentials" in lines[2]
+
+
+def test_a_package_of_another_stage_file_is_not_deployed(
+    session: Any, package: Package, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "dev.json"
+    document = {"region": REGION, "artifacts_bucket": "artifacts", "model_role_arn": ROLE, "endpoints": ["churn"]}
+    path.write_text(json.dumps({**document, "parameters": {"OperatorEmail": ""}}))
+    monkeypatch.setattr(command, "folder_of", lambda stage, architecture: package.folder)
+    assert main(["--stage", "dev", "--file", str(path), "--yes"]) == 2
+    assert capsys.readouterr().err == ("the stage's file is not the one that was packaged: make package STAGE=dev\n")
+    assert stacks(session) == []
 
 
 def test_without_a_terminal_nothing_is_executed(

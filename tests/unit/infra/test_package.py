@@ -89,7 +89,7 @@ def test_what_chalice_says_is_read(
 
 
 def test_a_wrong_stage_is_refused_before_anything_is_made(capsys: pytest.CaptureFixture[str]) -> None:
-    for stage in ("Prod", "", "a" * 21, "1st", "x_y"):
+    for stage in ("Prod", "", "a" * 21, "1st", "x_y", "dev-2"):
         with pytest.raises(PackageError, match="expected a lower-case letter"):
             check_stage(stage)
     assert main(["--stage", "Prod"]) == 2

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from infra.existing import arns
 from infra.stage_file import StageFile, StageFileError, read, template_parameters
-from infra.template import LISTS, parameters
+from infra.template import parameters
 
 GIVEN: dict[str, Any] = {
     "region": "eu-west-1",
@@ -43,16 +44,26 @@ def refusal(folder: Path, document: Any) -> str:
 
 def test_places_become_arns(tmp_path: Path) -> None:
     found = read(written(tmp_path, GIVEN), "dev")
-    assert template_parameters(found, "aws", "123456789012") == {
+    s3, sagemaker = "arn:${AWS::Partition}:s3:::", "arn:${AWS::Partition}:sagemaker:${AWS::Region}:${AWS::AccountId}:"
+    named = {
+        name: [each["Fn::Sub"] if isinstance(each, dict) else each for each in found]
+        for name, found in arns(found).items()
+    }
+    assert named == {
+        "CaptureObjects": [f"{s3}captures/all/*", f"{s3}more/captures/*"],
+        "GroundTruthObjects": [f"{s3}labels/churn/*"],
+        "ReportObjects": [f"{s3}captures/reports/*"],
+        "BaselineObjects": [],
+        "RetrainingObjects": [],
+        "MonitorReportObjects": [],
+        "ExistingBuckets": [f"{s3}captures", f"{s3}more", f"{s3}labels"],
+        "DataKeyArns": ["arn:aws:kms:eu-west-1:123456789012:key/1"],
+        "EndpointArns": [f"{sagemaker}endpoint/churn"],
+        "PipelineArns": [f"{sagemaker}pipeline/churn-retraining"],
+        "ModelPackageArns": [f"{sagemaker}model-package/churn/*"],
+    }
+    assert template_parameters(found) == {
         "ModelRoleArn": "arn:aws:iam::123456789012:role/models",
-        "CaptureObjects": "arn:aws:s3:::captures/all/*,arn:aws:s3:::more/captures/*",
-        "GroundTruthObjects": "arn:aws:s3:::labels/churn/*",
-        "ReportObjects": "arn:aws:s3:::captures/reports/*",
-        "ExistingBuckets": "arn:aws:s3:::captures,arn:aws:s3:::more,arn:aws:s3:::labels",
-        "DataKeyArns": "arn:aws:kms:eu-west-1:123456789012:key/1",
-        "EndpointArns": "arn:aws:sagemaker:eu-west-1:123456789012:endpoint/churn",
-        "PipelineArns": "arn:aws:sagemaker:eu-west-1:123456789012:pipeline/churn-retraining",
-        "ModelPackageArns": "arn:aws:sagemaker:eu-west-1:123456789012:model-package/churn/*",
         "LogLevel": "DEBUG",
         "MaximumConcurrency": "5",
     }
@@ -62,9 +73,9 @@ def test_places_become_arns(tmp_path: Path) -> None:
 def test_every_parameter_that_it_makes_is_the_templates(tmp_path: Path) -> None:
     every = {name: ["s3://bkt/p"] for name in ("captures", "ground_truth", "reports", "baselines", "retraining")}
     found = read(written(tmp_path, {**GIVEN, **every, "monitor_reports": ["s3://bkt/p"], "bucket": "own"}), "dev")
-    made = template_parameters(found, "aws", "123456789012")
+    made = template_parameters(found)
     assert made.keys() <= parameters("dev").keys()
-    assert set(LISTS) - {"SubnetIds", "SecurityGroupIds"} <= made.keys()
+    assert "BucketName" in made
 
 
 @pytest.mark.parametrize(
@@ -74,7 +85,7 @@ def test_every_parameter_that_it_makes_is_the_templates(tmp_path: Path) -> None:
         ({"captures": ["bucket/prefix"]}, "captures: 'bucket/prefix'; expected a folder such as s3://bucket/prefix"),
         ({"reports": ["s3://bucket"]}, "reports: 's3://bucket'; expected a folder such as s3://bucket/prefix"),
         ({"captures": ["s3://bucket/*"]}, "captures: 's3://bucket/*'; expected a folder such as s3://bucket/prefix"),
-        ({"endpoints": ["*"]}, "endpoints: '*'; expected a SageMaker name, without wildcards"),
+        ({"endpoints": ["*"]}, "endpoints: '*'; expected a SageMaker name, or its beginning and *"),
         ({"parameters": {"LogLevl": "INFO"}}, "parameters: 'LogLevl'; expected one of CreateKmsKey, "),
         ({"parameters": {"EndpointArns": "*"}}, "parameters: 'EndpointArns'; expected one of "),
         ({"region": 7}, "Expected `str`, got `int` - at `$.region`"),
@@ -94,4 +105,4 @@ def test_what_is_no_file_is_told(tmp_path: Path) -> None:
 
 def test_the_least_is_three_fields() -> None:
     least = StageFile(region="eu-west-1", artifacts_bucket="a", model_role_arn="arn:aws:iam::123456789012:role/m")
-    assert template_parameters(least, "aws", "123456789012") == {"ModelRoleArn": least.model_role_arn}
+    assert template_parameters(least) == {"ModelRoleArn": least.model_role_arn}

@@ -1,5 +1,7 @@
 """The laws that every state keeps: + is a commutative monoid, any split gives the same, bytes come back."""
 
+import math
+import sys
 from collections import Counter
 from fractions import Fraction
 
@@ -275,3 +277,19 @@ def test_a_profile_knows_outputs_first_and_irregular_rows():
     assert (profile.rows, profile.records, profile.irregular) == (4, 6, ((1, 2),))
     assert profile.column("a").present == 4
     assert profile.column("c") is None
+
+
+def test_moments_whose_squares_leave_float64_have_a_deviation():
+    found = moments_of(np.array([1e308, -1e308] * 3))
+    assert (found.sum, found.mean, found.std_dev, found.root_mean_square) == (0.0, 0.0, 1e308, 1e308)
+    assert found.mean_square == sys.float_info.max  # the largest float64 stands for what is larger
+    assert moments_of(np.full(3, 1e308)).std_dev == 0.0
+    small = moments_of(np.array([5e-324, -5e-324]))
+    assert math.isfinite(small.std_dev) and small.root_mean_square < 1e-150
+
+
+@given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=20))
+def test_the_root_of_the_mean_square_is_no_smaller_than_the_deviation(values: list[float]):
+    found = moments_of(np.array(values))
+    assert math.isfinite(found.root_mean_square)
+    assert found.std_dev <= found.root_mean_square * (1 + 1e-12)
