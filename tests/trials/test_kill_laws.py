@@ -96,6 +96,10 @@ def test_a_file_that_is_half_written_is_found(seen: Seen) -> None:
     s3.delete_object(Bucket=BUCKET, Key=revision)
     assert [words for words in half_written(seen.replay) if "revision is not there" in words]
     s3.put_object(Bucket=BUCKET, Key=revision, Body=seen.objects[revision])
+    merged = key(seen, "reports/merge/")
+    s3.put_object(Bucket=BUCKET, Key=merged, Body=seen.objects[merged][:-100])
+    assert [words for words in half_written(seen.replay) if merged in words]
+    s3.put_object(Bucket=BUCKET, Key=merged, Body=seen.objects[merged])
     assert half_written(seen.replay) == []
 
 

@@ -192,6 +192,10 @@ def half_written(replay: Replay) -> list[str]:
             body = seen.objects.get(path)
             if body is not None and all(files.get(path) != body for files in revisions):
                 wrong.append(f"{path} is of no stored revision")
+    for path, body in _below(seen.objects, "reports/merge/").items():
+        # No part of a revision: written when a window settles and when it is sealed.
+        if body and (not body.endswith(b"\n") or read_merged(body, path).bad_lines):
+            wrong.append(f"{path} is not whole")
     return [f"half_written: {words} (when the kill came)" for words in wrong[:3]]
 
 
@@ -412,8 +416,6 @@ def _paths(definition: Definition, window: Window) -> Iterator[str]:
     for monitor_type in definition.monitor_types:
         folder = keys.report_folder("reports", definition.endpoint, definition.name, monitor_type, window)
         yield from (f"{folder}/{name}" for name in REPORTS)
-    for hour in window.hours():
-        yield keys.merge_key("reports", definition.endpoint, definition.variant, definition.name, hour)
 
 
 def _kind(path: str) -> str:

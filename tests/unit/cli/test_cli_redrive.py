@@ -287,6 +287,8 @@ def test_without_credentials_one_line_says_so(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     wiring.use(None)
+    # The session of earlier tests in this process remembers the address and the credentials that these had.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
     for name, value in {**REQUIRED, "AWS_EC2_METADATA_DISABLED": "true"}.items():
