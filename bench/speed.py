@@ -24,7 +24,8 @@ from bench import traffic
 from bench.usage import cpu_seconds, peak_megabytes
 
 FOLDER = Path("build/bench")
-GOAL, MUST, GUARD = 3.0, 3.5, 4.5
+# CI's machine is shared: its bound leaves room for what others do meanwhile.
+GOAL, MUST, GUARD = 3.0, 3.5, 4.0
 MIXED_MUST, MEMORY_MUST, JOIN_MUST = 1.5, 150, 40.0
 ARRIVED = datetime(2026, 1, 6, tzinfo=UTC)
 END = datetime(2026, 1, 5, 11, tzinfo=UTC)
@@ -59,14 +60,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--large", action="store_true", help="ten million records too (6 GB of disk)")
-    parser.add_argument("--guard", action="store_true", help="fewer records, and the bound of CI alone")
+    parser.add_argument("--guard", action="store_true", help="one ratio, and the bound of CI alone")
     parser.add_argument("--case", nargs=2, metavar=("NAME", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.case:
         print(json.dumps(CASES[options.case[0]](Path(options.case[1]))))
         return 0
     if options.guard:
-        return guard(min(options.records, 200_000))
+        return guard(options.records)
     return full(options.records, options.rounds, options.large)
 
 
