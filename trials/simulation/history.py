@@ -258,8 +258,8 @@ def draw_history(seed: int) -> History:
         tick=draw.choice([5, 7, 10]),
         lossy=lossy,
         captures_kept=5 * HOUR,
-        # Longer than any capture is late: a label file that is gone before its captures come is nobody's.
-        labels_kept=(draw.randint(8, 12) + (9 if scene == "day" else 0)) * HOUR,
+        # Longer than any capture is late and than labels wait for a daily restatement; S3 counts in days.
+        labels_kept=(draw.randint(27, 31) + (9 if scene == "day" else 0)) * HOUR,
         scene=scene,
         inputs=tuple(sorted(inputs.found, key=lambda each: each.at)),
     )
