@@ -48,6 +48,7 @@ class Scenes:
         self._unreadable_files()
         self._broken_schema()
         self._lost_labels()
+        self._late_capture_file()
         self._roll_back()
         self._lost_start()
         self._lost_approval()
@@ -101,6 +102,20 @@ class Scenes:
         aws.client("sqs").purge_queue(QueueUrl=aws.resources.queue_urls["ground-truth"])
         self._hour()
         self._hour()
+
+    def _late_capture_file(self) -> None:
+        """A capture file lands in a window that was evaluated: the window is measured again, what it was goes."""
+        newest = evaluations.newest(self._ledger, LOOP)
+        assert newest is not None
+        window = self._window(newest.window)
+        folder = f"captures/{LOOP}/AllTraffic/{keys.hour_folder(window.start)}"
+        listed = self._s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{folder}/")["Contents"]
+        body = self._s3.get_object(Bucket=BUCKET, Key=listed[0]["Key"])["Body"].read()
+        self._s3.put_object(Bucket=BUCKET, Key=f"{folder}/late.jsonl", Body=body)
+        self._replay._settle()
+        self._tick()
+        stored = evaluations.load_evaluation(self._ledger, LOOP, window.name)
+        assert stored is not None and stored.value.measured != newest.measured, "expected the window measured again"
 
     def _labels_after_their_day(self) -> None:
         """The first day is over: its lists of ids become a filter, in which labels without a time are looked up."""
