@@ -89,7 +89,7 @@ def run(reader: str, seconds: int) -> Campaign:
         process = subprocess.run(
             [sys.executable, "-m", "trials.fuzz.campaign", reader, str(found), *seeds, *arguments],
             capture_output=True,
-            cwd=HERE.parent,
+            cwd=HERE.parent.parent,
             text=True,
             errors="replace",
         )
@@ -111,7 +111,7 @@ def _keep(reader: str, crash: Path) -> str:
     place = HERE / "regressions" / reader / f"found-{digest}"
     place.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(crash, place)
-    return str(place.relative_to(HERE.parent))
+    return str(place.relative_to(HERE.parent.parent))
 
 
 def _broken(log: str, status: int, kept: bool) -> str:

@@ -10,7 +10,7 @@ import zlib
 
 import atheris
 
-with atheris.instrument_imports(include=["chalicelib", "cli"], enable_loader_override=False):
+with atheris.instrument_imports(include=["chalicelib", "plumbline"], enable_loader_override=False):
     from trials.fuzz.readers import READERS
 
 from trials.fuzz.law import SECONDS, Broken, examine
