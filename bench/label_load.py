@@ -174,8 +174,8 @@ def serve(name: str) -> None:
 def _services(name: str) -> Services:
     if name == "emulator":
         return LazyServices(from_environment(os.environ))
-    from bench.shared_fakes import SharedLedger, SharedObjects
     from emulator.memory import SETTINGS, memory_services
+    from emulator.memory.shared import SharedLedger, SharedObjects
 
     services = memory_services(wiring.utc_now, msgspec.structs.replace(SETTINGS, stage=STAGE, bucket=BUCKET))
     services = dataclasses.replace(services, ledger=SharedLedger(wiring.utc_now), objects=SharedObjects(wiring.utc_now))

@@ -36,11 +36,9 @@ import msgspec
 
 from bench import traffic
 from bench.counting import Meter, counted
-from bench.shared_fakes import SharedLedger, SharedObjects
 from bench.usage import cpu_seconds
 from chalicelib import keys, wiring
 from chalicelib.definition import Definition, parse_definition
-from chalicelib.events import object_created_body
 from chalicelib.facts import evaluations
 from chalicelib.records.window import Window
 from chalicelib.topology import SOURCES, WEBHOOK, WEBHOOK_MEMORY, Source
@@ -49,7 +47,8 @@ from chalicelib.wiring import Services
 from demo.web import poster
 from emulator.clock import LogicalClock, timestamp
 from emulator.memory import SETTINGS, memory_services
-from emulator.pump import LambdaContext
+from emulator.memory.functions import EventBucket, Functions
+from emulator.memory.shared import SharedLedger
 from plumbline.cli.add import add_monitor
 from plumbline.cli.main import main as plumbline
 from plumbline.prices import Usage, by_service, dollars, model_monitor
@@ -59,7 +58,6 @@ MINUTE, TURN, HOUR, DAY = timedelta(minutes=1), timedelta(minutes=10), timedelta
 PRICED_DAYS, FILES_AN_HOUR, LABELLED = 30, 60, 0.97
 DATA, ENDPOINT = "data", "bench"
 SECRET = "whsec_" + base64.b64encode(b"the label system's key, no secret").decode()
-RECEIVES = 5
 
 # How long a label takes at most; the delays are even up to it.
 SPANS = {"at-once": timedelta(minutes=10), "2-days": 2 * DAY, "30-days": 30 * DAY}
@@ -101,21 +99,6 @@ def definition(features: Sequence[str]) -> Definition:
     )
 
 
-class Bucket(SharedObjects):
-    """S3 with EventBridge: what lands where captures and labels lie is announced on their queues."""
-
-    def __init__(self, now: Any, queues: Any) -> None:
-        super().__init__(now)
-        self._queues = queues
-
-    def put(self, bucket: str, key: str, body: bytes, *args: Any, **named: Any) -> str:
-        etag = super().put(bucket, key, body, *args, **named)
-        queue = {"captures": "captures", "ground-truth": "ground-truth"}.get(key.partition("/")[0])
-        if queue and bucket == DATA:
-            self._queues.send(queue, [object_created_body(bucket, key, etag, len(body), self._now())])
-        return etag
-
-
 @dataclass
 class Counted:
     """What one simulated stretch used. `windows`: calls of `window_due` by window and age in days;
@@ -137,12 +120,12 @@ class Stage:
 
         self.clock, self.meter, self.found = clock, Meter(), Counted()
         plain = memory_services(clock.now, msgspec.structs.replace(SETTINGS, stage="bench", bucket="stage"))
-        self._queues = plain.queues
-        self.objects = Bucket(clock.now, plain.queues)
+        self.objects = EventBucket(clock.now, plain.queues, DATA)
         plain.secrets.values[plain.settings.webhook_key_parameter] = SECRET
         self.plain: Services = dataclasses.replace(plain, ledger=SharedLedger(clock.now), objects=self.objects)
-        self._app, self._post = app, poster(app)
-        self.failures: list[str] = []
+        self._post = poster(app)
+        self._refused: list[str] = []
+        self._running = Functions(plain.queues, self._invoked)
         wiring.use(counted(self.plain, self.meter))
 
     def post(self, name: str, entries: Sequence[dict[str, Any]]) -> None:
@@ -153,37 +136,26 @@ class Stage:
             status = self._post(f"/ground-truth/{ENDPOINT}", headers, body)
         self._use("apigateway.requests", 1)
         if status != 202:
-            self.failures.append(f"a post was answered {status}")
+            self._refused.append(f"a post was answered {status}")
 
     def tick(self) -> None:
         """One minute of the clock's schedule, and everything that it sets off."""
-        self._queues.send("clock", [json.dumps({"time": timestamp(self.clock.now())}).encode()])
-        while any([self._take(source) for source in SOURCES]):
-            pass
+        self._running.tick(self.clock.now())
 
-    def _take(self, source: Source) -> int:
-        bodies = self._queues.take(source.queue)
-        for first in range(0, len(bodies), source.batch_size):
-            self._invoke(source, bodies[first : first + source.batch_size])
-        return len(bodies)
+    @property
+    def failures(self) -> list[str]:
+        """What was not done."""
+        return [*self._refused, *self._running.failures]
 
-    def _invoke(self, source: Source, bodies: Sequence[bytes]) -> None:
-        waiting = {str(number): body for number, body in enumerate(bodies)}
-        for _ in range(RECEIVES):
-            records = [_record(source, name, body) for name, body in waiting.items()]
-            context = LambdaContext(source.function, str(uuid.uuid4()), source.timeout)
-            before = sum(self.meter.calls.values())
-            with self._metered(source.function, source.memory):
-                answer = getattr(self._app, source.function)({"Records": records}, context)
-            # Received together, deleted together; S3's events and the clock's are sent by EventBridge for nothing.
-            self._use("sqs.requests", 2)
-            if source.function == "window_due":
-                self._note(bodies, sum(self.meter.calls.values()) - before)
-            failed = {each["itemIdentifier"] for each in answer["batchItemFailures"]}
-            waiting = {name: body for name, body in waiting.items() if name in failed}
-            if not waiting:
-                return
-        self.failures.append(f"{source.function} did not work a message off in {RECEIVES} times")
+    @contextlib.contextmanager
+    def _invoked(self, source: Source, bodies: Sequence[bytes]) -> Iterator[None]:
+        before = sum(self.meter.calls.values())
+        with self._metered(source.function, source.memory):
+            yield
+        # Received together, deleted together; S3's events and the clock's are sent by EventBridge for nothing.
+        self._use("sqs.requests", 2)
+        if source.function == "window_due":
+            self._note(bodies, sum(self.meter.calls.values()) - before)
 
     def _note(self, bodies: Sequence[bytes], calls: int) -> None:
         for body in bodies:
@@ -225,14 +197,6 @@ class _Metered:
         stage._use("lambda.gb_seconds", seconds * self._memory / 1024)
         stage.found.seconds[self._function] += used  # type: ignore[assignment]
         stage.found.invocations[self._function] += 1
-
-
-def _record(source: Source, name: str, body: bytes) -> dict[str, Any]:
-    return {
-        "messageId": name, "receiptHandle": name, "body": body.decode(), "attributes": {}, "messageAttributes": {},
-        "md5OfBody": "", "eventSource": "aws:sqs", "awsRegion": "us-east-1",
-        "eventSourceARN": f"arn:aws:sqs:us-east-1:123456789012:plumbline-bench-{source.queue}",
-    }  # fmt: skip
 
 
 def furnish(stage: Stage) -> Definition:

@@ -10,28 +10,25 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from bench.shared_fakes import SharedLedger, SharedObjects
 from chalicelib import keys, wiring
 from chalicelib.definition import Definition, split_s3_uri
-from chalicelib.events import object_created_body
 from chalicelib.records.window import Window
-from chalicelib.topology import SOURCES, Source
 from chalicelib.webhooks import signed_headers
 from chalicelib.wiring import Services
 from demo.account import BUCKET, FIRST, IMAGE, ROLE, definition
 from demo.web import Post, poster
-from emulator.clock import LogicalClock, timestamp
-from emulator.memory import SETTINGS, MemoryQueues, memory_services
-from emulator.pump import LambdaContext
+from emulator.clock import LogicalClock
+from emulator.memory import SETTINGS, memory_services
+from emulator.memory.functions import EventBucket, Functions
+from emulator.memory.shared import SharedLedger
 from plumbline.cli.add import add_monitor
 from trials.late_labels.plan import HORIZON, HOUR, Delivery
 from trials.late_labels.recording import BEGIN, Landing, Recording
@@ -39,7 +36,6 @@ from trials.late_labels.recording import BEGIN, Landing, Recording
 # AWS ticks every minute. Nothing here happens more often than labels are handed over.
 TICK = timedelta(minutes=5)
 SECRET = "whsec_" + base64.b64encode(b"the label system's key, no secret").decode()
-RECEIVES = 5
 # After the last seal: what came too late is looked up and listed.
 REST = timedelta(hours=3)
 
@@ -56,21 +52,6 @@ def monitor(horizon: timedelta) -> Definition:
     return msgspec.structs.replace(found, labels=labels, routes=(), schedules=())
 
 
-class _Bucket(SharedObjects):
-    """S3 with EventBridge: new captures and labels are announced to their queues."""
-
-    def __init__(self, now: Callable[[], datetime], queues: MemoryQueues) -> None:
-        super().__init__(now)
-        self._queues = queues
-
-    def put(self, bucket: str, key: str, body: bytes, *args: Any, **named: Any) -> str:
-        etag = super().put(bucket, key, body, *args, **named)
-        queue = {"captures": "captures", "ground-truth": "ground-truth"}.get(key.partition("/")[0])
-        if queue:
-            self._queues.send(queue, [object_created_body(bucket, key, etag, len(body), self._now())])
-        return etag
-
-
 class Account:
     """The account while it is played. `failures`: what a function did not do; `answers`: the webhook's, by status."""
 
@@ -79,14 +60,12 @@ class Account:
         self.monitor = monitor(horizon)
         settings = msgspec.structs.replace(SETTINGS, stage="demo", bucket=BUCKET)
         services = memory_services(clock.now, settings)
-        self._queues = services.queues
-        self.objects = _Bucket(clock.now, services.queues)
+        self.objects = EventBucket(clock.now, services.queues, BUCKET)
         self.services: Services = dataclasses.replace(services, ledger=SharedLedger(clock.now), objects=self.objects)
         services.secrets.values[settings.webhook_key_parameter] = SECRET
-        self.failures: list[str] = []
         self.answers: Counter[int] = Counter()
-        self.worked: Counter[str] = Counter()
-        self._app: Any = None
+        self._refused: list[str] = []
+        self._running = Functions(services.queues)
         self._post: Post | None = None
 
     @contextmanager
@@ -95,7 +74,7 @@ class Account:
         import app
 
         wiring.use(self.services)
-        self._app, self._post = app, poster(app)
+        self._post = poster(app)
         try:
             yield
         finally:
@@ -131,44 +110,25 @@ class Account:
         status = self._post(f"/ground-truth/{FIRST}", {**headers, "Content-Type": "application/json"}, body)
         self.answers[status] += 1
         if status != 202:
-            self.failures.append(f"the post {delivery.name} was answered {status}")
+            self._refused.append(f"the post {delivery.name} was answered {status}")
 
     def tick(self) -> None:
         """The clock's schedule, and everything that it sets off."""
-        self._queues.send("clock", [json.dumps({"time": timestamp(self.clock.now())}).encode()])
-        self.settle()
+        self._running.tick(self.clock.now())
 
     def settle(self) -> None:
         """Call the functions until no queue has a message."""
-        while any([self._take(source) for source in SOURCES]):
-            pass
+        self._running.settle()
 
-    def _take(self, source: Source) -> int:
-        bodies = self._queues.take(source.queue)
-        for first in range(0, len(bodies), source.batch_size):
-            self._invoke(source, bodies[first : first + source.batch_size])
-        return len(bodies)
+    @property
+    def worked(self) -> Counter[str]:
+        """Messages that were worked off, by function."""
+        return self._running.worked
 
-    def _invoke(self, source: Source, bodies: Sequence[bytes]) -> None:
-        waiting = {str(number): body for number, body in enumerate(bodies)}
-        for _ in range(RECEIVES):
-            records = [_record(source, name, body) for name, body in waiting.items()]
-            context = LambdaContext(source.function, str(uuid.uuid5(uuid.NAMESPACE_OID, source.queue)), source.timeout)
-            answer = getattr(self._app, source.function)({"Records": records}, context)
-            failed = {each["itemIdentifier"] for each in answer["batchItemFailures"]}
-            self.worked[source.function] += len(waiting) - len(failed)
-            waiting = {name: body for name, body in waiting.items() if name in failed}
-            if not waiting:
-                return
-        self.failures += [f"{source.function} did not work a message off in {RECEIVES} times"] * len(waiting)
-
-
-def _record(source: Source, name: str, body: bytes) -> dict[str, Any]:
-    return {
-        "messageId": name, "receiptHandle": name, "body": body.decode(), "attributes": {}, "messageAttributes": {},
-        "md5OfBody": "", "eventSource": "aws:sqs", "awsRegion": "us-east-1",
-        "eventSourceARN": f"arn:aws:sqs:us-east-1:123456789012:plumbline-demo-{source.queue}",
-    }  # fmt: skip
+    @property
+    def failures(self) -> list[str]:
+        """What was not done."""
+        return [*self._refused, *self._running.failures]
 
 
 def after_the_captures(recording: Recording) -> datetime:
