@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from chalicelib.evaluation.quality import Quality
 from chalicelib.records.answers import Answers, microseconds_of
 from chalicelib.records.attributes import ProblemType
 from chalicelib.records.sample import GREATEST_LOSS
+from chalicelib.records.times import iso
 from chalicelib.records.window import Window
 from chalicelib.states.moments import Moments, moments_of
 
@@ -68,7 +69,7 @@ def served_of(
             segments.append(
                 {
                     "config_name": name,
-                    "from": began.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                    "from": iso(began),
                     "rows": served.rows,
                     "labelled": served.labelled,
                     "loss": served.loss(problem_type),

@@ -27,6 +27,7 @@ from chalicelib.facts.claims import PromotionClaim
 from chalicelib.facts.evaluations import Loss
 from chalicelib.monitors.baseline import baseline_documents
 from chalicelib.records.merge import MergedRequest, read_merged
+from chalicelib.records.times import iso
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from chalicelib.workflows.challenges import approval_of, end_retrain, objection_to, tell
@@ -228,7 +229,7 @@ def _deploy(services: Services, definition: Definition, claim: PromotionClaim, c
     outgoing = msgspec.structs.replace(
         champion.candidate, endpoint=_endpoint_name(services, definition, champion.candidate)
     )
-    since = endpoint.last_modified.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    since = iso(endpoint.last_modified)
     crowned = champions.crown(
         services.ledger,
         definition.name,

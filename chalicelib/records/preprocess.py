@@ -9,7 +9,6 @@ deployed functions never do it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC
 from typing import Any
 
 import msgspec
@@ -17,6 +16,7 @@ import numpy as np
 
 from chalicelib.records.capture import CapturedRequest, Payload
 from chalicelib.records.ground_truth import Label
+from chalicelib.records.times import iso
 
 
 class Data(msgspec.Struct, frozen=True):
@@ -79,7 +79,7 @@ def inference_record(request: CapturedRequest, label: Label | None) -> Inference
         None if label is None else Data(label.data, label.encoding),
         EventMetadata(
             request.event_id,
-            request.inference_time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            iso(request.inference_time),
             [*request.custom_attributes],
             request.inference_id,
         ),

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from chalicelib.errors import MisconfiguredError
+from chalicelib.records.times import iso
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR = timedelta(hours=1)
@@ -68,7 +69,7 @@ class Window:
 
 @lru_cache(maxsize=4096)
 def _named(start: datetime) -> str:
-    return start.isoformat()[:19] + "Z"
+    return iso(start)
 
 
 @lru_cache(maxsize=4096)

@@ -10,6 +10,7 @@ from chalicelib.definition import Definition
 from chalicelib.errors import NotFoundError
 from chalicelib.events import ClaimMessage
 from chalicelib.facts import champions, claims, decisions
+from chalicelib.records.times import iso
 from chalicelib.wiring import Services
 from chalicelib.workflows.incident_alerts import notify
 
@@ -112,7 +113,7 @@ def tell(
     reason: str,
 ) -> None:
     """Write an outcome of a decision down and publish the notice of it."""
-    at = services.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+    at = iso(services.now())
     decisions.save_outcome(
         services.ledger,
         definition.name,

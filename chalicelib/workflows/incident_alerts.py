@@ -6,7 +6,6 @@ Not an event source: the handlers that find something share it. Claim (facts/inc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC
 
 import msgspec
 
@@ -15,6 +14,7 @@ from chalicelib.decisions.alert import Alert, Severity
 from chalicelib.definition import Definition
 from chalicelib.facts import incidents, pauses
 from chalicelib.monitors.types import TYPES
+from chalicelib.records.times import iso
 from chalicelib.wiring import Services
 
 TITLES = {
@@ -103,7 +103,7 @@ def notify(
             reasons=list(reasons),
             window=window,
             decision_id=decision_id,
-            occurred_at=services.now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            occurred_at=iso(services.now()),
         ),
     )
 

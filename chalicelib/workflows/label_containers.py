@@ -31,6 +31,7 @@ from chalicelib.records.label_containers import (
     labels_of,
 )
 from chalicelib.records.label_files import is_sagemakers, read_label_file
+from chalicelib.records.times import iso
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 
@@ -89,7 +90,7 @@ def named_sources(named: Iterable[tuple[str, str]]) -> list[Source]:
     for uri, etag in named:
         bucket, key = split_s3_uri(uri)
         hourly = keys.parse_hourly(key)
-        sources.append(Source(bucket, key, etag, hourly.hour.strftime("%Y-%m-%dT%H:%M:%SZ") if hourly else ""))
+        sources.append(Source(bucket, key, etag, iso(hourly.hour) if hourly else ""))
     return sources
 
 

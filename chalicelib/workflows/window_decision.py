@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 import numpy as np
@@ -25,6 +25,7 @@ from chalicelib.facts.champions import Champion
 from chalicelib.facts.decisions import Evidence, Record, Reference
 from chalicelib.facts.evaluations import Evaluation, Loss
 from chalicelib.monitors.types import TYPES
+from chalicelib.records.times import iso
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from chalicelib.workflows.challenges import send_promotion
@@ -105,7 +106,7 @@ def _ask_anew(
     records = [decisions.load_record(services.ledger, each) for each in unclaimed]
     # One from before the alarm was decided without it.
     last = max((record.made_at for record in records if record is not None), default="")
-    triggers = [trigger for trigger in asked if last >= _iso(trigger.at)]
+    triggers = [trigger for trigger in asked if last >= iso(trigger.at)]
     if triggers:
         newest = Window.parse(newer, definition.window_length)
         # Marked first: a trigger that nobody has answered waits for any window, a window that nobody marks for none.
@@ -183,7 +184,7 @@ def _decide(
         evaluation_digest=evaluation.digest,
         evidence_digest=digest,
         evidence=_evidence(definition, window, evaluation, gathered, services.settings.bucket),
-        made_at=_iso(services.now()),
+        made_at=iso(services.now()),
     )
     if verdict.action is Action.RETRAIN:
         record = with_manifest(services, definition, window, record, champion)
@@ -317,7 +318,7 @@ def _candidate_losses(
 
 def _since_start(claim: claims.RetrainClaim | None) -> str:
     """The name from which on windows began after the last start ("": there was none)."""
-    return _iso(claim.started_at) if claim else ""
+    return iso(claim.started_at) if claim else ""
 
 
 def _evidence_since(claim: claims.RetrainClaim | None, window: Window) -> str:
@@ -380,7 +381,3 @@ def _evidence(
         )
     )
     return read
-
-
-def _iso(time: datetime) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")

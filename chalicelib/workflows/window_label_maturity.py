@@ -16,6 +16,7 @@ from chalicelib.facts.evaluations import Evaluation
 from chalicelib.facts.news import seen_until
 from chalicelib.monitors.documents import encode_json
 from chalicelib.monitors.types import LABELLED_TYPES
+from chalicelib.records.times import iso
 from chalicelib.records.window import Window
 from chalicelib.states.maturity import Curve, Observed, maturity
 from chalicelib.wiring import Services
@@ -48,7 +49,7 @@ def write_label_maturity(
         **outlook_findings(evaluation.delays, curve, window, now, definition.horizon),
         "revisions": [
             {
-                "stored_at": each.stored_at.isoformat()[:19] + "Z",
+                "stored_at": iso(each.stored_at),
                 "key": keys.revision_key(name, window, each.digest),
                 "labelled": each.labelled,
                 "label_coverage": each.coverage,

@@ -12,7 +12,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from chalicelib.records.files import kind_of
 from chalicelib.records.ground_truth import Conflict
 from chalicelib.records.joins import read_labels
 from chalicelib.records.table import widths_of
+from chalicelib.records.times import iso
 from chalicelib.states.scores import are_classes
 from plumbline.cli.explaining import add_options as add_explaining
 from plumbline.cli.explaining import explainer_of
@@ -254,8 +255,8 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
         monitor=definition.name if definition else endpoint or Path(options.captures).name,
         endpoint=endpoint,
         variant=variant,
-        start=_iso(start),
-        end=_iso(end),
+        start=iso(start),
+        end=iso(end),
         baseline=options.baseline,
     )
     read = Read(
@@ -416,8 +417,8 @@ def _status(reports: Reports, label_files: int, broken: Sequence[str]) -> int:
 def _nothing(place: str, captured: Folded, since: datetime | None, until: datetime | None) -> str:
     lines = [f"nothing to evaluate: no captured request in {place}"]
     if captured.outer:
-        first, last = map(_iso, captured.outer)
-        lines[0] += f" from {_iso(since) if since else 'the beginning'} to {_iso(until) if until else 'the end'}"
+        first, last = map(iso, captured.outer)
+        lines[0] += f" from {iso(since) if since else 'the beginning'} to {iso(until) if until else 'the end'}"
         lines.append(f"{captured.outside:,} requests are outside of that time: from {first} to {last}")
     return "\n".join([*lines, *_elsewhere(captured), *_bad(captured.bad, captured.more_bad)])
 
@@ -537,10 +538,6 @@ def _json(
         "files": list(written),
     }
     return json.dumps(document, indent=2)
-
-
-def _iso(time: datetime) -> str:
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -32,6 +32,7 @@ from chalicelib.records.forgetting import (
 )
 from chalicelib.records.id_hashes import hash_ids
 from chalicelib.records.label_containers import container_from_bytes
+from chalicelib.records.times import iso
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from chalicelib.workflows.window_reports import Revision
@@ -284,7 +285,7 @@ def text_of(definition: Definition, found: Forgetting) -> str:
     if found.sealed:
         first, last = found.sealed[0], found.sealed[-1]
         lines.append(f"  sealed, their numbers still count them: {len(found.sealed)} windows, {first} to {last}")
-        after = Window.parse(last, definition.window_length).end.strftime("%Y-%m-%dT%H:%M:%SZ")
+        after = iso(Window.parse(last, definition.window_length).end)
         lines.append(f"    > plumbline rebuild --monitor {found.monitor} --from {first} --to {after}")
     for what, uris in (("captures", found.captures), ("ground truth", found.ground_truth)):
         if uris:

@@ -18,6 +18,7 @@ from chalicelib.definition import Definition
 from chalicelib.errors import MisconfiguredError, NotFoundError
 from chalicelib.facts import due, evaluations, monitors, rebuilds
 from chalicelib.facts.rebuilds import Rebuild
+from chalicelib.records.times import iso
 from chalicelib.records.window import Window, parse_duration
 from chalicelib.wiring import Services
 from chalicelib.workflows.window_rebuild import standing
@@ -88,7 +89,7 @@ def _windows(definition: Definition, since: datetime, until: datetime) -> list[W
     if first.start < since:
         first = first.next()
     count = max(-((first.start - until) // length), 0)
-    shown = [moment.strftime("%Y-%m-%dT%H:%M:%SZ") for moment in (since, until)]
+    shown = [iso(moment) for moment in (since, until)]
     if not count:
         expected = f"a span in which a window of {definition.window.length} begins"
         raise MisconfiguredError("--from, --to", " to ".join(shown), expected)

@@ -17,6 +17,7 @@ from chalicelib.decisions.retrain import DISPLAY_NAME
 from chalicelib.definition import Definition
 from chalicelib.errors import NotFoundError, PermanentError, PlumblineError, UnreadableError, UnreadableStateError
 from chalicelib.facts import alarms, champions, claims, decisions, deliveries, due, evaluations, labels, monitors
+from chalicelib.records.times import iso
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from chalicelib.workflows.challenges import WAITING
@@ -367,7 +368,7 @@ def _about_job(body: str) -> str:
 
 def _about_alarm(body: str) -> str:
     event = events.alarm_changed(body)
-    return f"alarm {event.name} went {event.state} at {event.changed_at:%Y-%m-%dT%H:%M:%SZ}"
+    return f"alarm {event.name} went {event.state} at {iso(event.changed_at)}"
 
 
 def _about_execution(body: str) -> str:
