@@ -6,19 +6,33 @@ that a candidate was trained on says nothing about it and must not be among its 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from chalicelib.decisions.policy import Policy
 
+Floats = npt.NDArray[np.float64]
+
+
+
+# Settled windows in a row on which a promoted model must be worse than the champion that it replaced.
+WORSE_WINDOWS = 4
+
 
 class PairedLoss(msgspec.Struct, frozen=True):
-    """`age` in windows before the one decided on (0 = that one); losses are on the same rows."""
+    """`age` in windows before the one decided on (0 = that one); losses are on the same rows.
+
+    `upper`: the upper end of the loss's 95 % interval, None where it is not known.
+    """
 
     age: int
     loss: float
     served_loss: float
+    upper: float | None = None
 
 
 def decayed_difference(losses: Sequence[PairedLoss], policy: Policy) -> float:
@@ -38,6 +52,37 @@ def best_candidate(
     differences = {name: decayed_difference(paired, policy) for name, paired in losses.items()}
     best = min(differences, key=lambda name: (differences[name], name != champion, name), default=champion)
     return best, differences
+
+
+def worse_than_former(promoted: Sequence[PairedLoss], former: Sequence[PairedLoss]) -> bool:
+    """Whether the promoted model lost more than the upper end of the former champion's interval on each of the last
+    `WORSE_WINDOWS` windows that both answered."""
+    uppers = {each.age: each.upper for each in former if each.upper is not None}
+    both = sorted((each for each in promoted if each.age in uppers), key=lambda each: each.age)[:WORSE_WINDOWS]
+    return len(both) == WORSE_WINDOWS and all(each.loss > uppers[each.age] for each in both)
+
+
+class SignTest(msgspec.Struct, frozen=True):
+    """Rows on which two models differ: `better` ones lost less by the challenger, `worse` ones by the champion.
+
+    `p`: the exact two-sided probability of a division as uneven under a fair coin, 1 where they never differ.
+    """
+
+    better: int
+    worse: int
+    p: float
+
+
+def sign_test(challenger: Floats, champion: Floats) -> SignTest:
+    """The exact sign test of two models' losses on the same rows, shape (n,) each; rows with a nan say nothing.
+
+    Source: W. J. Dixon, A. M. Mood, The statistical sign test, JASA 41 (1946).
+    """
+    better, worse = int((challenger < champion).sum()), int((challenger > champion).sum())
+    rows, fewer = better + worse, min(better, worse)
+    logs = [math.lgamma(rows + 1) - math.lgamma(k + 1) - math.lgamma(rows - k + 1) for k in range(fewer + 1)]
+    tail = sum(math.exp(log - rows * math.log(2)) for log in logs)
+    return SignTest(better, worse, min(1.0, 2 * tail))
 
 
 class Gate(msgspec.Struct, frozen=True):
