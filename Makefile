@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine that has Python 3.11 or newer and make: `make demo` and `make test`.
-.PHONY: setup demo test check schemas simulate mutations kill late-labels pipeline pipeline-check sdk-check package package-check bench bench-guard bench-cold-start bench-label-join bench-labels bench-window openapi-fuzz deploy package-test fuzz clean
+.PHONY: setup demo test check schemas simulate mutations kill late-labels evidence pipeline pipeline-check sdk-check package package-check bench bench-guard bench-cold-start bench-label-join bench-labels bench-window openapi-fuzz deploy package-test fuzz clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -44,6 +44,9 @@ kill: setup  ## kill -9 of the handlers' process at KILLS=… (20) random moment
 
 late-labels: setup  ## labels late, never, corrected, twice, shuffled on HOURS=… (40) of the demo's captures: the reports restate and end as of labels at once; SEED=…
 	$(BIN)/python -m trials.late_labels --hours $(or $(HOURS),40) $(if $(SEED),--seed $(SEED))
+
+evidence: setup  ## false alarms, power, causes, retraining, measured against their limits; PART="…" runs some parts; writes docs/evidence.md
+	$(BIN)/python -m trials.evidence $(foreach part,$(PART),--part $(part))
 
 fuzz: .venv-fuzz/done  ## every reader of foreign bytes under a coverage-guided fuzzer; SECONDS=… for each, READERS="…"
 	.venv-fuzz/bin/python -m trials.fuzz --seconds $(or $(SECONDS),120) $(READERS)
