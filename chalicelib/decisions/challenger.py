@@ -18,7 +18,6 @@ from chalicelib.decisions.policy import Policy
 Floats = npt.NDArray[np.float64]
 
 
-
 # Settled windows in a row on which a promoted model must be worse than the champion that it replaced.
 WORSE_WINDOWS = 4
 

@@ -26,8 +26,8 @@ class Action(StrEnum):
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a decision may depend on, gathered.
 
-    losses_since_start   served losses of settled windows since the last start, oldest first, this one last (rule excess)
-    surrogates           what the surrogates lost on settled windows, in any order (rule regret)
+    losses_since_start   served losses of settled windows since the last start, oldest first, this one last (excess)
+    surrogates           what the surrogates lost on settled windows, in any order (regret)
     since                windows from this name on began after the last start; "" when there was none
     candidate_losses     per candidate (the champion too): paired losses on windows it was not trained on
     retrain_in_flight    what is under way, in words; "" when nothing is
@@ -227,9 +227,8 @@ def _retrain_obstacles(situation: Situation, policy: Policy) -> list[str]:
     if situation.stopped:
         obstacles.append(f"no retrain: {situation.stopped}; a changed definition starts the loop again")
     if policy.retrains_per_month is not None and situation.starts_this_month >= policy.retrains_per_month:
-        obstacles.append(
-            f"no retrain: {situation.starts_this_month} of {policy.retrains_per_month} retrainings of this month are used"
-        )
+        used = f"{situation.starts_this_month} of {policy.retrains_per_month}"
+        obstacles.append(f"no retrain: {used} retrainings of this month are used")
     if situation.quiet:
         obstacles.append(f"no retrain: quiet period {situation.quiet}")
     if policy.suggest_only:
