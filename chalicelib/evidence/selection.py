@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.monitors.chi_squared import survival
-from chalicelib.states.selection import LABELLED, UNLABELLED, Selection, size_of
+from chalicelib.states.selection import LABELLED, Selection, size_of
 
 # A warning needs both: a difference that matters, and one that chance does not make in a thousand windows.
 LEAST_DISTANCE = 0.1
@@ -52,7 +52,7 @@ def selection_findings(selection: Selection, mae: float | None = None) -> dict[s
             f"labels come selectively: the scores of labelled and unlabelled rows are {distance:.2f} apart "
             f"(p = {p:.2g}); see the metrics weighted by score"
         )
-    cells = selection.cells[selection.cells[:, 1] != UNLABELLED]
+    cells = selection.cells[selection.cells[:, 1] >= LABELLED]
     metrics: dict[str, dict[str, float | None]] = {}
     if len(cells):
         plain = _metrics(selection.problem_type, cells[:, 1] - LABELLED, cells[:, 2].astype(np.float64))
@@ -78,7 +78,7 @@ def _by_bin(selection: Selection) -> tuple[Counts, Counts]:
     cells = selection.cells
     bins, places = np.unique(cells[:, 0], return_inverse=True)
     found = np.zeros((2, len(bins)), dtype=np.int64)
-    np.add.at(found, ((cells[:, 1] == UNLABELLED).astype(np.int64), places), cells[:, 2])
+    np.add.at(found, ((cells[:, 1] < LABELLED).astype(np.int64), places), cells[:, 2])
     return found[0], found[1]
 
 
@@ -116,7 +116,7 @@ def _weights(selection: Selection) -> Floats:
     """Rows that each labelled cell stands for: so many times its own as its stretch of scores has rows for a label."""
     cells, stretches = selection.cells, _stretches(selection)
     place = stretches[np.unique(cells[:, 0], return_inverse=True)[1]]
-    labelled = cells[:, 1] != UNLABELLED
+    labelled = cells[:, 1] >= LABELLED
     rows = np.bincount(place, weights=cells[:, 2])
     with_label = np.bincount(place[labelled], weights=cells[labelled, 2], minlength=len(rows))
     factor = np.divide(rows, with_label, out=np.zeros_like(rows), where=with_label > 0)

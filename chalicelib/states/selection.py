@@ -3,7 +3,7 @@
 From these counts a report says whether labels come selectively (the scores of labelled rows are distributed otherwise
 than those of unlabelled ones) and what the metrics would be if they did not. Scores are counted in fixed narrow bins,
 so the counts are exact and any split of the rows into files gives the same bytes. Class names are what answers said:
-payload. Refuses to know names of metrics and thresholds (`evidence.selection`).
+payload. Not here: names of metrics and thresholds (`evidence.selection`).
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from chalicelib.records.table import Table
 from chalicelib.records.values import class_order
 from chalicelib.states.serialization import MOST_ROWS, pack, unpack
 
-VERSION = 1
+VERSION = 2
 
 # Bins of a probability, and bins of any other number, a margin too, between two powers of two (about 9 % each).
 PROBABILITY_BINS = 1000
 OCTAVE_BINS = 8
 
-# What became of a row. Of a binary classifier LABELLED + 2 * served class + label, of several classes LABELLED + 1 if
-# the answer was right, of a regression LABELLED + the bin of the size of the error.
-UNLABELLED, LABELLED = 0, 1
+# What became of a row. Without a label UNLABELLED, of a binary classifier plus the served class; outcomes from LABELLED
+# on have a label: of a binary classifier LABELLED + 2 * served class + label, of several classes LABELLED + 1 if the
+# answer was right, of a regression LABELLED + the bin of the size of the error.
+UNLABELLED, LABELLED = 0, 2
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -38,7 +39,7 @@ Counts = npt.NDArray[np.int64]
 _LEAST = 64
 _OUTCOMES = 1 << 16
 # Outcomes of a binary classifier.
-_CELLS = 5
+_CELLS = 6
 
 
 class Selection(msgspec.Struct, frozen=True, array_like=True):
@@ -112,7 +113,7 @@ class Selection(msgspec.Struct, frozen=True, array_like=True):
     def labelled(self) -> int:
         """Of these, rows with a label."""
         cells = self.cells
-        return int(cells[cells[:, 1] != UNLABELLED, 2].sum())
+        return int(cells[cells[:, 1] >= LABELLED, 2].sum())
 
     def to_bytes(self) -> bytes:
         return pack("selection", VERSION, self)
@@ -156,12 +157,12 @@ class BinarySelectionFold:
         known = ~np.isnan(scores)
         if not known.all():
             scores, predictions, labels = scores[known], predictions[known], labels[known]
-        outcomes = np.where(np.isnan(labels), UNLABELLED, LABELLED + 2 * predictions + labels).astype(np.int64)
+        outcomes = np.where(np.isnan(labels), UNLABELLED + predictions, LABELLED + 2 * predictions + labels)
         if self._margins is not None:
-            self._margins += _selection("BinaryClassification", (), bin_of(scores), outcomes)
+            self._margins += _selection("BinaryClassification", (), bin_of(scores), outcomes.astype(np.int64))
             return
         cells = np.floor(np.clip(scores, 0.0, 1.0) * PROBABILITY_BINS).astype(np.int64) * _CELLS
-        cells += outcomes
+        cells += outcomes.astype(np.int64)
         self._counts += np.bincount(cells, minlength=len(self._counts))
 
     @property
@@ -176,7 +177,7 @@ def class_selection(classes: Sequence[str], predictions: Floats, labels: Floats)
     """Of columns of shape (n,): positions of the served class and of the label (nan: none) in `classes`."""
     bins = predictions.astype(np.int64)
     labelled = np.isfinite(labels)
-    outcomes = np.zeros(len(bins), dtype=np.int64)
+    outcomes = np.full(len(bins), UNLABELLED, dtype=np.int64)
     outcomes[labelled] = LABELLED + (predictions[labelled] == labels[labelled])
     found, places = np.unique(bins, return_inverse=True)
     names = [classes[index] for index in found.tolist()]
@@ -186,7 +187,7 @@ def class_selection(classes: Sequence[str], predictions: Floats, labels: Floats)
 def regression_selection(predictions: Floats, labels: Floats) -> Selection:
     """Of columns of shape (n,): what was served, and labels in the same unit, nan where there is none."""
     labelled = np.isfinite(labels)
-    outcomes = np.zeros(len(predictions), dtype=np.int64)
+    outcomes = np.full(len(predictions), UNLABELLED, dtype=np.int64)
     with np.errstate(over="ignore"):
         sizes = np.minimum(np.abs(labels[labelled] - predictions[labelled]), np.finfo(np.float64).max)
     outcomes[labelled] = LABELLED + bin_of(sizes)

@@ -20,6 +20,7 @@ from chalicelib.states.facets import BiasSettings, Facet
 from chalicelib.states.moments import Moments, moments_of
 from chalicelib.states.profile import Profile, profile_of, profile_of_columns
 from chalicelib.states.quantiles import Quantiles, quantiles_of
+from chalicelib.states.row_sample import RowSample, row_sample_of
 from chalicelib.states.scores import Tally, tally_of
 from chalicelib.states.selection import Selection, selection_of
 from tests.unit.records.building import captured, minutes
@@ -67,7 +68,7 @@ SUBJECT = Subject(
     attribution=AttributionSettings(columns=("score", "phi")),
 )
 
-VERSIONS = {"quantiles": 2, "categories": 2, "tally": 2, "profile": 2}
+VERSIONS = {"quantiles": 2, "categories": 2, "tally": 2, "profile": 2, "selection": 2}
 STATES = {
     "moments": (Moments(), lambda table: moments_of(numbers_of(table))),
     "quantiles": (Quantiles(), lambda table: quantiles_of(numbers_of(table))),
@@ -75,6 +76,7 @@ STATES = {
     "tally": (Tally(), tally_of),
     "profile": (Profile(), profile_of),
     "selection": (Selection(), selection_of),
+    "row sample": (RowSample(), lambda table: row_sample_of(table, most=5)),
     "measurement": (Measurement(), lambda table: measure(table, SUBJECT, repeated=len(table))),
 }
 
