@@ -48,7 +48,8 @@ class Course(msgspec.Struct, frozen=True, kw_only=True):
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What a policy would have led to. `served`: the loss of each window from `origin` on. `delays`: per start, windows
-    from where a fresh model would have lost less to where the new one serves."""
+    from where a fresh model would have lost less to where the new one serves. `stops`: windows in which the loop had
+    stopped."""
 
     served: list[float]
     starts: list[int]
@@ -56,7 +57,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     refusals: int = 0
     roll_backs: int = 0
     delays: list[int] = []
-    stopped: str = ""
+    stops: int = 0
 
     @property
     def error(self) -> float:
@@ -86,7 +87,7 @@ def replay(course: Course, policy: Policy) -> Outcome:
     start: int | None = None
     ended: list[Start] = []
     promoted_at = 0
-    starts, delays, promotions, refusals, roll_backs, stopped = list[int](), list[int](), 0, 0, 0, ""
+    starts, delays, promotions, refusals, roll_backs, stops = list[int](), list[int](), 0, 0, 0, 0
     for now in range(course.origin, course.windows):
         if pending and now >= pending[0]:
             _, challenger, held = pending
@@ -112,9 +113,10 @@ def replay(course: Course, policy: Policy) -> Outcome:
         if settled < course.origin:
             continue
         surrogates = _surrogates(course, [models[served[at]].cut for at in range(course.origin, settled + 1)])
-        stopped = why_stopped(ended[::-1], "")
-        # The start came `lateness` windows after its evidence: the windows that began after it.
-        since = 0 if start is None else start + course.lateness + 1
+        stopped = why_stopped(ended[::-1], "", settled - start) if start is not None else ""
+        stops += bool(stopped)
+        # The windows that began after the last start; if it led to a model, after that model began to serve.
+        since = 0 if start is None else max(start + course.lateness + 1, promoted_at)
         situation = Situation(
             window=_name(settled),
             rows=1,
@@ -150,7 +152,7 @@ def replay(course: Course, policy: Policy) -> Outcome:
         refusals=refusals,
         roll_backs=roll_backs,
         delays=delays,
-        stopped=stopped,
+        stops=stops,
     )
 
 
@@ -185,7 +187,7 @@ def best_schedule(course: Course, cost: float) -> Outcome:
         stay, stay_first = table[:, at] + ahead, float(course.first[at]) + ahead_first
         cut = at - lag
         renewed = cost + float(stay[cut]) if cut > course.origin else np.inf
-        switches.append((np.greater(stay, renewed), renewed < stay_first))
+        switches.append((stay > renewed, renewed < stay_first))
         ahead, ahead_first = np.minimum(stay, renewed), min(stay_first, renewed)
     current: int | None = None
     starts, served = [], []
@@ -229,8 +231,8 @@ def _surrogates(course: Course, cuts: Sequence[int]) -> list[SurrogateLosses]:
     Where no surrogate is as old as what was served, the oldest one stands in for it.
     """
     found = []
-    trained = np.isfinite(course.surrogates).any(axis=1)
-    oldest = int(np.argmax(trained)) if trained.any() else course.windows
+    trained = [bool(np.isfinite(each).any()) for each in course.surrogates]
+    oldest = trained.index(True) if any(trained) else course.windows
     for at, cut in zip(range(course.origin, course.origin + len(cuts)), cuts, strict=True):
         reference = cut if trained[cut] else oldest
         if reference > at:

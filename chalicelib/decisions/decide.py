@@ -225,7 +225,7 @@ def _retrain_obstacles(situation: Situation, policy: Policy) -> list[str]:
             "since the last start"
         )
     if situation.stopped:
-        obstacles.append(f"no retrain: {situation.stopped}; a changed definition starts the loop again")
+        obstacles.append(f"no retrain: {situation.stopped}")
     if policy.retrains_per_month is not None and situation.starts_this_month >= policy.retrains_per_month:
         used = f"{situation.starts_this_month} of {policy.retrains_per_month}"
         obstacles.append(f"no retrain: {used} retrainings of this month are used")

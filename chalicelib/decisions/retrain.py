@@ -20,6 +20,8 @@ DISPLAY_NAME = "plumbline-"
 FUTILE_STARTS = 2
 # A promotion that is taken back within so many windows came to nothing.
 EARLY_WINDOWS = 8
+# Windows after the evidence of the last start until a stopped loop tries again.
+STOP_WINDOWS = 8
 
 
 class SurrogateLosses(msgspec.Struct, frozen=True):
@@ -81,15 +83,19 @@ class Start(msgspec.Struct, frozen=True):
         return ""
 
 
-def why_stopped(starts: Sequence[Start], version: str) -> str:
-    """Why the loop starts no retraining any more, "" while it may: `starts` newest first, `version` in force.
+def why_stopped(starts: Sequence[Start], version: str, windows_since_start: int) -> str:
+    """Why the loop has stopped, in words; "" while it may start a retraining. `starts`: newest first.
 
-    A changed definition is a person's word: starts under another version do not count.
+    It goes on `STOP_WINDOWS` windows after the evidence of the last start, or when a person has changed the definition:
+    starts under another version than the one in force do not count.
     """
     last = [start.futility for start in starts if start.version == version][:FUTILE_STARTS]
-    if len(last) < FUTILE_STARTS or not all(last):
+    if len(last) < FUTILE_STARTS or not all(last) or windows_since_start >= STOP_WINDOWS:
         return ""
-    return f"the last {len(last)} retrainings came to nothing ({', '.join(last)}) and the model still loses"
+    return (
+        f"stopped, for the last {len(last)} retrainings came to nothing (newest first: {', '.join(last)}) and the model "
+        f"still loses; the loop goes on {STOP_WINDOWS} windows after the last start, or with a changed definition"
+    )
 
 
 class ExcessLoss(msgspec.Struct, frozen=True):

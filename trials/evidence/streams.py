@@ -79,6 +79,12 @@ def shuffled(stream: Stream, seed: int) -> Stream:
     return replace(stream, name=f"{stream.name}, shuffled", features=stream.features[rows], labels=stream.labels[rows])
 
 
+def mixed(stream: Stream, seed: int) -> Stream:
+    """The same rows in random order: the windows, and so the models, differ by chance alone."""
+    rows = np.random.default_rng(seed).permutation(stream.windows * stream.rows)
+    return replace(stream, name=f"{stream.name}, mixed", features=stream.features[rows], labels=stream.labels[rows])
+
+
 def course(stream: Stream) -> Course:
     """Losses of scikit-learn's gradient-boosted trees and of the package's surrogates, trained at every cut.
 
@@ -93,7 +99,10 @@ def course(stream: Stream) -> Course:
         fresh[cut, cut:] = _losses(stream, first, cut)
         if cut >= origin:
             surrogate = train(samples[first:cut], stream.problem_type)
-            surrogates[cut, cut:] = [surrogate.loss(sample) for sample in samples[cut:]]
+            later = np.concatenate([sample.features for sample in samples[cut:]])
+            answers = surrogate.answers(later).reshape(n - cut, -1)
+            labels = np.stack([sample.labels for sample in samples[cut:]])
+            surrogates[cut, cut:] = _each(answers, labels, stream.problem_type).mean(axis=1)
     if stream.problem_type == "Regression":
         gate = _losses(stream, 0, origin - held) if origin > held else _losses(stream, 0, 1)
         unit = float(np.mean(gate[: held if origin > held else origin - 1]))
@@ -109,9 +118,12 @@ def _losses(stream: Stream, first: int, until: int) -> Floats:
     rows, later = stream.part(first, until), stream.part(until, stream.windows)
     model = learner(random_state=0).fit(stream.features[rows], stream.labels[rows])
     answers, labels = model.predict(stream.features[later]), stream.labels[later]
-    each = np.abs(answers - labels) if stream.problem_type == "Regression" else (answers != labels).astype(float)
-    found: Floats = each.reshape(-1, stream.rows).mean(axis=1)
+    found: Floats = _each(answers, labels, stream.problem_type).reshape(-1, stream.rows).mean(axis=1)
     return found
+
+
+def _each(answers: Floats, labels: Floats, problem_type: ProblemType) -> Floats:
+    return np.abs(answers - labels) if problem_type == "Regression" else (answers != labels).astype(float)
 
 
 def _sample(stream: Stream, window: int) -> Sample:
