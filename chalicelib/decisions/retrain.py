@@ -93,8 +93,8 @@ def why_stopped(starts: Sequence[Start], version: str, windows_since_start: int)
     if len(last) < FUTILE_STARTS or not all(last) or windows_since_start >= STOP_WINDOWS:
         return ""
     return (
-        f"stopped, for the last {len(last)} retrainings came to nothing (newest first: {', '.join(last)}) and the model "
-        f"still loses; the loop goes on {STOP_WINDOWS} windows after the last start, or with a changed definition"
+        f"stopped, for the last {len(last)} retrainings came to nothing (newest first: {', '.join(last)}) and the "
+        f"model still loses; the loop goes on {STOP_WINDOWS} windows after the last start, or with a changed definition"
     )
 
 

@@ -11,10 +11,8 @@ from hypothesis import strategies as st
 from chalicelib.decisions.challenger import PairedLoss
 from chalicelib.decisions.decide import Action, Situation, Verdict, decide
 from chalicelib.decisions.policy import Policy
-from chalicelib.decisions.retrain import SurrogateLosses
 
 POLICY = Policy(rule="excess", cool_down_windows=4)
-REGRET = Policy()
 WINDOW = "2026-01-02T03:00:00Z"
 
 # Reference 0.2; then three windows 0.2 worse: excess 0.6, twice the cost of a retrain is 0.4.

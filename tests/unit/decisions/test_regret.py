@@ -22,8 +22,10 @@ HISTORY = (
     SurrogateLosses("3", 0.5, {"1": 0.75, "2": 0.25, "3": 0.0}),
 )
 
+POLICY = Policy()
 
-def verdict(policy: Policy = Policy(), **changes: Any) -> Verdict:
+
+def verdict(policy: Policy = POLICY, **changes: Any) -> Verdict:
     usual: dict[str, Any] = {
         "window": "3", "rows": 1000, "labelled": 900, "coverage": 0.9, "settled": True, "champion": "champion",
         "surrogates": HISTORY,

@@ -115,8 +115,9 @@ def _lines(
 ) -> Sequence[str]:
     lines = [
         "Labels come 2 windows late, a retraining takes one window. Every cell has the ratios at the costs "
-        f"{', '.join(f'{cost:g}' for cost in COSTS)}: total cost (losses and starts) divided by that of the best schedule "
-        "in hindsight with the same lateness, without roll-back. A regression's loss is a multiple of its baseline's.",
+        f"{', '.join(f'{cost:g}' for cost in COSTS)}: total cost (losses and starts) divided by that of the best "
+        "schedule in hindsight with the same lateness, without roll-back. A regression's loss is a multiple of its "
+        "baseline's.",
         "",
         *table(
             ["policy", "mean of the four that drift", *courses],
@@ -130,9 +131,9 @@ def _lines(
             ],
         ),
         "",
-        "*shuffled*: the windows in random order; *mixed*: the rows in random order. A model of 8 weeks of bikes depends on "
-        "which weeks it got, so on the shuffled windows even never retraining costs more than the best schedule, which "
-        "keeps the luckiest model: there no rule that cannot know luck beforehand comes near 1.",
+        "*shuffled*: the windows in random order; *mixed*: the rows in random order. A model of 8 weeks of bikes "
+        "depends on which weeks it got, so on the shuffled windows even never retraining costs more than the best "
+        "schedule, which keeps the luckiest model.",
         "",
         "What the default rule did at cost 0.2:",
         "",
