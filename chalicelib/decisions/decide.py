@@ -36,6 +36,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     quiet                the declared quiet period that holds now, "" when none does
     stopped              why the loop has stopped, in words; "" while it may start retrainings
     former               the champion that a promotion replaced; "" when the champion was not promoted
+    unit_missing         why losses cannot be weighed against the cost, "" when they can
     broken               reasons why the data itself is broken (schema, nulls); a retraining would learn the break
     violations           SageMaker threshold violations, by monitor type
     triggers, vetoes     alarms in ALARM with that role
@@ -61,6 +62,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     quiet: str = ""
     stopped: str = ""
     former: str = ""
+    unit_missing: str = ""
     broken: Sequence[str] = ()
     violations: Mapping[str, int] = {}
     triggers: Sequence[str] = ()
@@ -190,6 +192,8 @@ def _held_back(situation: Situation, policy: Policy) -> list[str]:
             f"not settled: {situation.labelled} of {situation.rows} rows labelled ({situation.coverage:.0%}); "
             f"needed {policy.min_labelled_rows} rows and {policy.min_label_coverage:.0%}"
         ]
+    if situation.unit_missing:
+        return [f"{situation.unit_missing}: nothing is retrained or rolled back"]
     return []
 
 

@@ -84,8 +84,8 @@ def check_policy(policy: Policy, field: str = "policy") -> None:
         raise MisconfiguredError(
             f"{field}.cost", policy.cost, "more than 0 (a free retraining would start at any noise)"
         )
-    if policy.retrains_per_month is not None and not 1 <= policy.retrains_per_month <= _MANY:
-        expected = f"a number from 1 to {_MANY}, or null; retrain: false starts none"
+    if policy.retrains_per_month is not None and not 1 <= policy.retrains_per_month <= 31:
+        expected = "a number from 1 to 31, or null; retrain: false starts none"
         raise MisconfiguredError(f"{field}.retrains_per_month", policy.retrains_per_month, expected)
     for text in policy.quiet:
         try:

@@ -16,6 +16,8 @@ import numpy as np
 from chalicelib import keys
 from chalicelib.decisions.challenger import PairedLoss
 from chalicelib.decisions.decide import Action, Situation, decide
+from chalicelib.decisions.policy import quiet_period
+from chalicelib.decisions.retrain import Start, SurrogateLosses, why_stopped
 from chalicelib.definition import LABELLED_TYPES, Definition, split_s3_uri, version_of
 from chalicelib.errors import ConflictError, PlumblineError
 from chalicelib.evaluation.evaluate import Findings
@@ -30,6 +32,7 @@ from chalicelib.workflows.challenges import send_promotion
 from chalicelib.workflows.incident_alerts import Finding, publish_pending
 from chalicelib.workflows.retrain_request import ordinal, retrain_claim, with_manifest
 from chalicelib.workflows.scoring import score
+from chalicelib.workflows.surrogates import history, learn, loss_unit
 from chalicelib.workflows.window_inputs import Gathered
 
 # Older windows weigh less than 0.5 ** 16 in a decayed loss: nothing that could tip a decision.
@@ -67,6 +70,16 @@ def decide_and_act(
     champion = champions.load_champion(services.ledger, definition.name)
     if evaluation.settled and champion:
         _score_candidates(services, definition, window, findings, champion)
+        if definition.policy.rule == "regret" and not evaluation.broken:
+            learn(
+                services,
+                definition,
+                window,
+                findings.sample,
+                findings.sample_digest,
+                champion,
+                gathered.kms_key_id,
+            )
     if newer:
         _ask_anew(services, definition, window, made, newer)
     said = newer and any(reference.evaluation_digest == evaluation.digest for reference in made)
@@ -130,9 +143,14 @@ def _decide(
     ]
     states = _alarms(services, definition, triggers)
     pause = pauses.in_force(services.ledger, definition.name, services.now())
-    started, since = _since_start(claim), _evidence_since(claim, window)
-    losses = _losses(services, definition, window, evaluation, started)
-    evidence = losses if since == started else _losses(services, definition, window, evaluation, since)
+    started, since = _since_start(claim, champion), _evidence_since(claim, window, champion)
+    unit = loss_unit(services, definition)
+    scale = unit or 1.0
+    weighed, fresh = _weighed(services, definition, window, evaluation, champion, started, scale)
+    evidence = (weighed, fresh)
+    if since != started:
+        evidence = _weighed(services, definition, window, evaluation, champion, since, scale)
+    since_start = ordinal(window) - claim.window_number if claim else None
     situation = Situation(
         window=window.name,
         rows=evaluation.rows,
@@ -140,8 +158,10 @@ def _decide(
         coverage=evaluation.coverage,
         settled=evaluation.settled,
         champion=champion.candidate.name if champion else "",
-        losses_since_start=losses,
-        candidate_losses=_candidate_losses(services, definition, window, champion),
+        losses_since_start=weighed,
+        surrogates=fresh,
+        since=started,
+        candidate_losses=_candidate_losses(services, definition, window, champion, scale),
         can_retrain=policy.retrain and definition.retraining is not None and champion is not None,
         retrain_in_flight=f"the retraining {claim.decision_id[:12]} is {claim.state}"
         if claim and claim.in_flight
@@ -151,7 +171,12 @@ def _decide(
             if promotion and promotion.in_flight
             else ""
         ),
-        windows_since_start=ordinal(window) - claim.window_number if claim else None,
+        windows_since_start=since_start,
+        starts_this_month=_starts_in_month(claim, services.now()),
+        quiet=quiet_period(policy.quiet, services.now()),
+        stopped=_why_stopped(definition, claim, champion, since_start),
+        former=_former(champion),
+        unit_missing="" if unit else "the baseline has no mean absolute error to measure losses by",
         broken=evaluation.broken,
         violations={kind: len(named) for kind, named in findings.violations.items()},
         triggers=states.triggers,
@@ -162,7 +187,7 @@ def _decide(
     )
     verdict = decide(situation, policy)
     version = version_of(definition)
-    digest = _evidence_digest(evaluation, [] if newer else evidence, triggers, states, newer, situation.paused)
+    digest = _evidence_digest(evaluation, ([], []) if newer else evidence, triggers, states, newer, situation.paused)
     record = Record(
         decision_id=decisions.decision_id(definition.name, window.name, version, digest),
         monitor=definition.name,
@@ -174,6 +199,8 @@ def _decide(
         excess=verdict.excess,
         reference=verdict.reference,
         differences=verdict.differences,
+        regret=verdict.regret,
+        fresh_since=verdict.fresh_since,
         champion=situation.champion,
         generation=champion.generation if champion else -1,
         policy_version=version,
@@ -200,7 +227,7 @@ def _decide(
 def _act(services: Services, definition: Definition, window: Window, record: Record) -> None:
     champion = champions.load_champion(services.ledger, definition.name)
     if record.action == Action.RETRAIN.value:
-        since = _evidence_since(claims.load_retrain(services.ledger, definition.name), window)
+        since = _evidence_since(claims.load_retrain(services.ledger, definition.name), window, champion)
         claim = retrain_claim(services, definition, window, record, since)
         if claims.claim_retrain(services.ledger, definition.name, claim, definition.policy.cool_down_windows):
             message = msgspec.json.encode(ClaimMessage(definition.name, record.decision_id))
@@ -293,12 +320,13 @@ def _score_candidates(
                 rows=len(scored.captured),
                 loss=scored.loss(),
                 served_loss=scored.served_loss(),
+                upper=scored.upper(),
             ),
         )
 
 
 def _candidate_losses(
-    services: Services, definition: Definition, window: Window, champion: Champion | None
+    services: Services, definition: Definition, window: Window, champion: Champion | None, unit: float
 ) -> Mapping[str, Sequence[PairedLoss]]:
     if champion is None:
         return {}
@@ -308,27 +336,70 @@ def _candidate_losses(
     for loss in evaluations.losses(services.ledger, definition.name, since.name):
         if loss.candidate in paired and loss.window <= window.name:
             age = ordinal(window) - ordinal(Window.parse(loss.window, definition.window_length))
-            paired[loss.candidate].append(PairedLoss(age, loss.loss, loss.served_loss))
+            upper = None if loss.upper is None else loss.upper / unit
+            paired[loss.candidate].append(PairedLoss(age, loss.loss / unit, loss.served_loss / unit, upper))
     return paired
 
 
-def _since_start(claim: claims.RetrainClaim | None) -> str:
-    """The name from which on windows began after the last start ("": there was none)."""
-    return _iso(claim.started_at) if claim else ""
+def _since_start(claim: claims.RetrainClaim | None, champion: Champion | None) -> str:
+    """The name from which on windows began after the last start or, when it led to a model, after that model began to
+    serve ("": there was none). What the old model lost meanwhile is paid for."""
+    if claim is None:
+        return ""
+    reigns = champion.reigns if champion else ()
+    served = [reign.since for reign in reigns if reign.cause == f"promote {claim.decision_id}"]
+    return max(_iso(claim.started_at), *served)
 
 
-def _evidence_since(claim: claims.RetrainClaim | None, window: Window) -> str:
+def _evidence_since(claim: claims.RetrainClaim | None, window: Window, champion: Champion | None) -> str:
     """The same, but as it was before for a window that has itself started one: a repeat finds the same evidence."""
-    return claim.evidence_since if claim and claim.window == window.name else _since_start(claim)
+    return claim.evidence_since if claim and claim.window == window.name else _since_start(claim, champion)
 
 
-def _losses(
-    services: Services, definition: Definition, window: Window, evaluation: Evaluation, since: str
-) -> list[float]:
-    """Served losses of settled, unbroken windows from `since` on, this one last."""
+def _weighed(
+    services: Services,
+    definition: Definition,
+    window: Window,
+    evaluation: Evaluation,
+    champion: Champion | None,
+    since: str,
+    unit: float,
+) -> tuple[list[float], list[SurrogateLosses]]:
+    """What the policy's rule weighs, from `since` on and in multiples of `unit`: the served losses of settled, unbroken
+    windows, this one last, or what the surrogates lost on settled windows."""
+    if definition.policy.rule == "regret":
+        return [], history(services, definition, window, champion, since, unit) if champion else []
     before = evaluations.evaluations(services.ledger, definition.name, since, window.name)
     found = [*before, *([evaluation] if evaluation.window >= since else [])]
-    return [each.loss for each in found if each.settled and not each.broken and each.loss is not None]
+    return [each.loss / unit for each in found if each.settled and not each.broken and each.loss is not None], []
+
+
+def _starts_in_month(claim: claims.RetrainClaim | None, now: datetime) -> int:
+    starts = claim.starts if claim else ()
+    return sum((each.started_at.year, each.started_at.month) == (now.year, now.month) for each in starts)
+
+
+def _why_stopped(
+    definition: Definition, claim: claims.RetrainClaim | None, champion: Champion | None, since_start: int | None
+) -> str:
+    if claim is None or since_start is None or champion is None:
+        return ""
+    starts = []
+    for each in claim.starts:
+        served = None
+        for reign, following in zip(champion.reigns, champion.reigns[1:], strict=False):
+            if reign.cause == f"promote {each.decision_id}" and following.cause.startswith("roll_back "):
+                length = datetime.fromisoformat(following.since) - datetime.fromisoformat(reign.since)
+                served = int(length / definition.window_length)
+        if each.state not in claims.RETRAIN_IN_FLIGHT:
+            starts.append(Start(each.state, each.policy_version, served))
+    return why_stopped(starts, version_of(definition), since_start)
+
+
+def _former(champion: Champion | None) -> str:
+    """The champion that a promotion replaced; "" when the champion was not promoted."""
+    promoted = champion and len(champion.reigns) > 1 and champion.reigns[-1].cause.startswith("promote ")
+    return champion.reigns[-2].candidate if champion and promoted else ""
 
 
 def _alarms(services: Services, definition: Definition, triggers: Sequence[alarms.Trigger]) -> _Alarms:
@@ -344,7 +415,7 @@ def _alarms(services: Services, definition: Definition, triggers: Sequence[alarm
 
 def _evidence_digest(
     evaluation: Evaluation,
-    losses: Sequence[float],
+    weighed: tuple[Sequence[float], Sequence[SurrogateLosses]],
     triggers: Sequence[alarms.Trigger],
     states: _Alarms,
     newer: str,
@@ -357,8 +428,15 @@ def _evidence_digest(
     """
     asked = sorted(f"{each.at.isoformat()} {each.alarm}" for each in triggers if each.alarm in states.triggers)
     held = [*states.vetoes, *([paused] if paused else [])]
-    document = [evaluation.digest, list(losses), asked, [] if newer else held]
-    return hashlib.sha256(msgspec.json.encode(document)).hexdigest()
+    losses, surrogates = weighed
+    document = [
+        evaluation.digest,
+        list(losses),
+        asked,
+        [] if newer else held,
+        *([list(surrogates)] if surrogates else []),
+    ]
+    return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
 
 
 def _evidence(
