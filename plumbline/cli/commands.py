@@ -14,6 +14,7 @@ from chalicelib import settings, wiring
 from chalicelib.errors import PlumblineError
 from chalicelib.records.window import parse_duration
 from plumbline.cli import (
+    backtest,
     baseline,
     connect,
     diff,
@@ -206,6 +207,6 @@ def _parser() -> argparse.ArgumentParser:
     acts.add_argument("--delete", action="store_true", help="delete the letters named by --message for good")
     dead.add_argument("--json", action="store_true", help="the answer as one JSON object")
     dead.set_defaults(run=_redrive)
-    for command in (baseline, evaluate, doctor, connect, status, ground_truth, forget, pause, remove, diff):
+    for command in (baseline, evaluate, backtest, doctor, connect, status, ground_truth, forget, pause, remove, diff):
         command.register(commands)
     return parser
