@@ -348,7 +348,7 @@ def _since_start(claim: claims.RetrainClaim | None, champion: Champion | None) -
         return ""
     reigns = champion.reigns if champion else ()
     served = [reign.since for reign in reigns if reign.cause == f"promote {claim.decision_id}"]
-    return max(_iso(claim.started_at), *served)
+    return max([_iso(claim.started_at), *served])
 
 
 def _evidence_since(claim: claims.RetrainClaim | None, window: Window, champion: Champion | None) -> str:

@@ -329,6 +329,7 @@ def test_model_quality_needs_ground_truth():
 
 def test_a_regression_that_can_retrain_names_the_error_of_its_baseline():
     regression = changed("attributes", {"problem_type": "Regression", "inference_attribute": "0"})
+    regression["baseline"] = {"model_quality_constraints": "s3://bucket/baseline/constraints.json"}
     assert parse_definition(regression).baseline.model_quality_constraints
     without = {**regression, "baseline": {}}
     assert refused(without).field == "baseline.model_quality_constraints"
