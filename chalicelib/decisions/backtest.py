@@ -7,7 +7,7 @@ t + 1 + training, a roll-back from t + 1. Not here: who reads rows and trains mo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
@@ -77,8 +77,12 @@ class _Model(msgspec.Struct):
     cut: int
 
 
-def replay(course: Course, policy: Policy) -> Outcome:
-    """Decide window by window as the deployed function would, with the pool, the gate and the last training."""
+def replay(course: Course, policy: Policy, trained: Callable[[int], Floats] | None = None) -> Outcome:
+    """Decide window by window as the deployed function would, with the pool, the gate and the last training.
+
+    `trained`: the row of `course.fresh` of a cut, for those who train only what the policy asks for.
+    """
+    row = trained or (lambda cut: course.fresh[cut])
     models = [_Model(course.first, course.origin, course.origin)]
     champion, former, pool = 0, "", list[int]()
     served: dict[int, int] = {}
@@ -131,7 +135,7 @@ def replay(course: Course, policy: Policy) -> Outcome:
             surrogates=surrogates,
             since=_name(since) if since else "",
             candidate_losses={str(each): _paired(models, each, served, settled) for each in (champion, *pool)},
-            can_retrain=bool(np.isfinite(_gate_losses(course, policy, settled)).any()),
+            can_retrain=settled + 1 - policy.holdback_windows > 0,
             retrain_in_flight="a retraining is in flight" if pending else "",
             windows_since_start=None if start is None else settled - start,
             stopped=stopped,
@@ -140,7 +144,7 @@ def replay(course: Course, policy: Policy) -> Outcome:
         if verdict.serve:
             roll_back = (now + 1, int(verdict.serve))
         if verdict.action is Action.RETRAIN:
-            pending = (now + 1 + course.training, *_challenger(course, policy, settled))
+            pending = (now + 1 + course.training, *_challenger(row, policy, settled))
             better_since = regret(surrogates, situation.since).since
             delays += [pending[0] - int(better_since)] if better_since else []
             starts.append(now)
@@ -210,19 +214,13 @@ def _scheduled(course: Course, times: Sequence[int]) -> Outcome:
     return Outcome(served=served, starts=list(times), promotions=len(waiting))
 
 
-def _challenger(course: Course, policy: Policy, settled: int) -> tuple[_Model, slice]:
+def _challenger(row: Callable[[int], Floats], policy: Policy, settled: int) -> tuple[_Model, slice]:
     """The model to be served, trained on all labelled windows; on the held-back windows its losses are those of the
     gate's model, which was not trained on them."""
     held = slice(settled + 1 - policy.holdback_windows, settled + 1)
-    losses = _gate_losses(course, policy, settled).copy()
-    if settled + 1 < course.windows:
-        losses[settled + 1 :] = course.fresh[settled + 1, settled + 1 :]
+    losses = row(held.start).copy()
+    losses[settled + 1 :] = row(settled + 1)[settled + 1 :]
     return _Model(losses, held.start, settled + 1), held
-
-
-def _gate_losses(course: Course, policy: Policy, settled: int) -> Floats:
-    first_held = settled + 1 - policy.holdback_windows
-    return course.fresh[first_held] if first_held > 0 else np.full(course.windows, np.nan)
 
 
 def _surrogates(course: Course, cuts: Sequence[int]) -> list[SurrogateLosses]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import cache
 
 import pytest
@@ -43,6 +44,17 @@ def test_it_retrains_when_the_regret_reaches_the_cost_and_says_so() -> None:
     assert record.fresh_since >= window_name(4)
     assert f"regret {record.regret:.4f} reached the cost of a retrain (0.2 window-losses)" in record.reasons[0]
     assert len(world.services.sagemaker.executions) == 1
+
+
+def test_after_a_failure_it_starts_again() -> None:
+    world = deepcopy(_drifted())
+    world.finish_pipeline(status="Failed")
+    for number in range(6, 10):
+        world.live(number, "not-x", count=80)
+    assert len(world.services.sagemaker.executions) == 2
+    [first, second] = [each for each in world.decisions() if each.action == Action.RETRAIN.value]
+    assert second.fresh_since > first.window
+    assert [each.decision_id for each in world.retraining().starts] == [second.decision_id, first.decision_id]
 
 
 def test_calm_windows_hold() -> None:
