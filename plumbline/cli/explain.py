@@ -62,7 +62,7 @@ def explanation(record: Record, outcomes: list[Outcome]) -> str:
     ]
     if record.fresh_since:
         lines.append(f"regret     {record.regret:.4f} window-losses against a model fresh at {record.fresh_since}")
-    elif record.reference is not None or record.excess:
+    else:
         lines.append(f"excess     {record.excess:.4f} window-losses since the last start, reference {reference}")
     if record.differences:
         lines.append("decayed paired loss against what was served")
