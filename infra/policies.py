@@ -200,6 +200,7 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
             (*_GET, *_PUT),
             "plumbline/payload/*/segments/*",
             "plumbline/payload/*/revisions/*",
+            "plumbline/payload/*/surrogates/*",
             "plumbline/facts/*/retraining/*",
         ),
         *_objects("Superseded", ("s3:DeleteObject",), "plumbline/payload/*/segments/*"),
