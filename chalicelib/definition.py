@@ -145,7 +145,6 @@ def parse_definition(document: Any) -> Definition:
     except msgspec.ValidationError as error:
         raise _as_misconfigured(error) from None
     _check(definition)
-    _check_cost(definition, document)
     return definition
 
 
@@ -220,6 +219,9 @@ def _check(definition: Definition) -> None:
         if definition.merged_records == "never":
             raise MisconfiguredError("merged_records", "never", "settled or always: a retraining learns from them")
         _check_retraining(definition.retraining)
+        if definition.attributes.problem_type == "Regression" and not definition.baseline.model_quality_constraints:
+            expected = "a file with the mean absolute error of the baseline: losses are multiples of it"
+            raise MisconfiguredError("baseline.model_quality_constraints", "", expected)
 
 
 def _check_sections(definition: Definition) -> None:
@@ -302,17 +304,6 @@ def _check_prefixes(definition: Definition) -> None:
         raise MisconfiguredError(
             "ground_truth_s3_uri", definition.ground_truth_s3_uri, "another place than the captures"
         )
-
-
-def _check_cost(definition: Definition, document: Any) -> None:
-    """A share of wrong answers has a scale that everybody knows; the error of a regression has the target's."""
-    if definition.attributes.problem_type != "Regression" or definition.retraining is None:
-        return
-    if "cost" not in document.get("policy", {}):
-        expected = (
-            "a number of mean absolute errors, in units of the target: the default is for shares of wrong answers"
-        )
-        raise MisconfiguredError("policy.cost", None, expected)
 
 
 def _check_retraining(retraining: Retraining) -> None:

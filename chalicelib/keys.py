@@ -170,6 +170,11 @@ def training_manifest_key(monitor: str, decision_id: str) -> str:
     return f"plumbline/facts/{monitor}/retraining/{decision_id}/manifest.json"
 
 
+def surrogate_key(monitor: str, window: str, what: str) -> str:
+    """Row samples, and surrogates, whose cuts are values of rows: `what` is sample or surrogate."""
+    return f"plumbline/payload/{monitor}/surrogates/{window}/{what}.msgpack"
+
+
 def baseline_folder(monitor: str, candidate: str) -> str:
     """Payload, because statistics of held-back rows name categories."""
     return f"plumbline/payload/{monitor}/baselines/{candidate}"

@@ -191,6 +191,7 @@ class ModelPackage(msgspec.Struct, frozen=True):
     model_data_url: str
     image: str
     metadata: Mapping[str, str]  # CustomerMetadataProperties
+    environment: Mapping[str, str] = {}  # of the first container
 
 
 class Endpoint(msgspec.Struct, frozen=True):

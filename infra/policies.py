@@ -222,6 +222,7 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
             "plumbline/payload/*/measured/*",
             "plumbline/payload/*/window-labels/*",
             "plumbline/payload/*/revisions/*",
+            "plumbline/payload/*/surrogates/*",
             "plumbline/facts/*/retraining/*",
         ),
         *_objects(

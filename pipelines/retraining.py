@@ -7,8 +7,10 @@ Defines the steps, their files and the parameters. Not here: any account, region
 bucket: every one is a parameter, so the same JSON is created in every account. Needs the SageMaker SDK
 (pipelines/requirements.txt, its own environment), but no AWS account and no network: nothing is created here.
 
-Process -> Train -> Evaluate -> ChallengerIsBetter -> RegisterChallenger. The condition has no else branch: a refused
-challenger is a normal outcome, the execution Succeeds and registers nothing.
+Process -> Train -> Evaluate -> ChallengerIsBetter -> TrainServing -> RegisterChallenger. Train gives the model that
+passes the gate, TrainServing the same on all labelled windows: that one is registered, the other is in its package's
+metadata. The condition has no else branch: a refused challenger is a normal outcome, the execution Succeeds and
+registers nothing.
 
 What the SDK (3.27.0) cannot say, and what is done instead:
 - A training role that is a parameter (ModelTrainer.role must be plain text), and a training entry point without
@@ -99,6 +101,7 @@ def definition() -> dict[str, Any]:
             outputs=[
                 write("train", "process", "train"),
                 write("holdback", "process", "holdback"),
+                write("serving", "process", "serving"),
                 write("summary", "process", "summary"),
             ],
             arguments=["--decision-id", decision_id],
@@ -106,24 +109,24 @@ def definition() -> dict[str, Any]:
     )
     written = process.properties.ProcessingOutputConfig.Outputs
 
-    train = TrainingStep(
-        name="Train",
-        step_args=ModelTrainer(
+    def training(name: str, rows: str) -> TrainingStep:
+        channels = [
+            InputData(channel_name="train", data_source=written[rows].S3Output.S3Uri, content_type="text/csv"),
+            InputData(channel_name="code", data_source=code_uri),
+        ]
+        trainer = ModelTrainer(
             sagemaker_session=session,
             role="arn:aws:iam::000000000000:role/replaced-below",
             training_image=training_image,
             base_job_name="retraining",
             compute=Compute(instance_type=instance_type, instance_count=1, volume_size_in_gb=30),
             stopping_condition=StoppingCondition(max_runtime_in_seconds=SECONDS),
-            output_data_config=OutputDataConfig(s3_output_path=under_output("train")),
+            output_data_config=OutputDataConfig(s3_output_path=under_output(rows)),
             hyperparameters={"random_state": 0},
-        ).train(
-            input_data_config=[
-                InputData(channel_name="train", data_source=written["train"].S3Output.S3Uri, content_type="text/csv"),
-                InputData(channel_name="code", data_source=code_uri),
-            ]
-        ),
-    )
+        )
+        return TrainingStep(name=name, step_args=trainer.train(input_data_config=channels))
+
+    train, serving = training("Train", "train"), training("TrainServing", "serving")
     model_data = train.properties.ModelArtifacts.S3ModelArtifacts
 
     evaluation_file = PropertyFile(name="Evaluation", output_name="evaluation", path="evaluation.json")
@@ -148,7 +151,7 @@ def definition() -> dict[str, Any]:
         sagemaker_session=session,
         role_arn=role,
         image_uri=training_image,
-        s3_model_data_url=model_data,
+        s3_model_data_url=serving.properties.ModelArtifacts.S3ModelArtifacts,
         dependencies={},  # the default makes the SDK look for a bucket to upload code to
         # SageMaker's scikit-learn serving contract: the handler lies in the archive itself.
         env_vars={"SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"},
@@ -164,6 +167,7 @@ def definition() -> dict[str, Any]:
             customer_metadata_properties={
                 "decision_id": decision_id,
                 "evaluation_uri": under_output("evaluation", "evaluation.json"),
+                "gate_model_data_url": model_data,
             },
         ),
     )
@@ -174,7 +178,7 @@ def definition() -> dict[str, Any]:
     better = ConditionStep(
         name="ChallengerIsBetter",
         conditions=[ConditionLessThan(left=loss("losses.challenger"), right=loss("best_incumbent"))],
-        if_steps=[register],
+        if_steps=[serving, register],
         else_steps=[],
     )
     pipeline = Pipeline(
@@ -219,9 +223,11 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
     for unused in ("PipelineExperimentConfig", "MlflowConfig"):
         if document.get(unused) is None:
             document.pop(unused, None)
-    (training,) = (step["Arguments"] for step in document["Steps"] if step["Name"] == "Train")
-    training["RoleArn"] = {"Get": "Parameters.RoleArn"}
-    training["AlgorithmSpecification"]["ContainerEntrypoint"] = ["python3", f"{TRAINING_CODE}/train.py"]
+    (condition,) = (step["Arguments"] for step in document["Steps"] if step["Name"] == "ChallengerIsBetter")
+    trained = [step["Arguments"] for step in (*document["Steps"], *condition["IfSteps"]) if step["Type"] == "Training"]
+    for training in trained:
+        training["RoleArn"] = {"Get": "Parameters.RoleArn"}
+        training["AlgorithmSpecification"]["ContainerEntrypoint"] = ["python3", f"{TRAINING_CODE}/train.py"]
     return document
 
 

@@ -18,6 +18,7 @@ from chalicelib.decisions.alert import Alert
 from chalicelib.definition import Definition
 from chalicelib.facts.decisions import Record
 from chalicelib.monitors import layouts as reports
+from chalicelib.workflows.gate import GateRecord
 
 FOLDER = Path(__file__).parent
 
@@ -39,6 +40,7 @@ SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "merged-record": layouts.MergedLine,
     "ground-truth-record": layouts.GroundTruthLine,
     "decision": Record,
+    "gate": GateRecord,
     "training-manifest": layouts.Manifest,
     "quarantine": layouts.Quarantine,
     "alert": Alert,

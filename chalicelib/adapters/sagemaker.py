@@ -101,6 +101,7 @@ class SageMakerApi:
             model_data_url=container.get("ModelDataUrl") or source.get("S3Uri", ""),
             image=container.get("Image", ""),
             metadata=answer.get("CustomerMetadataProperties", {}),
+            environment=container.get("Environment", {}),
         )
 
     def set_approval(self, arn: str, status: str, description: str) -> None:

@@ -1,12 +1,13 @@
-"""How much has staying cost: the excess loss since the last start.
+"""How much has staying cost: regret against fresh models, or excess over the model's own first windows.
 
-The rule, from methods on "when to retrain" (Mahadevan & Mathioudakis, CARA, arXiv 2310.04216; Regol et al., UPF,
-arXiv 2505.14903) in its simplest robust form: a ski rental on the loss above what the model showed at first.
+Both are a ski rental (Karlin et al., Competitive snoopy caching, Algorithmica 3, 1988): pay for a retraining when
+staying has cost as much as its price. Compare Mahadevan & Mathioudakis, CARA, arXiv 2310.04216, and Regol et al., UPF,
+arXiv 2505.14903. Losses are shares of wrong answers, or multiples of the baseline's mean absolute error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -15,9 +16,90 @@ from chalicelib.decisions.policy import Policy
 # What a pipeline execution of ours is called, before the decision id: how its end finds the claim.
 DISPLAY_NAME = "plumbline-"
 
+# Starts in a row that came to nothing, after which a person must look.
+FUTILE_STARTS = 2
+# A promotion that is taken back within so many windows came to nothing.
+EARLY_WINDOWS = 8
+# Windows after the evidence of the last start until a stopped loop tries again.
+STOP_WINDOWS = 8
+
+
+class SurrogateLosses(msgspec.Struct, frozen=True):
+    """What the surrogates lost on one settled window.
+
+    `served`: the loss of the surrogate that is as old as what was served. `losses`: by the name of the first window
+    that a surrogate was not trained on; only surrogates that were not trained on this window.
+    """
+
+    window: str
+    served: float
+    losses: Mapping[str, float]
+
+
+class Regret(msgspec.Struct, frozen=True):
+    """`regret` in window-losses; `since`: the window from which a fresh model would have lost so much less, "" while
+    there is none; `windows`: how many settled windows since the last start have surrogates."""
+
+    regret: float
+    since: str
+    windows: int
+
+    def reaches(self, policy: Policy) -> bool:
+        """By then staying has cost as much as the retraining that was not started would have."""
+        return bool(self.since) and self.regret >= policy.cost
+
+
+def regret(history: Sequence[SurrogateLosses], since: str = "") -> Regret:
+    """The largest sum of (served - fresh) over the windows from r on, of any surrogate r not before `since`.
+
+    `history`: settled windows in any order. A window that a surrogate did not answer is left out of its sum. A tie
+    takes the earliest r.
+    """
+    sums: dict[str, float] = {}
+    counted = [each for each in sorted(history, key=lambda each: each.window) if each.window >= since]
+    for each in counted:
+        for fresh, loss in each.losses.items():
+            if since <= fresh <= each.window:
+                sums[fresh] = sums.get(fresh, 0.0) + each.served - loss
+    best = min(sums, key=lambda fresh: (-sums[fresh], fresh), default="")
+    return Regret(max(0.0, sums[best]) if best else 0.0, best, len(counted))
+
+
+class Start(msgspec.Struct, frozen=True):
+    """A past start of the pipeline that has ended: how, under which version of the definition, and how many windows
+    the promoted model served before it was rolled back (None: it was not)."""
+
+    outcome: str
+    version: str
+    served_windows: int | None = None
+
+    @property
+    def futility(self) -> str:
+        """Why the start came to nothing, in words; "" where it did not, or where the pipeline failed."""
+        if self.outcome == "REFUSED":
+            return "refused"
+        if self.served_windows is not None and self.served_windows <= EARLY_WINDOWS:
+            return f"rolled back after {self.served_windows} windows"
+        return ""
+
+
+def why_stopped(starts: Sequence[Start], version: str, windows_since_start: int) -> str:
+    """Why the loop has stopped, in words; "" while it may start a retraining. `starts`: newest first.
+
+    It goes on `STOP_WINDOWS` windows after the evidence of the last start, or when a person has changed the definition:
+    starts under another version than the one in force do not count.
+    """
+    last = [start.futility for start in starts if start.version == version][:FUTILE_STARTS]
+    if len(last) < FUTILE_STARTS or not all(last) or windows_since_start >= STOP_WINDOWS:
+        return ""
+    return (
+        f"stopped, for the last {len(last)} retrainings came to nothing (newest first: {', '.join(last)}) and the "
+        f"model still loses; the loop goes on {STOP_WINDOWS} windows after the last start, or with a changed definition"
+    )
+
 
 class ExcessLoss(msgspec.Struct, frozen=True):
-    """`excess` in window-errors (1.0: a whole window answered wrongly); `reference` is None while it is learned."""
+    """`excess` in window-losses (1.0: a whole window answered wrongly); `reference` is None while it is learned."""
 
     excess: float
     reference: float | None

@@ -24,12 +24,22 @@ REMEMBERED = 32
 RETRAIN_IN_FLIGHT = ("STARTING", "STARTED", "AWAITING_APPROVAL", "PROMOTING")
 
 
+class PastStart(msgspec.Struct, frozen=True):
+    """An ended claim of a retraining, as far as later ones depend on it."""
+
+    decision_id: str
+    started_at: datetime
+    state: str
+    policy_version: str
+
+
 class RetrainClaim(msgspec.Struct, frozen=True, kw_only=True):
     """`state`: STARTING, STARTED, AWAITING_APPROVAL, PROMOTING, then PROMOTED, REFUSED or FAILED.
 
     `window` is the evidence's window, `window_number` its ordinal (for subtraction), `request` the exact
     StartPipelineExecution request, `started_at` when the claim was made: older evidence does not count again.
     `evidence_since`: windows from this name on were its evidence ("": all), so that deciding again finds the same.
+    `before`: the claims that stood here, the last first.
     """
 
     decision_id: str
@@ -46,10 +56,17 @@ class RetrainClaim(msgspec.Struct, frozen=True, kw_only=True):
     execution_arn: str = ""
     package_arn: str = ""
     outcome: str = ""
+    policy_version: str = ""
+    before: tuple[PastStart, ...] = ()
 
     @property
     def in_flight(self) -> bool:
         return self.state in RETRAIN_IN_FLIGHT
+
+    @property
+    def starts(self) -> tuple[PastStart, ...]:
+        """This start and those before it, the last first."""
+        return (PastStart(self.decision_id, self.started_at, self.state, self.policy_version), *self.before)
 
 
 def load_retrain(ledger: Ledger, monitor: str) -> RetrainClaim | None:
@@ -68,7 +85,9 @@ def claim_retrain(ledger: Ledger, monitor: str, claim: RetrainClaim, cool_down_w
         if stored is None:
             return claim
         cooled = claim.window_number - stored.window_number >= cool_down_windows
-        return claim if not stored.in_flight and cooled and stored.window_number < claim.window_number else None
+        if stored.in_flight or not cooled or stored.window_number >= claim.window_number:
+            return None
+        return msgspec.structs.replace(claim, before=stored.starts[:REMEMBERED])
 
     current, _ = change(ledger, monitor_partition(monitor), "CLAIM#RETRAIN", RetrainClaim, think)
     return current is not None and current.decision_id == claim.decision_id and current.state == "STARTING"

@@ -42,6 +42,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     evidence_digest: str
     evidence: Sequence[Evidence]
     made_at: str
+    regret: float = 0.0
+    fresh_since: str = ""
 
 
 class Reference(msgspec.Struct, frozen=True):

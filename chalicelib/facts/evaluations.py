@@ -90,7 +90,9 @@ class Settled(msgspec.Struct, frozen=True):
 
 
 class Loss(msgspec.Struct, frozen=True):
-    """Loss of a candidate on a window's row sample (`rows` rows), beside what was served on the same rows."""
+    """Loss of a candidate on a window's row sample (`rows` rows), beside what was served on the same rows.
+
+    `upper`: the upper end of the loss's 95 % interval."""
 
     window: str
     candidate: str
@@ -98,6 +100,7 @@ class Loss(msgspec.Struct, frozen=True):
     rows: int
     loss: float
     served_loss: float
+    upper: float | None = None
 
 
 def load_evaluation(ledger: Ledger, monitor: str, window: str) -> Stored[Evaluation] | None:

@@ -9,29 +9,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from chalicelib import keys
-from chalicelib.decisions.challenger import challenge
-from chalicelib.definition import Definition, split_s3_uri
-from chalicelib.errors import ConflictError, MisconfiguredError, NotFoundError, PlumblineError
+from chalicelib.definition import Definition
+from chalicelib.errors import ConflictError, MisconfiguredError, NotFoundError
 from chalicelib.events import claim_message
 from chalicelib.facts import champions, claims, deployments, due, evaluations, pauses
 from chalicelib.facts import monitors as index
 from chalicelib.facts.champions import Candidate, Champion
 from chalicelib.facts.claims import PromotionClaim
-from chalicelib.facts.evaluations import Loss
-from chalicelib.monitors.baseline import baseline_documents
-from chalicelib.records.merge import MergedRequest, read_merged
 from chalicelib.records.times import iso
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from chalicelib.workflows.challenges import approval_of, end_retrain, objection_to, tell
-from chalicelib.workflows.scoring import Scored, score
+from chalicelib.workflows.gate import GATE_MODEL, Contest, hold_gate
 
 # What a new endpoint configuration takes over; without DataCaptureConfig monitoring would silently end.
 COPIED = (
@@ -48,8 +42,6 @@ COPIED = (
 
 # A past champion answers a window's sample now and then: the smallest memory that the common containers start in.
 SERVERLESS = {"MemorySizeInMB": 2048, "MaxConcurrency": 2}
-
-SCORING_ATTEMPTS = 3
 
 
 def handle(body: str, services: Services) -> None:
@@ -104,8 +96,10 @@ def _tidy(services: Services, definition: Definition, claim: PromotionClaim) -> 
     if champion is None or (current and current.claim_id == claim.claim_id and current.in_flight):
         return
     nobodys = [_endpoint_name(services, definition, candidate) for candidate in champion.retired]
-    if claim.kind == "promote" and champion.find(claim.candidate) is None:
-        nobodys.append(_name(services, definition, "pool", claim.candidate))
+    if claim.kind == "promote":
+        nobodys.append(_name(services, definition, "gate", claim.candidate))
+        if champion.find(claim.candidate) is None:
+            nobodys.append(_name(services, definition, "pool", claim.candidate))
     for name in nobodys:
         services.sagemaker.delete_endpoint(name)
     if not index.is_removed(services.ledger, definition.name):
@@ -147,9 +141,26 @@ def _apply(services: Services, definition: Definition, claim: PromotionClaim, ch
         return
     champion_ready = _own_endpoint(services, definition, champion.candidate)
     if claim.kind == "promote":
-        if not (_own_endpoint(services, definition, candidate) and champion_ready):
+        challenger = _challenger(services, definition, claim, candidate)
+        ready = [
+            _own_endpoint(services, definition, each)
+            for each in {candidate.model_name: candidate, challenger.model_name: challenger}.values()
+        ]
+        if not (all(ready) and champion_ready):
             return  # the endpoints' events, or the clock, come back
-        passed, reason = _gate(services, definition, claim, champion, candidate)
+        endpoints = {
+            each.name: _endpoint_name(services, definition, each) for each in (champion.candidate, *champion.pool)
+        }
+        contest = Contest(
+            claim=claim,
+            candidate=candidate,
+            endpoint=_endpoint_name(services, definition, candidate),
+            challenger=challenger,
+            challenger_endpoint=_endpoint_name(services, definition, challenger),
+            champion=champion,
+            endpoints=endpoints,
+        )
+        passed, reason = hold_gate(services, definition, contest)
         if not passed:
             _end(services, definition, claim, "REFUSED", reason)
             return
@@ -256,6 +267,7 @@ def _finish(services: Services, definition: Definition, claim: PromotionClaim, c
         due.mark(services.ledger, definition.name, window, definition.grace, services.now())
     for candidate in champion.retired:
         services.sagemaker.delete_endpoint(_endpoint_name(services, definition, candidate))
+    services.sagemaker.delete_endpoint(_name(services, definition, "gate", claim.candidate))
     reason = f"{champion.candidate.name} serves as generation {champion.generation}: {claim.outcome}"
     if claim.kind == "promote":
         end_retrain(services, definition, claim.decision_id, claim.window, "PROMOTED", reason)
@@ -286,7 +298,8 @@ def _close(services: Services, definition: Definition, claim: PromotionClaim) ->
         # A person's own reason stays.
         if state == "REFUSED" and approval_of(services, claim.package_arn) not in ("Rejected", None):
             services.sagemaker.set_approval(claim.package_arn, "Rejected", reason)
-        services.sagemaker.delete_endpoint(_name(services, definition, "pool", claim.candidate))
+        for kind in ("pool", "gate"):
+            services.sagemaker.delete_endpoint(_name(services, definition, kind, claim.candidate))
         ended = "FAILED" if state == "FAILED" else "REFUSED"
         end_retrain(services, definition, claim.decision_id, claim.window, ended, reason)  # type: ignore[arg-type]
     elif state == "FAILED":
@@ -313,13 +326,44 @@ def _candidate(
         }
     )
     folder = keys.baseline_folder(definition.name, claim.candidate)
+    # Trained once more after the gate's model, on the held-back windows too: fair from the window after them.
+    newest = Window.parse(claim.window, definition.window_length)
     return Candidate(
         name=claim.candidate,
         model_name=model_name,
         model_data=package.model_data_url,
         package_arn=claim.package_arn,
-        fair_from=claim.fair_from,
+        fair_from=newest.next().name if package.metadata.get(GATE_MODEL) else claim.fair_from,
         baseline=keys.s3_uri(services.settings.bucket, folder),
+    )
+
+
+def _challenger(services: Services, definition: Definition, claim: PromotionClaim, candidate: Candidate) -> Candidate:
+    """The model that passes the gate in the candidate's place: trained without the held-back windows.
+
+    It is the candidate itself where the pipeline has trained only once.
+    """
+    package = services.sagemaker.describe_model_package(claim.package_arn)
+    if not (model_data := package.metadata.get(GATE_MODEL, "")):
+        return candidate
+    model_name = _name(services, definition, "gate-model", claim.package_arn)
+    services.sagemaker.ensure_model(
+        {
+            "ModelName": model_name,
+            "ExecutionRoleArn": services.settings.execution_role_arn,
+            "PrimaryContainer": {
+                "Image": package.image,
+                "ModelDataUrl": model_data,
+                "Environment": dict(package.environment),
+            },
+        }
+    )
+    return msgspec.structs.replace(
+        candidate,
+        model_name=model_name,
+        model_data=model_data,
+        endpoint=_name(services, definition, "gate", candidate.name),
+        fair_from=claim.fair_from,
     )
 
 
@@ -338,101 +382,6 @@ def _own_endpoint(services: Services, definition: Definition, candidate: Candida
     index.point(services.ledger, "pool-endpoint", name, definition.name)
     services.sagemaker.ensure_endpoint(name, name)
     return False
-
-
-def _gate(
-    services: Services, definition: Definition, claim: PromotionClaim, champion: Champion, candidate: Candidate
-) -> tuple[bool, str]:
-    """Challenger, champion and pool on the same held-back rows; the winner's answers are the new baseline."""
-    held_back, kms_key_id = _held_back(services, claim)
-    challenger = _answers(services, definition, candidate, held_back)
-    champions_own = _answers(services, definition, champion.candidate, held_back)
-    if challenger is None or champions_own is None:
-        silent = candidate.name if challenger is None else champion.candidate.name
-        return False, f"{silent} does not answer every held-back row, so there is nothing to compare"
-    incumbents = {champion.candidate.name: champions_own.loss()}
-    for member in champion.pool:
-        if scored := _answers(services, definition, member, held_back):
-            incumbents[member.name] = scored.loss()
-    gate = challenge(challenger.loss(), incumbents)
-    if gate.passed:
-        bucket, folder = split_s3_uri(candidate.baseline)
-        documents = baseline_documents(
-            challenger.captured,
-            challenger.predictions,
-            challenger.scores,
-            claim.window,
-            outputs=challenger.outputs,
-            bias=definition.bias,
-            attribution=definition.attribution,
-        )
-        for name, document in documents.items():
-            services.objects.put(bucket, f"{folder}/{name}", document, kms_key_id=kms_key_id)
-    return gate.passed, gate.reason
-
-
-def _answers(
-    services: Services, definition: Definition, candidate: Candidate, held_back: list[MergedRequest]
-) -> Scored | None:
-    """A candidate's answers to the held-back rows, its losses noted; None when it does not answer them all.
-
-    A refusal costs a whole retraining, so a container's error is not believed at once.
-    """
-    name = _endpoint_name(services, definition, candidate)
-    for _ in range(SCORING_ATTEMPTS):
-        try:
-            if services.sagemaker.describe_endpoint(name).status != "InService":
-                return None
-            scored = score(services, definition, name, held_back)
-        except PlumblineError:
-            continue  # no such endpoint, a failed model, an answer that cannot be read
-        _save_losses(services, definition, candidate, scored)
-        return scored
-    return None
-
-
-def _save_losses(services: Services, definition: Definition, candidate: Candidate, scored: Scored) -> None:
-    """Held-back windows are fair to everybody, so their losses count in the decayed comparison from the first day."""
-    captured = scored.captured
-    starts = [Window.of(datetime.fromtimestamp(time, UTC), definition.window_length) for time in captured.times]
-    for window in sorted(set(starts)):
-        if window.name < candidate.fair_from:
-            continue
-        rows = np.array([start == window for start in starts]) & ~np.isnan(captured.labels)
-        if not rows.any():
-            continue
-        evaluations.save_first_loss(
-            services.ledger,
-            definition.name,
-            Loss(
-                window=window.name,
-                candidate=candidate.name,
-                sample="held back",
-                rows=int(rows.sum()),
-                loss=scored.loss(rows),
-                served_loss=scored.served_loss(rows),
-            ),
-        )
-
-
-class _Windows(msgspec.Struct):
-    merged: list[str]
-
-
-class _Manifest(msgspec.Struct):
-    holdback: list[_Windows]
-
-
-def _held_back(services: Services, claim: PromotionClaim) -> tuple[list[MergedRequest], str | None]:
-    bucket, key = split_s3_uri(claim.manifest_uri)
-    manifest = msgspec.json.decode(services.objects.get(bucket, key).body, type=_Manifest)
-    merged: list[MergedRequest] = []
-    kms_key_id = None
-    for uri in (uri for window in manifest.holdback for uri in window.merged):
-        stored = services.objects.get(*split_s3_uri(uri))
-        kms_key_id = kms_key_id or stored.kms_key_id
-        merged.extend(read_merged(stored.body, uri).requests)
-    return sorted(merged, key=lambda one: (one.request.inference_time, one.request.event_id)), kms_key_id
 
 
 def _serving_config(

@@ -193,10 +193,18 @@ def loss_of(predictions: Floats, labels: Floats, problem_type: ProblemType) -> f
     The share of wrong answers (0 to 1); for a regression the mean absolute error, in units of the target (at most
     1e300). Classes must be those of one table (`with_shared_classes`).
     """
-    known = ~np.isnan(predictions) & ~np.isnan(labels)
-    if not bool(known.any()):
+    losses = row_losses(predictions, labels, problem_type)
+    known = losses[~np.isnan(losses)]
+    if not known.size:
         return float("nan")
-    if problem_type != "Regression":
-        return float(np.mean(predictions[known] != labels[known]))
     with np.errstate(over="ignore"):
-        return min(float(np.mean(np.abs(predictions[known] - labels[known]))), GREATEST_LOSS)
+        return min(float(np.mean(known)), GREATEST_LOSS)
+
+
+def row_losses(predictions: Floats, labels: Floats, problem_type: ProblemType) -> Floats:
+    """The loss of each row, shape (n,): 1 for a wrong answer, or the absolute error; nan without answer or label."""
+    with np.errstate(over="ignore"):
+        if problem_type == "Regression":
+            return np.asarray(np.abs(predictions - labels))
+    known = ~np.isnan(predictions) & ~np.isnan(labels)
+    return np.where(known, (predictions != labels).astype(np.float64), np.nan)

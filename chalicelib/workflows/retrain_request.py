@@ -61,6 +61,7 @@ def retrain_claim(
         output_uri=output_uri,
         fair_from=manifest["holdback"][0]["window"],
         evidence_since=evidence_since,
+        policy_version=record.policy_version,
     )
 
 

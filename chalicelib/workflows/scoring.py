@@ -9,9 +9,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from chalicelib.decisions.challenger import upper_end
 from chalicelib.definition import Definition
 from chalicelib.records.merge import MergedRequest
-from chalicelib.records.sample import answers, loss_of, questions
+from chalicelib.records.sample import answers, loss_of, questions, row_losses
 from chalicelib.records.table import Table, to_table, with_shared_classes
 from chalicelib.wiring import Services
 
@@ -34,6 +35,14 @@ class Scored(msgspec.Struct, frozen=True):
     def loss(self, rows: Rows = ALL) -> float:
         """The candidate's loss on these rows; nan where none of them has a label."""
         return loss_of(self.predictions[rows], self.captured.labels[rows], self.captured.problem_type)
+
+    def row_losses(self) -> Floats:
+        """The candidate's loss on each row: 0 or 1, or the absolute error; nan where there is no label."""
+        return row_losses(self.predictions, self.captured.labels, self.captured.problem_type)
+
+    def upper(self, rows: Rows = ALL) -> float:
+        """The upper end of the 95 % interval of the candidate's loss on these rows."""
+        return upper_end(self.row_losses()[rows])
 
     def served_loss(self, rows: Rows = ALL) -> float:
         """The loss of what was served on these rows."""

@@ -7,15 +7,16 @@ this again after a crash or a repeat changes nothing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 import msgspec
 import numpy as np
 
 from chalicelib import keys
-from chalicelib.decisions.challenger import PairedLoss
 from chalicelib.decisions.decide import Action, Situation, decide
+from chalicelib.decisions.policy import quiet_period
+from chalicelib.decisions.retrain import SurrogateLosses
 from chalicelib.definition import Definition, split_s3_uri, version_of
 from chalicelib.errors import ConflictError, PlumblineError
 from chalicelib.evaluation.evaluate import Findings
@@ -30,12 +31,19 @@ from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from chalicelib.workflows.challenges import send_promotion
 from chalicelib.workflows.incident_alerts import Finding, publish_pending
+from chalicelib.workflows.retrain_history import (
+    candidate_losses,
+    evidence_since,
+    former_champion,
+    since_start,
+    starts_in_month,
+    stop_reason,
+    weighed_losses,
+)
 from chalicelib.workflows.retrain_request import ordinal, retrain_claim, with_manifest
 from chalicelib.workflows.scoring import score
+from chalicelib.workflows.surrogates import learn, loss_unit
 from chalicelib.workflows.window_inputs import Gathered
-
-# Older windows weigh less than 0.5 ** 16 in a decayed loss: nothing that could tip a decision.
-HALF_LIVES_LOOKED_BACK = 16
 
 # A chat message is no report: the report has them all.
 VIOLATIONS_SHOWN = 8
@@ -71,6 +79,9 @@ def decide_and_act(
     champion = champions.load_champion(services.ledger, definition.name)
     if evaluation.settled and champion:
         _score_candidates(services, definition, window, findings, champion)
+        if definition.policy.rule == "regret" and not evaluation.broken:
+            sample, digest = findings.sample, findings.sample_digest
+            learn(services, definition, window, sample, digest, champion, gathered.kms_key_id)
     if newer:
         _ask_anew(services, definition, window, made, newer)
     said = newer and any(reference.evaluation_digest == evaluation.digest for reference in made)
@@ -134,9 +145,14 @@ def _decide(
     ]
     states = _alarms(services, definition, triggers)
     pause = pauses.in_force(services.ledger, definition.name, services.now())
-    started, since = _since_start(claim), _evidence_since(claim, window)
-    losses = _losses(services, definition, window, evaluation, started)
-    evidence = losses if since == started else _losses(services, definition, window, evaluation, since)
+    started, since = since_start(claim, champion), evidence_since(claim, window, champion)
+    unit = loss_unit(services, definition)
+    scale = unit or 1.0
+    weighed, fresh = weighed_losses(services, definition, window, evaluation, champion, started, scale)
+    evidence = (weighed, fresh)
+    if since != started:
+        evidence = weighed_losses(services, definition, window, evaluation, champion, since, scale)
+    ago = ordinal(window) - claim.window_number if claim else None
     situation = Situation(
         window=window.name,
         rows=evaluation.rows,
@@ -144,8 +160,10 @@ def _decide(
         coverage=evaluation.coverage,
         settled=evaluation.settled,
         champion=champion.candidate.name if champion else "",
-        losses_since_start=losses,
-        candidate_losses=_candidate_losses(services, definition, window, champion),
+        losses_since_start=weighed,
+        surrogates=fresh,
+        since=started,
+        candidate_losses=candidate_losses(services, definition, window, champion, scale),
         can_retrain=policy.retrain and definition.retraining is not None and champion is not None,
         retrain_in_flight=f"the retraining {claim.decision_id[:12]} is {claim.state}"
         if claim and claim.in_flight
@@ -155,7 +173,12 @@ def _decide(
             if promotion and promotion.in_flight
             else ""
         ),
-        windows_since_start=ordinal(window) - claim.window_number if claim else None,
+        windows_since_start=ago,
+        starts_this_month=starts_in_month(claim, services.now()),
+        quiet=quiet_period(policy.quiet, services.now()),
+        stopped=stop_reason(definition, claim, champion, ago),
+        former=former_champion(champion),
+        unit_missing="" if unit else "the baseline has no mean absolute error to measure losses by",
         broken=evaluation.broken,
         violations={kind: len(named) for kind, named in findings.violations.items()},
         triggers=states.triggers,
@@ -166,7 +189,7 @@ def _decide(
     )
     verdict = decide(situation, policy)
     version = version_of(definition)
-    digest = _evidence_digest(evaluation, [] if newer else evidence, triggers, states, newer, situation.paused)
+    digest = _evidence_digest(evaluation, ([], []) if newer else evidence, triggers, states, newer, situation.paused)
     record = Record(
         decision_id=decisions.decision_id(definition.name, window.name, version, digest),
         monitor=definition.name,
@@ -178,6 +201,8 @@ def _decide(
         excess=verdict.excess,
         reference=verdict.reference,
         differences=verdict.differences,
+        regret=verdict.regret,
+        fresh_since=verdict.fresh_since,
         champion=situation.champion,
         generation=champion.generation if champion else -1,
         policy_version=version,
@@ -204,7 +229,7 @@ def _decide(
 def _act(services: Services, definition: Definition, window: Window, record: Record) -> None:
     champion = champions.load_champion(services.ledger, definition.name)
     if record.action == Action.RETRAIN.value:
-        since = _evidence_since(claims.load_retrain(services.ledger, definition.name), window)
+        since = evidence_since(claims.load_retrain(services.ledger, definition.name), window, champion)
         claim = retrain_claim(services, definition, window, record, since)
         if claims.claim_retrain(services.ledger, definition.name, claim, definition.policy.cool_down_windows):
             message = msgspec.json.encode(ClaimMessage(definition.name, record.decision_id))
@@ -297,42 +322,9 @@ def _score_candidates(
                 rows=len(scored.captured),
                 loss=scored.loss(),
                 served_loss=scored.served_loss(),
+                upper=scored.upper(),
             ),
         )
-
-
-def _candidate_losses(
-    services: Services, definition: Definition, window: Window, champion: Champion | None
-) -> Mapping[str, Sequence[PairedLoss]]:
-    if champion is None:
-        return {}
-    back = definition.policy.half_life_windows * HALF_LIVES_LOOKED_BACK
-    since = Window.of(window.start - definition.window_length * back, definition.window_length)
-    paired: dict[str, list[PairedLoss]] = {each.name: [] for each in (champion.candidate, *champion.pool)}
-    for loss in evaluations.losses(services.ledger, definition.name, since.name):
-        if loss.candidate in paired and loss.window <= window.name:
-            age = ordinal(window) - ordinal(Window.parse(loss.window, definition.window_length))
-            paired[loss.candidate].append(PairedLoss(age, loss.loss, loss.served_loss))
-    return paired
-
-
-def _since_start(claim: claims.RetrainClaim | None) -> str:
-    """The name from which on windows began after the last start ("": there was none)."""
-    return iso(claim.started_at) if claim else ""
-
-
-def _evidence_since(claim: claims.RetrainClaim | None, window: Window) -> str:
-    """The same, but as it was before for a window that has itself started one: a repeat finds the same evidence."""
-    return claim.evidence_since if claim and claim.window == window.name else _since_start(claim)
-
-
-def _losses(
-    services: Services, definition: Definition, window: Window, evaluation: Evaluation, since: str
-) -> list[float]:
-    """Served losses of settled, unbroken windows from `since` on, this one last."""
-    before = evaluations.evaluations(services.ledger, definition.name, since, window.name)
-    found = [*before, *([evaluation] if evaluation.window >= since else [])]
-    return [each.loss for each in found if each.settled and not each.broken and each.loss is not None]
 
 
 def _alarms(services: Services, definition: Definition, triggers: Sequence[alarms.Trigger]) -> _Alarms:
@@ -348,7 +340,7 @@ def _alarms(services: Services, definition: Definition, triggers: Sequence[alarm
 
 def _evidence_digest(
     evaluation: Evaluation,
-    losses: Sequence[float],
+    weighed: tuple[Sequence[float], Sequence[SurrogateLosses]],
     triggers: Sequence[alarms.Trigger],
     states: _Alarms,
     newer: str,
@@ -361,8 +353,15 @@ def _evidence_digest(
     """
     asked = sorted(f"{each.at.isoformat()} {each.alarm}" for each in triggers if each.alarm in states.triggers)
     held = [*states.vetoes, *([paused] if paused else [])]
-    document = [evaluation.digest, list(losses), asked, [] if newer else held]
-    return hashlib.sha256(msgspec.json.encode(document)).hexdigest()
+    losses, surrogates = weighed
+    document = [
+        evaluation.digest,
+        list(losses),
+        asked,
+        [] if newer else held,
+        *([list(surrogates)] if surrogates else []),
+    ]
+    return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
 
 
 def _evidence(

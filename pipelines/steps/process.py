@@ -1,6 +1,7 @@
-"""From the manifest to the two tables of a retraining.
+"""From the manifest to the three tables of a retraining.
 
-    manifest  ->  train.csv (header; label first), holdback.csv (label, window, features), summary.json
+    manifest  ->  train.csv (header; label first), holdback.csv (label, window, features), serving.csv (as train.csv,
+                  the rows of both), summary.json
 
 Reads the manifest and SageMaker's merged records (through chalicelib.records). Not here: what is trained on
 them. A row without a readable label, or with a feature that is not a number, is left out and counted by reason; a
@@ -57,7 +58,7 @@ class Rows(msgspec.Struct, frozen=True):
 
 
 def main() -> None:
-    """Read the manifest, fetch every merged object, write the three files."""
+    """Read the manifest, fetch every merged object, write the four files."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--decision-id", help="fail if the manifest belongs to another decision")
     parser.add_argument("--min-training-rows", type=int, default=200)
@@ -75,6 +76,7 @@ def main() -> None:
         raise StepFailureError(f"all training labels are {classes.pop()}; expected both classes")
 
     write_csv("train", ["label", *features], [[x, *v] for r in training for x, v in r.pairs()])
+    write_csv("serving", ["label", *features], [[x, *v] for r in (*training, *holdback) for x, v in r.pairs()])
     write_csv("holdback", ["label", "window", *features], [[x, r.window, *v] for r in holdback for x, v in r.pairs()])
     summary = {
         "version": 1,

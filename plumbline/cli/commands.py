@@ -15,6 +15,7 @@ from chalicelib import wiring
 from chalicelib.errors import PlumblineError
 from plumbline.cli import (
     add,
+    backtest,
     baseline,
     connect,
     diff,
@@ -29,6 +30,7 @@ from plumbline.cli import (
     redrive,
     remove,
     status,
+    tune,
 )
 from plumbline.cli.account.account import DeniedError, UnansweredError, failure
 from plumbline.cli.push import PushError
@@ -36,7 +38,7 @@ from plumbline.cli.terminal.usage import UNWRITTEN, new_parser
 
 # In the order of the help page.
 COMMANDS = (
-    *(add, explain, rebuild, redrive, baseline, evaluate, doctor, connect, migrate),
+    *(add, explain, rebuild, redrive, baseline, evaluate, backtest, tune, doctor, connect, migrate),
     *(status, ground_truth, forget, pause, remove, diff),
 )
 

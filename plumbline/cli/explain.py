@@ -63,8 +63,11 @@ def explanation(record: Record, outcomes: list[Outcome]) -> str:
         "because",
         *(f"  - {reason}" for reason in record.reasons),
         f"champion   {record.champion} (generation {record.generation})",
-        f"excess     {record.excess:.4f} window-errors since the last start, reference {reference}",
     ]
+    if record.fresh_since:
+        lines.append(f"regret     {record.regret:.4f} window-losses against a model fresh at {record.fresh_since}")
+    else:
+        lines.append(f"excess     {record.excess:.4f} window-losses since the last start, reference {reference}")
     if record.differences:
         lines.append("decayed paired loss against what was served")
         ranked = sorted(record.differences.items(), key=lambda pair: (pair[1], pair[0]))

@@ -327,11 +327,12 @@ def test_model_quality_needs_ground_truth():
     assert refused(LEAST | {"monitor_types": ["ModelQuality"]}).field == "ground_truth_s3_uri"
 
 
-def test_a_regression_that_can_retrain_states_its_cost():
+def test_a_regression_that_can_retrain_names_the_error_of_its_baseline():
     regression = changed("attributes", {"problem_type": "Regression", "inference_attribute": "0"})
-    assert parse_definition(regression).policy.cost == 0.5
-    without = {name: value for name, value in regression.items() if name != "policy"}
-    assert refused(without).field == "policy.cost"
+    regression["baseline"] = {"model_quality_constraints": "s3://bucket/baseline/constraints.json"}
+    assert parse_definition(regression).baseline.model_quality_constraints
+    without = {**regression, "baseline": {}}
+    assert refused(without).field == "baseline.model_quality_constraints"
     alerting = {name: value for name, value in without.items() if name != "retraining"}
     assert parse_definition(alerting).attributes.problem_type == "Regression"
 

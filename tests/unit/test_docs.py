@@ -457,6 +457,7 @@ def test_every_s3_key_is_told() -> None:
         "revision_key": lambda: keys.revision_key("{monitor}", window, "{digest}"),
         "decision_key": lambda: keys.decision_key("{monitor}", "{decision_id}"),
         "training_manifest_key": lambda: keys.training_manifest_key("{monitor}", "{decision_id}"),
+        "surrogate_key": lambda: keys.surrogate_key("{monitor}", "{window}", "{what}"),
         "baseline_folder": lambda: keys.baseline_folder("{monitor}", "{candidate}"),
         "quarantine_key": lambda: keys.quarantine_key("{monitor}", "{digest}"),
         "label_maturity_key": lambda: keys.label_maturity_key(

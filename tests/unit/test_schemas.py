@@ -237,12 +237,13 @@ WRITTEN = {
     r"data/(captures|models|retraining|ground-truth|baseline)/.*": None,
     r"data/reports/merge/.*\.jsonl": "merged-record",
     r"data/reports/churn/churn-(data-quality|model-quality|model-bias|model-explainability)/.*\.json": "report",
-    r"[^/]*/plumbline/payload/churn/baselines/.*\.json": "report",
+    r"[^/]*/plumbline/payload/churn/baselines/churn/[0-9]+/gate\.json": "gate",
+    r"[^/]*/plumbline/payload/churn/baselines/.*(?<!/gate)\.json": "report",
     r"[^/]*/plumbline/facts/churn/definitions/[^/]*\.json": "monitor-definition",
     r"[^/]*/plumbline/facts/churn/decisions/[^/]*\.json": "decision",
     r"[^/]*/plumbline/facts/churn/retraining/[^/]*/manifest\.json": "training-manifest",
     r"[^/]*/plumbline/payload/churn/quarantine/[^/]*\.json": "quarantine",
-    r"[^/]*/plumbline/payload/churn/(measured|window-labels|ids|revisions)/.*": None,
+    r"[^/]*/plumbline/payload/churn/(measured|window-labels|ids|revisions|surrogates)/.*": None,
 }
 
 

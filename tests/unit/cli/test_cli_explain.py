@@ -97,7 +97,7 @@ because
   - excess loss 0.6000 reached it
   - 2 ModelQuality violations
 champion   churn/3 (generation 7)
-excess     0.6000 window-errors since the last start, reference 0.2000
+excess     0.6000 window-losses since the last start, reference 0.2000
 decayed paired loss against what was served
   -0.1000  churn/2
   +0.0000  churn/3

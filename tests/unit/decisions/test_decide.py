@@ -12,7 +12,7 @@ from chalicelib.decisions.challenger import PairedLoss
 from chalicelib.decisions.decide import Action, Situation, Verdict, decide
 from chalicelib.decisions.policy import Policy
 
-POLICY = Policy()
+POLICY = Policy(rule="excess", cool_down_windows=4)
 WINDOW = "2026-01-02T03:00:00Z"
 
 # Reference 0.2; then three windows 0.2 worse: excess 0.6, twice the cost of a retrain is 0.4.
@@ -74,7 +74,7 @@ def test_excess_loss_retrains_and_says_the_numbers():
 def test_the_threshold_is_twice_the_cost(last: float, action: Action):
     # 0.25 is exact in binary: reference 0.25, one window at `last` more, cost 0.175.
     losses = (0.25, 0.25, 0.25, 0.25, last)
-    assert decide(situation(losses_since_start=losses), Policy(cost=0.175)).action is action
+    assert decide(situation(losses_since_start=losses), Policy(rule="excess", cost=0.175)).action is action
 
 
 def test_a_trigger_retrains_without_any_excess():
@@ -107,7 +107,7 @@ def test_when_a_retraining_is_not_possible_the_roll_back_is():
 
 
 def test_a_policy_without_roll_back_does_none():
-    found = decide(situation(candidate_losses=BETTER), Policy(roll_back=False))
+    found = decide(situation(candidate_losses=BETTER), Policy(rule="excess", roll_back=False))
     assert (found.action, found.serve) == (Action.HOLD, "")
 
 

@@ -192,7 +192,9 @@ def test_a_challenger_must_beat_the_champion() -> None:
     assert "is not lower than the best incumbent's" in world.retraining().outcome
     assert world.services.sagemaker.approvals[package] == ("Rejected", world.retraining().outcome)
     assert len(world.pool_endpoints()) == 1, "the champion's own; the challenger's is gone"
-    assert world.services.objects.keys(OWN, "plumbline/payload/churn/baselines/") == ()
+    assert world.services.objects.keys(OWN, "plumbline/payload/churn/baselines/") == (
+        "plumbline/payload/churn/baselines/churn/1/gate.json",
+    )
     before = effects(world)
     for _ in range(3):
         world.deliver("promotion-claims", claim_message(world))
@@ -208,7 +210,7 @@ def test_a_challenger_must_beat_the_pool_too() -> None:
     world.minutes(12)
     assert world.serving == "not-x"
     assert world.retraining().state == "REFUSED"
-    assert world.retraining().outcome.endswith("the best incumbent's 0.0000 (first)")
+    assert "the best incumbent's 0.0000 (first); against" in world.retraining().outcome
 
 
 def test_the_baseline_of_held_back_rows_is_used_for_windows_from_then_on() -> None:

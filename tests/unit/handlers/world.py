@@ -152,6 +152,7 @@ class Row(msgspec.Struct, frozen=True):
 def definition(**changes: Any) -> Definition:
     """The monitor of this world; `policy` changes fields of its policy."""
     policy = {
+        "rule": "excess",
         "min_labelled_rows": 8,
         "reference_windows": 2,
         "cool_down_windows": 2,
@@ -412,9 +413,17 @@ class World:
         return event
 
     def finish_pipeline(
-        self, toy: str = "", *, status: str = "Succeeded", approval: str = "PendingManualApproval", name: str = "new"
+        self,
+        toy: str = "",
+        *,
+        status: str = "Succeeded",
+        approval: str = "PendingManualApproval",
+        name: str = "new",
+        gate: str = "",
     ) -> tuple[bytes, str]:
         """End the running execution, with a package of a model that answers as `toy` ("": with none).
+
+        `gate`: the toy that passes the gate in its place.
 
         Returns the event, which is on its queue, and the package's ARN.
         """
@@ -422,7 +431,10 @@ class World:
         package = ""
         if toy:
             data = self.put_model(f"{name}-{execution.arn[-2:]}", toy)
-            package = self.services.sagemaker.add_model_package(MONITOR, model_data_url=data, approval_status=approval)
+            metadata = {"gate_model_data_url": self.put_model(f"gate-{execution.arn[-2:]}", gate)} if gate else None
+            package = self.services.sagemaker.add_model_package(
+                MONITOR, model_data_url=data, approval_status=approval, metadata=metadata
+            )
         self.services.sagemaker.finish_execution(execution.arn, status, package=package or None, failure_reason="why")
         event = self._event(
             "SageMaker Model Building Pipeline Execution Status Change",

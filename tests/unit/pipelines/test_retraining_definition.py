@@ -88,8 +88,24 @@ def test_only_a_better_challenger_is_registered_and_a_refused_one_is_no_failure(
     assert condition["Type"] == "LessThan"
     assert condition["LeftValue"]["Std:JsonGet"]["Path"] == "losses.challenger"
     assert condition["RightValue"]["Std:JsonGet"]["Path"] == "best_incumbent"
-    assert [(step["Name"], step["Type"]) for step in better["IfSteps"]] == [("RegisterChallenger", "RegisterModel")]
+    assert [(step["Name"], step["Type"]) for step in better["IfSteps"]] == [
+        ("TrainServing", "Training"),
+        ("RegisterChallenger", "RegisterModel"),
+    ]
     assert better["ElseSteps"] == []
+
+
+def test_the_gates_model_has_not_seen_what_it_is_judged_on_and_the_registered_one_has_seen_all(retraining):
+    train, serving = steps(retraining)["Train"]["Arguments"], steps(retraining)["TrainServing"]["Arguments"]
+    [gate] = [each for each in train["InputDataConfig"] if each["ChannelName"] == "train"]
+    [all_rows] = [each for each in serving["InputDataConfig"] if each["ChannelName"] == "train"]
+    assert "['train']" in gate["DataSource"]["S3DataSource"]["S3Uri"]["Get"]
+    assert "['serving']" in all_rows["DataSource"]["S3DataSource"]["S3Uri"]["Get"]
+    package = steps(retraining)["RegisterChallenger"]["Arguments"]
+    [container] = package["InferenceSpecification"]["Containers"]
+    assert container["ModelDataUrl"] == {"Get": "Steps.TrainServing.ModelArtifacts.S3ModelArtifacts"}
+    named = package["CustomerMetadataProperties"]["gate_model_data_url"]
+    assert named == {"Get": "Steps.Train.ModelArtifacts.S3ModelArtifacts"}
 
 
 def test_every_script_that_a_step_runs_is_shipped(retraining):
