@@ -19,6 +19,7 @@ import msgspec
 from chalicelib.decisions.alert import Route
 from chalicelib.decisions.policy import Policy, check_policy
 from chalicelib.errors import UNDECODABLE, MisconfiguredError, UnreadableStateError
+from chalicelib.evidence.alarms import Promise
 from chalicelib.monitors.model_explainability import AttributionSettings, check_threshold
 from chalicelib.monitors.types import LABELLED_TYPES, TYPES, MonitorType
 from chalicelib.records.attributes import Attributes
@@ -33,6 +34,10 @@ NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 # Monitor names become parts of endpoint names with a suffix, so they are kept shorter.
 MONITOR_NAME = re.compile(r"[a-z0-9](-?[a-z0-9]){0,39}")
 S3_URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?")
+
+
+# Two seasons are read of the windows that show how much windows fluctuate.
+MOST_SEASON = 256
 
 
 class WindowSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -59,6 +64,31 @@ class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     model_quality_constraints: str = ""
     model_bias_constraints: str = ""
     model_explainability_constraints: str = ""
+    measurement: str = ""
+
+
+class PromiseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The promise on false alarms: where nothing changes, with a probability of at most `ever` there is one `within`
+    this time. `season`: ISO 8601, after which traffic repeats (a week: P7D); "" for none."""
+
+    ever: float = 0.05
+    within: str = "P365D"
+    season: str = ""
+
+    def looks(self, window: timedelta) -> float:
+        """How many windows of this length the time has."""
+        return Promise(ever=self.ever, within=parse_duration(self.within, "promise.within")).looks(window)
+
+    def windows_of_season(self, window: timedelta) -> int:
+        """After how many windows traffic repeats; 1 without a season."""
+        return round(parse_duration(self.season, "promise.season") / window) if self.season else 1
+
+
+class AlertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`violations`: what becomes of violations of Model Monitor's thresholds without evidence: they are in the report;
+    or counted in a weekly notice too; or open incidents and wake people."""
+
+    violations: Literal["report", "digest", "wake"] = "report"
 
 
 class Alarm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -100,6 +130,8 @@ class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     window: WindowSettings = WindowSettings()
     labels: LabelSettings = LabelSettings()
     baseline: Baseline = Baseline()
+    promise: PromiseSettings = PromiseSettings()
+    alerts: AlertSettings = AlertSettings()
     policy: Policy = Policy()
     bias: BiasSettings | None = None
     attribution: AttributionSettings | None = None
@@ -199,6 +231,7 @@ def _check(definition: Definition) -> None:
     except MisconfiguredError as error:  # what the user wrote, not how Python prints it
         raise MisconfiguredError(error.field, definition.window.length, error.expected) from None
     _check_durations(definition)
+    _check_promise(definition)
     if definition.labels.mapping:
         try:
             check_mapping(definition.labels.mapping)
@@ -288,6 +321,20 @@ def _check_durations(definition: Definition) -> None:
     ):
         if parse_duration(text, field) > timedelta(days=days):
             raise MisconfiguredError(field, text, f"at most P{days}D")
+
+
+def _check_promise(definition: Definition) -> None:
+    promise, length = definition.promise, definition.window_length
+    if not 0.0 < promise.ever <= 0.5:
+        raise MisconfiguredError("promise.ever", promise.ever, "a probability above 0 and at most 0.5")
+    within = parse_duration(promise.within, "promise.within")
+    if not length <= within <= timedelta(days=3660):
+        raise MisconfiguredError("promise.within", promise.within, "at least a window and at most P3660D")
+    if promise.season:
+        season = parse_duration(promise.season, "promise.season")
+        if season % length or not 2 * length <= season <= MOST_SEASON * length:
+            expected = f"2 to {MOST_SEASON} windows of {definition.window.length}"
+            raise MisconfiguredError("promise.season", promise.season, expected)
 
 
 def _check_prefixes(definition: Definition) -> None:

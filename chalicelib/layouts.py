@@ -121,6 +121,6 @@ class Quarantine(Struct, forbid_unknown_fields=True):
 class AlertWebhook(Struct, forbid_unknown_fields=True):
     """The body of a signed webhook (Standard Webhooks)."""
 
-    type: Literal["alert.opened", "alert.resolved", "alert.notice"]
+    type: Literal["alert.opened", "alert.changed", "alert.resolved", "alert.notice"]
     timestamp: str
     data: Alert

@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 
 from chalicelib.definition import Definition, parse_definition
+from chalicelib.evaluation.baseline_states import MEASUREMENT
+from chalicelib.evaluation.measurement import Subject, measure
 from chalicelib.monitors.baseline import baseline_documents
 from chalicelib.records.capture import CapturedRequest, Payload
 from chalicelib.records.ground_truth import Label
@@ -150,7 +152,8 @@ def _baseline(stream: Stream, twin: bytes) -> dict[str, bytes]:
     label = Label("baseline", json.dumps([int(label) for label in stream.labels[rows]]), "JSON")
     attributes = definition(LOOP, "http://127.0.0.1:1").attributes
     table = to_table([request], {"baseline": label}, attributes)
-    return baseline_documents(table, table.predictions, table.scores, start.isoformat())
+    documents = baseline_documents(table, table.predictions, table.scores, start.isoformat())
+    return {**documents, MEASUREMENT: measure(table, Subject(attributes=attributes)).to_bytes()}
 
 
 def _answers(archive: bytes, features: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ import msgspec
 from chalicelib import layouts
 from chalicelib.decisions.alert import Alert
 from chalicelib.definition import Definition
+from chalicelib.evidence.assessment import Assessment
 from chalicelib.facts.decisions import Record
 from chalicelib.monitors import layouts as reports
 from chalicelib.workflows.gate import GateRecord
@@ -36,6 +37,7 @@ SCHEMAS: dict[str, type[msgspec.Struct]] = {
     "model-explainability-analysis": reports.ExplainabilityAnalysis,
     "model-explainability-violations": reports.ExplainabilityViolations,
     "evaluation": reports.Evaluation,
+    "evidence": Assessment,
     "label-maturity": reports.LabelMaturity,
     "merged-record": layouts.MergedLine,
     "ground-truth-record": layouts.GroundTruthLine,

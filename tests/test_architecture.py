@@ -36,6 +36,7 @@ SEEDED = {"Generator", "PCG64", "SeedSequence", "default_rng"}
 
 # Beside the port, errors and each other.
 FACTS_IMPORT = {
+    "counted_windows": {"evidence.assessment"},
     "due": {"records.window"},
     "evaluations": {"states.maturity"},
     "monitors": {"keys", "definition"},

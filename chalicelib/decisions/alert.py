@@ -17,7 +17,7 @@ import msgspec
 
 from chalicelib.errors import UNDECODABLE, UnreadableError
 
-State = Literal["opened", "resolved", "notice"]
+State = Literal["opened", "changed", "resolved", "notice"]
 Severity = Literal["critical", "error", "warning", "info"]
 
 # What an alert may be about; routes choose among these.
@@ -55,8 +55,9 @@ _SIGN = {
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
     """One message to people.
 
-    An incident is opened once and resolved once: both alerts hold the same `incident` and the same `severity`, that
-    of the opening, so that a route that took the one takes the other. A notice stands alone (`incident` is empty).
+    An incident is opened once and resolved once, and announced again in between when something joins it or its severity
+    rises. These alerts all hold the same `incident`, and the severity that it has by then: a route that took the last
+    announcement takes the resolution. A notice stands alone (`incident` is empty).
     `report` is the S3 URI of the report folder; `window` the start of the window; `occurred_at` ISO 8601.
     """
 
@@ -112,8 +113,9 @@ def incident_id(monitor: str, kind: str, number: int | str) -> str:
     return f"{monitor}|{kind}|{number}"
 
 
-def alert_id(incident: str, state: State) -> str:
-    """SHA-256 of monitor|kind|number|state: publishing the same alert again gives the same id."""
+def alert_id(incident: str, state: str) -> str:
+    """SHA-256 of monitor|kind|number|state (for changes with their number): publishing the same alert again gives the
+    same id."""
     return hashlib.sha256(f"{incident}|{state}".encode()).hexdigest()
 
 
@@ -148,12 +150,13 @@ def subject(alert: Alert) -> str:
 
 
 def route_accepts(route: Route, alert: Alert) -> bool:
-    """Whether the route wants the alert. A notice reaches a pager only when it is an error: it would wake somebody."""
+    """Whether the route wants the alert. A pager takes a warning only where its route names the severity: it would wake
+    somebody."""
     if route.severities and alert.severity not in route.severities:
         return False
     if route.kinds and alert.kind not in route.kinds:
         return False
-    quiet = alert.state == "notice" and alert.severity in ("warning", "info")
+    quiet = alert.severity in ("warning", "info") and (alert.state == "notice" or not route.severities)
     return not (route.kind == "pagerduty" and quiet)
 
 

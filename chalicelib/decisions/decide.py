@@ -14,6 +14,7 @@ import msgspec
 from chalicelib.decisions.challenger import WORSE_WINDOWS, PairedLoss, best_candidate, worse_than_former
 from chalicelib.decisions.policy import Policy
 from chalicelib.decisions.retrain import SurrogateLosses, excess_loss, regret
+from chalicelib.evidence.assessment import UNKNOWN, Assessment
 
 
 class Action(StrEnum):
@@ -38,7 +39,9 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     former               the champion that a promotion replaced; "" when the champion was not promoted
     unit_missing         why losses cannot be weighed against the cost, "" when they can
     broken               reasons why the data itself is broken (schema, nulls); a retraining would learn the break
+    found                what the evidence about the window comes to
     violations           SageMaker threshold violations, by monitor type
+    violations_wake      whether the definition says that they alert, without evidence
     triggers, vetoes     alarms in ALARM with that role
     paused               since when and until when a person holds everything back, in words; "" when nobody does
     newer_window         the newest settled window when it is not this one, else ""
@@ -64,7 +67,9 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     former: str = ""
     unit_missing: str = ""
     broken: Sequence[str] = ()
+    found: Assessment = UNKNOWN
     violations: Mapping[str, int] = {}
+    violations_wake: bool = False
     triggers: Sequence[str] = ()
     vetoes: Sequence[str] = ()
     evidence_alarms: Sequence[str] = ()
@@ -102,11 +107,11 @@ class _Weighed(msgspec.Struct, frozen=True, kw_only=True):
 
 def decide(situation: Situation, policy: Policy) -> Verdict:
     """Decide one window. Deterministic; the reasons say every number that mattered."""
-    alerts = _alert_reasons(situation)
+    alerts, notes = _alert_reasons(situation), _notes(situation)
     held = _held_back(situation, policy)
     if held:
         action = Action.ALERT if alerts else Action.HOLD
-        return Verdict(action=action, reasons=(*alerts, *held))
+        return Verdict(action=action, reasons=(*alerts, *held, *notes))
 
     weighed = _weigh(situation, policy)
     best, differences = best_candidate(situation.candidate_losses, situation.champion, policy)
@@ -117,13 +122,14 @@ def decide(situation: Situation, policy: Policy) -> Verdict:
     if causes:
         obstacles = _retrain_obstacles(situation, policy)
         if not obstacles:
-            action, reasons = Action.RETRAIN, (*causes, *serve_reasons, *alerts)
+            action, reasons = Action.RETRAIN, (*causes, *serve_reasons, *alerts, *notes)
         else:
-            action = Action.ROLL_BACK if serve else Action.ALERT
-            reasons = (*causes, *obstacles, *serve_reasons, *alerts)
+            needed = situation.triggers or _needs_a_person(situation, policy)
+            action = Action.ROLL_BACK if serve else Action.ALERT if alerts or needed else Action.HOLD
+            reasons = (*causes, *obstacles, *serve_reasons, *alerts, *notes)
     else:
         action = Action.ROLL_BACK if serve else Action.ALERT if alerts else Action.HOLD
-        reasons = (*serve_reasons, *alerts, weighed.words)
+        reasons = (*serve_reasons, *alerts, weighed.words, *notes)
     return Verdict(
         action=action,
         reasons=reasons,
@@ -171,10 +177,28 @@ def _weigh_excess(situation: Situation, policy: Policy) -> _Weighed:
 
 
 def _alert_reasons(situation: Situation) -> list[str]:
-    """SageMaker's plain thresholds are reported and alert; alone they trigger nothing more."""
+    """What is worth waking somebody: broken data, answers that are worse beyond chance, a declared alarm."""
     reasons = [f"broken data: {reason}" for reason in situation.broken]
-    reasons += [f"{count} {kind} violations" for kind, count in sorted(situation.violations.items()) if count]
+    if situation.found.wakes:
+        reasons.append(situation.found.headline)
+    if situation.violations_wake:
+        reasons += _violations(situation)
     return reasons + [f"alarm {name} is in ALARM" for name in situation.evidence_alarms]
+
+
+def _notes(situation: Situation) -> list[str]:
+    """What is worth knowing and alerts nobody: evidence that keeps no promise, plain thresholds."""
+    found = situation.found
+    notes = []
+    if found.level not in ("fine", "unknown") and not found.wakes:
+        doubt = f" (uncalibrated: {found.why_uncalibrated})" if found.real and not found.calibrated else ""
+        notes.append(f"{found.headline}{doubt}")
+    return notes + ([] if situation.violations_wake else _violations(situation))
+
+
+def _violations(situation: Situation) -> list[str]:
+    """SageMaker's plain thresholds: alone they trigger nothing."""
+    return [f"{count} {kind} violations" for kind, count in sorted(situation.violations.items()) if count]
 
 
 def _held_back(situation: Situation, policy: Policy) -> list[str]:
@@ -215,6 +239,12 @@ def _roll_back(
     if situation.promotion_in_flight:
         return "", (f"{text}, but {situation.promotion_in_flight}",)
     return best, (text,)
+
+
+def _needs_a_person(situation: Situation, policy: Policy) -> bool:
+    """Whether a retraining that pays waits for somebody, and not for time."""
+    spent = policy.retrains_per_month is not None and situation.starts_this_month >= policy.retrains_per_month
+    return situation.can_retrain and bool(situation.stopped or spent or policy.suggest_only)
 
 
 def _retrain_obstacles(situation: Situation, policy: Policy) -> list[str]:

@@ -96,7 +96,8 @@ class Reports(msgspec.Struct, frozen=True):
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
     """What was found. `documents`: monitor type -> file name -> bytes; `violations`: type -> "name: check".
 
-    `answered`, and `labelled` of these: rows of steady times, whose share is the `coverage`.
+    `answered`, and `labelled` of these: rows of steady times, whose share is the `coverage`. `measurement`: with the
+    labels that are there.
     """
 
     documents: dict[str, dict[str, bytes]]
@@ -114,6 +115,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     sample: list[MergedRequest]
     sample_digest: str
     metrics: dict[str, float]
+    measurement: Measurement
 
 
 def evaluate(task: Task) -> Findings:
@@ -183,6 +185,7 @@ def evaluate(task: Task) -> Findings:
         sample=sample,
         sample_digest=sample_digest(sample),
         metrics=metrics,
+        measurement=measured,
     )
 
 

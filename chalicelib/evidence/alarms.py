@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.evidence import windows as fluctuation
-from chalicelib.evidence.blocks import LENGTHS, Asked, Judged, judged
+from chalicelib.evidence.blocks import HALF_AGREES, LENGTHS, NEIGHBOUR_AGREES, Asked, Judged, judged
 from chalicelib.evidence.questions import (
     Question,
     column_list,
@@ -70,6 +70,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
 
     column       the column, "" for the loss
     text         the question and the change in words: "share at or below 31 rose from 30.1 to 38.4 %"
+    plain        the same without a value of the data, for messages
     first, last  names of the first and the last window of the block, one window or 2, 4 .. 32 of them
     windows      how many windows the block has
     since        name of the window that begins the unbroken run of alarms of this column that ends with this block
@@ -82,6 +83,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     column: str
     kind: str
     text: str
+    plain: str
     first: str
     last: str
     windows: int
@@ -120,8 +122,8 @@ class Visible(msgspec.Struct, frozen=True, kw_only=True):
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """The evidence about window `window` against the baseline `baseline`.
 
-    `columns` and `loss`: alarms of the blocks that contain the window, and of its two neighbours alone, which it may
-    confirm; one for each column and block, that of the most significant question (a confirmed one first).
+    `columns` and `loss`: alarms of the blocks that contain the window, and those of its two neighbours alone that it
+    confirms; one for each column and block, that of the most significant question (a confirmed one first).
     """
 
     window: str
@@ -291,7 +293,7 @@ def _alarms(
         covered |= ~there
         for length, block in _blocks_of(here.place - begin, size):
             place = _lead(found[length], block, of_column)
-            if place is None:
+            if place is None or not _is_present(found, length, block, here.place - begin, place):
                 continue
             first, last = block * length, block * length + length - 1
             alarms.append(
@@ -323,10 +325,12 @@ def _alarm(
 ) -> Alarm:
     before, share = float(asked.yes[at[1]] / asked.rows[at[1]]), float(found.share[at])
     verb = "rose" if share > before else "fell"
+    moved = f"{verb} from {100 * before:.1f} to {100 * share:.1f} %"
     return Alarm(
         column=question.column,
         kind=question.kind,
-        text=f"{question.words} {verb} from {100 * before:.1f} to {100 * share:.1f} %",
+        text=f"{question.words} {moved}",
+        plain=f"{question.plain_words(before)} {moved}",
         first=first,
         last=last,
         windows=length,
@@ -345,6 +349,16 @@ def _blocks_of(place: int, size: int) -> list[tuple[int, int]]:
     """(length, block) of the window, its two neighbours, and the longer blocks that contain it."""
     alone = [(1, near) for near in (place - 1, place, place + 1) if 0 <= near < size]
     return alone + [(length, place // length) for length in LENGTHS[1:]]
+
+
+def _is_present(found: dict[int, Judged], length: int, block: int, here: int, place: int) -> bool:
+    """Whether an alarm says something of this window: its own, one of a neighbour that it confirms, and that of a block
+    whose later half agrees. A block that only its older half has made alarming tells of what is over."""
+    if length == 1:
+        away = float(np.sign(found[1].change[block, place]) * found[1].deviates[here, place])
+        return block == here or away >= NEIGHBOUR_AGREES
+    later = found[length // 2].deviates[2 * block + 1, place]
+    return float(np.sign(found[length].change[block, place]) * later) >= HALF_AGREES
 
 
 def _lead(found: Judged, block: int, of_column: Flags) -> int | None:

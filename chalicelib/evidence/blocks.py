@@ -19,6 +19,9 @@ from chalicelib.evidence import shares
 from chalicelib.evidence.windows import Spread, away_from, t_two_sided, t_values
 
 LENGTHS = (1, 2, 4, 8, 16, 32)
+# By how much a neighbour must deviate to the same side to confirm the alarm of a single window, and each half that of
+# a block.
+NEIGHBOUR_AGREES, HALF_AGREES = 3.0, 2.0
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -125,13 +128,15 @@ def _exact(
 
 
 class Judged(NamedTuple):
-    """The blocks of one length, (..., blocks, questions): p, change, share, alarms, and which of them are confirmed."""
+    """The blocks of one length, (..., blocks, questions): p, change, share, alarms, which of them are confirmed, and by
+    how much each deviates, in t or in standard deviations."""
 
     p: Floats
     change: Floats
     share: Floats
     alarm: Flags
     confirmed: Flags
+    deviates: Floats
 
 
 def judged(
@@ -176,7 +181,7 @@ def judged(
             alarm, deviates = alarm & complete, np.where(complete, deviates, 0.0)
         confirmed = _confirmed(alarm, np.sign(change), deviates, halves)
         with np.errstate(divide="ignore", invalid="ignore"):
-            found[length] = Judged(p, change, some_yes / some_rows, alarm, confirmed)
+            found[length] = Judged(p, change, some_yes / some_rows, alarm, confirmed, deviates)
         halves = deviates
     return found
 
@@ -185,10 +190,11 @@ def _confirmed(alarm: Flags, sign: Floats, deviates: Floats, halves: Floats | No
     # No change and an infinite deviation is no agreement.
     with np.errstate(invalid="ignore"):
         if halves is not None:
-            return alarm & (sign * halves[..., 0::2, :] >= 2.0) & (sign * halves[..., 1::2, :] >= 2.0)
+            older, later = sign * halves[..., 0::2, :], sign * halves[..., 1::2, :]
+            return alarm & (older >= HALF_AGREES) & (later >= HALF_AGREES)
         agrees = np.zeros(alarm.shape, dtype=np.bool_)
-        agrees[..., :-1, :] |= sign[..., :-1, :] * deviates[..., 1:, :] >= 3.0
-        agrees[..., 1:, :] |= sign[..., 1:, :] * deviates[..., :-1, :] >= 3.0
+        agrees[..., :-1, :] |= sign[..., :-1, :] * deviates[..., 1:, :] >= NEIGHBOUR_AGREES
+        agrees[..., 1:, :] |= sign[..., 1:, :] * deviates[..., :-1, :] >= NEIGHBOUR_AGREES
     return alarm & agrees
 
 

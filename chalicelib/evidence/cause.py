@@ -330,7 +330,8 @@ def _sentences(
     suffix, parts = ("", "") if regression else (" %", " points")
 
     def part(value: float) -> str:
-        return f"{unit * value:+.4g}{parts}" if regression else f"{unit * value:+.1f}{parts}"
+        # + 0.0: what rounds to nothing has no sign.
+        return f"{value + 0.0:+.4g}" if regression else f"{round(unit * value, 1) + 0.0:+.1f}{parts}"
 
     def level(value: float) -> str:
         return f"{value:.4g}" if regression else f"{unit * value:.1f}"

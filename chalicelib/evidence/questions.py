@@ -69,6 +69,15 @@ class Question(msgspec.Struct, frozen=True):
         """By how much the share must move for an alarm: rare answers and wrong ones matter sooner."""
         return SMALL_FLOOR if self.kind in _SMALL else FLOOR
 
+    def plain_words(self, share: float) -> str:
+        """The same without a value of the data, for messages; `share` is the baseline's: "share of values up to the
+        baseline's 25 % point"."""
+        if self.kind == "at_or_below":
+            return f"share of values up to the baseline's {100 * share:.0f} % point"
+        if self.kind == "below":
+            return "share below the baseline's only value"
+        return "share of one category" if self.kind == "category" else self.words
+
     @property
     def words(self) -> str:
         """What the share is of: "share at or below 31"."""

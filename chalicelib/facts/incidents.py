@@ -11,9 +11,9 @@ published twice is recognized by its id (facts/deliveries.py). Not here: what ma
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -23,6 +23,8 @@ from chalicelib.ports import Ledger
 from chalicelib.records.times import iso
 
 _PREFIX = "INCIDENT#"
+NOTHING: Mapping[str, float] = {}
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 
 class OwedAlert(msgspec.Struct, frozen=True):
@@ -30,7 +32,7 @@ class OwedAlert(msgspec.Struct, frozen=True):
 
     alert_id: str
     incident: str
-    state: Literal["opened", "resolved"]
+    state: Literal["opened", "changed", "resolved"]
     severity: Severity
     window: str
     decided_at: str
@@ -39,6 +41,8 @@ class OwedAlert(msgspec.Struct, frozen=True):
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
     """`number` counts openings (0: never opened). `decided_window`: the newest window whose verdict is the state's.
 
+    `joined`: what is wrong in the open incident, by name, with how far each had moved when it was last announced;
+    `changes`: how often it was announced again.
     `source`: the finder where several find the same kind (a monitoring schedule), else "".
     `owed`: the alerts not yet published, oldest first; a resolution stays owed when the next incident opens.
     """
@@ -52,6 +56,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     decided_window: str = ""
     opened_window: str = ""
     resolved_window: str = ""
+    joined: dict[str, float] = {}
+    changes: int = 0
     owed: tuple[OwedAlert, ...] = ()
 
     @property
@@ -69,21 +75,41 @@ def open_incident(
     severity: Severity = "error",
     *,
     source: str = "",
+    joined: Mapping[str, float] = NOTHING,
 ) -> Incident:
     """Record that a window is bad; opens the incident unless it is open or a newer window was good.
 
+    `joined`: what is wrong by name, and how far it moved (0: no matter). An open incident is announced again when
+    a name joins, moved clearly further than was announced, or the severity rises: that is then the incident's.
     `window_start`: a text that sorts by time (Window.name). Raises ConflictError after several lost races in a row.
     """
 
     def think(stored: Incident | None) -> Incident:
         incident = stored or Incident(monitor=monitor, kind=kind, source=source)
         if incident.state == "OPEN":
-            return _decided_by(incident, window_start)
+            decided = _decided_by(incident, window_start)
+            news = {name: size for name, size in joined.items() if _is_news(incident.joined.get(name), size)}
+            rises = SEVERITIES.index(severity) < SEVERITIES.index(incident.severity)
+            if not (news or rises) or window_start < incident.decided_window:
+                return decided
+            decided = msgspec.structs.replace(
+                decided,
+                joined={**incident.joined, **news},
+                changes=incident.changes + 1,
+                severity=severity if rises else incident.severity,
+            )
+            return _owing(decided, "changed", window_start, now)
         # A window restated as bad may open an incident on which it had no verdict, but not one that it resolved.
         if window_start < incident.decided_window or (incident.number and window_start <= incident.resolved_window):
             return incident
         opened = msgspec.structs.replace(
-            incident, number=incident.number + 1, state="OPEN", severity=severity, opened_window=window_start
+            incident,
+            number=incident.number + 1,
+            state="OPEN",
+            severity=severity,
+            opened_window=window_start,
+            joined=dict(joined),
+            changes=0,
         )
         return _owing(_decided_by(opened, window_start), "opened", window_start, now)
 
@@ -91,9 +117,17 @@ def open_incident(
 
 
 def resolve_incident(
-    ledger: Ledger, monitor: str, kind: str, window_start: str, now: datetime, *, source: str = ""
+    ledger: Ledger,
+    monitor: str,
+    kind: str,
+    window_start: str,
+    now: datetime,
+    *,
+    source: str = "",
+    bad_until: str = "~",
 ) -> Incident:
-    """Record that a window is good; resolves the incident if the window is newer than every bad one.
+    """Record that a window is good; resolves the incident if the window is newer than every bad one, and none of these
+    is newer than `bad_until` ("~": any).
 
     A good window without an incident is recorded, too: a late verdict about an older one must not open it.
     """
@@ -102,7 +136,7 @@ def resolve_incident(
         incident = stored or Incident(monitor=monitor, kind=kind, source=source)
         if incident.state == "RESOLVED":
             return _decided_by(incident, window_start)
-        if window_start <= incident.decided_window:
+        if window_start <= incident.decided_window or incident.decided_window > bad_until:
             return incident
         resolved = msgspec.structs.replace(incident, state="RESOLVED", resolved_window=window_start)
         return _owing(_decided_by(resolved, window_start), "resolved", window_start, now)
@@ -166,7 +200,15 @@ def _decided_by(incident: Incident, window_start: str) -> Incident:
     return msgspec.structs.replace(incident, decided_window=max(incident.decided_window, window_start))
 
 
-def _owing(incident: Incident, state: Literal["opened", "resolved"], window_start: str, now: datetime) -> Incident:
+def _is_news(announced: float | None, size: float) -> bool:
+    """Whether something joins the incident, or moved twice as far as was announced, and 5 points further."""
+    return announced is None or size >= max(2.0 * announced, announced + 0.05)
+
+
+def _owing(
+    incident: Incident, state: Literal["opened", "changed", "resolved"], window_start: str, now: datetime
+) -> Incident:
     name = incident_id(incident.monitor, incident.name, incident.number)
-    alert = OwedAlert(alert_id(name, state), name, state, incident.severity, window_start, iso(now))
+    told = f"{state} {incident.changes}" if state == "changed" else state
+    alert = OwedAlert(alert_id(name, told), name, state, incident.severity, window_start, iso(now))
     return msgspec.structs.replace(incident, owed=(*incident.owed, alert))

@@ -15,6 +15,7 @@ from chalicelib.facts.rebuilds import Rebuild
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from chalicelib.workflows.window_decision import decide_and_act
+from chalicelib.workflows.window_evidence import weigh_evidence
 from chalicelib.workflows.window_inputs import Anew, gather, sweep_labels
 from chalicelib.workflows.window_label_maturity import write_label_maturity
 from chalicelib.workflows.window_merge import labels_to_merge, write_merged_records
@@ -87,7 +88,8 @@ def _evaluate(services: Services, definition: Definition, window: Window, anew: 
     )
     write_label_maturity(services, definition, window, evaluation, kms_key_id)
     restored = order is not None and previous is None
-    decide_and_act(services, definition, window, evaluation, findings, gathered, restored)
+    found = weigh_evidence(services, definition, window, evaluation, findings, gathered)
+    decide_and_act(services, definition, window, evaluation, findings, gathered, found, restored)
     evaluations.note_decided(services.ledger, definition.name, window.name, evaluation.digest)
     if order is not None:
         before = previous.value.digest if previous else ""

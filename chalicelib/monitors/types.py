@@ -40,8 +40,8 @@ class Kind(NamedTuple):
 
 
 TYPES: Mapping[str, Kind] = {
-    "DataQuality": Kind("data-quality", "Data quality", "data-quality violations"),
-    "ModelQuality": Kind("model-quality", "Model quality", "model-quality violations", needs_labels=True),
+    "DataQuality": Kind("data-quality", "Data quality", "columns moved away from the baseline"),
+    "ModelQuality": Kind("model-quality", "Model quality", "answers are worse than in the baseline", needs_labels=True),
     "ModelBias": Kind("model-bias", "Model bias", "bias drift", needs_labels=True, section="bias"),
     "ModelExplainability": Kind(
         "model-explainability", "Feature attribution", "feature-attribution drift", section="attribution"

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from chalicelib.evidence.assessment import UNKNOWN, Assessment
 from chalicelib.monitors.baseline import (
     BIAS_CONSTRAINTS,
     DATA_STATISTICS,
@@ -48,18 +49,21 @@ Documents = Mapping[str, Mapping[str, Document]]
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def html_report(documents: Documents, baseline: Mapping[str, Document]) -> bytes:
+def html_report(documents: Documents, baseline: Mapping[str, Document], found: Assessment = UNKNOWN) -> bytes:
     """The page as UTF-8 HTML; the same documents give the same bytes.
 
     `documents`: monitor type ("DataQuality", …) -> file name -> decoded content, `evaluation.json` in each of them,
     the others where they were written. `baseline`: path below the baseline's folder ("data_quality/statistics.json",
-    …; constants of `monitors.baseline`) -> decoded content, as far as it exists. The page holds values of features, so
-    it must be stored under the captures' key. Raises MisconfiguredError for malformed attributions.
+    …; constants of `monitors.baseline`) -> decoded content, as far as it exists. `found`: what the evidence comes to,
+    the sentence on top; where nothing could be compared, Model Monitor's violations are. The page holds values of
+    features, so it must be stored under the captures' key. Raises MisconfiguredError for malformed attributions.
     """
     kinds = [kind for kind in TITLES if kind in documents]
     own = documents[kinds[0]]["evaluation.json"]
     title = f"{own['monitor']}: {_moment(own['window']['start'])} to {_moment(own['window']['end'])}"
     sections = [("read", "What was read", _read(own))]
+    if found.loss or found.columns:
+        sections.insert(0, ("moved", "What moved beyond chance", _moved(found)))
     if waiting := _label_maturity(documents, kinds):
         sections.append(("labels", "How far the labels have come", waiting))
     violations = {kind: _violations(documents[kind]) for kind in kinds}
@@ -76,7 +80,7 @@ def html_report(documents: Documents, baseline: Mapping[str, Document]) -> bytes
             "header",
             element("h1", foreign(own["monitor"])),
             element("p", _subject(own), class_="lead"),
-            _verdict(documents, violations),
+            _verdict(documents, violations, found),
             _broken(own),
             element("nav", element("ul", contents), aria_label="Contents"),
         ),
@@ -129,8 +133,16 @@ def _violations(files: Mapping[str, Document]) -> Sequence[Document]:
     return found
 
 
-def _verdict(documents: Documents, violations: Mapping[str, Sequence[Document]]) -> Markup:
+def _verdict(documents: Documents, violations: Mapping[str, Sequence[Document]], assessed: Assessment) -> Markup:
     """One sentence, with a mark that has its own shape for each kind of verdict."""
+    is_broken = any(documents[kind]["evaluation.json"].get("broken") for kind in violations)
+    if assessed.level != "unknown":
+        look, mark = {"fine": ("clean", "✓"), "notice": ("open", "○")}.get(assessed.level, ("violated", "▲"))
+        total = sum(map(len, violations.values()))
+        beside = f" Model Monitor's thresholds: {plural(total, 'violation')}." if total else ""
+        if is_broken:
+            look, mark, beside = "violated", "▲", f" The data is broken.{beside}"
+        return _banner(f"{assessed.headline}{beside}", look, mark)
     evaluated = [kind for kind in violations if documents[kind]["evaluation.json"]["status"] == "EVALUATED"]
     waiting = [kind for kind in violations if kind not in evaluated]
     found = {kind: len(violations[kind]) for kind in evaluated if violations[kind]}
@@ -146,15 +158,36 @@ def _verdict(documents: Documents, violations: Mapping[str, Sequence[Document]])
     if evaluated and waiting:
         named = _listed([TITLES[kind].lower() for kind in waiting])
         verdict += f" {named[:1].upper()}{named[1:]} {'was' if len(waiting) == 1 else 'were'} not evaluated."
-    if not found and any(documents[kind]["evaluation.json"].get("broken") for kind in violations):
+    if not found and is_broken:
         # The clean part belongs to data that is broken.
         verdict, look, mark = f"The data is broken. {verdict}", "violated", "▲"
+    return _banner(verdict, look, mark)
+
+
+def _banner(verdict: str, look: str, mark: str) -> Markup:
     return element(
         "p",
         element("span", mark, class_="mark", aria_hidden="true"),
         sentence(verdict),
         class_=f"verdict {look}",
     )
+
+
+def _moved(found: Assessment) -> Markup:
+    """What the evidence found, worst first, and the most likely cause."""
+    found_rows = (*found.loss, *found.columns)[:MOST_VIOLATIONS]
+    cells = [
+        element(
+            "tr",
+            element("td", foreign(each.column) if each.column else "the error"),
+            element("td", each.what),
+            element("td", f"{each.p:.0e}"),
+        )
+        for each in found_rows
+    ]
+    head = element("thead", element("tr", [element("th", each) for each in ("Column", "What moved", "p")]))
+    why = element("ul", [element("li", sentence(line)) for line in found.why]) if found.why else joined()
+    return joined(element("table", head, element("tbody", cells)), why)
 
 
 def _broken(own: Document) -> Markup:

@@ -15,6 +15,8 @@ import numpy as np
 from chalicelib.decisions.challenger import Segment, SignTest, challenge, sign_test, worse_segments
 from chalicelib.definition import Definition, split_s3_uri
 from chalicelib.errors import MisconfiguredError, PlumblineError
+from chalicelib.evaluation.baseline_states import MEASUREMENT
+from chalicelib.evaluation.measurement import measure
 from chalicelib.facts import evaluations
 from chalicelib.facts.champions import Candidate, Champion
 from chalicelib.facts.claims import PromotionClaim
@@ -27,6 +29,7 @@ from chalicelib.states.bias import bias_counts_of
 from chalicelib.states.flips import numbers_of
 from chalicelib.wiring import Services
 from chalicelib.workflows.scoring import Scored, score
+from chalicelib.workflows.window_inputs import subject_of
 
 # The customer metadata of a model package that names the model to pass the gate, trained without the held-back windows.
 GATE_MODEL = "gate_model_data_url"
@@ -100,6 +103,13 @@ def hold_gate(services: Services, definition: Definition, contest: Contest) -> t
             bias=definition.bias,
             attribution=definition.attribution,
         )
+        answered = msgspec.structs.replace(
+            challenger.captured,
+            predictions=challenger.predictions,
+            scores=challenger.scores,
+            outputs=challenger.outputs,
+        )
+        documents[MEASUREMENT] = measure(answered, subject_of(definition)).to_bytes()
     test = sign_test(challenger.row_losses(), champions_own.row_losses())
     record = GateRecord(
         decision_id=claim.decision_id,

@@ -49,7 +49,6 @@ def publish_pending(services: Services, definition: Definition, findings: Mappin
             finding = findings.get(incident.name)
             if finding is None or finding.window != owed.window:
                 finding = Finding(window=owed.window, reasons=())
-            verb = "opened" if owed.state == "opened" else "resolved"
             title = f"{definition.name}: {TITLES.get(incident.kind, incident.kind)}"
             if incident.source:
                 title += f" ({incident.source})"
@@ -64,7 +63,7 @@ def publish_pending(services: Services, definition: Definition, findings: Mappin
                     state=owed.state,
                     severity=owed.severity,
                     title=title,
-                    summary=f"{verb} by the window beginning {owed.window}",
+                    summary=f"{owed.state} by the window beginning {owed.window}",
                     reasons=list(finding.reasons),
                     window=owed.window,
                     decision_id=finding.decision_id,

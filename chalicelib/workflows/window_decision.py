@@ -21,16 +21,15 @@ from chalicelib.definition import Definition, split_s3_uri, version_of
 from chalicelib.errors import ConflictError, PlumblineError
 from chalicelib.evaluation.evaluate import Findings
 from chalicelib.events import ClaimMessage
-from chalicelib.facts import alarms, champions, claims, decisions, due, evaluations, incidents, pauses
+from chalicelib.evidence.assessment import Assessment
+from chalicelib.facts import alarms, champions, claims, decisions, due, evaluations, pauses
 from chalicelib.facts.champions import Champion
 from chalicelib.facts.decisions import Evidence, Record, Reference
 from chalicelib.facts.evaluations import Evaluation, Loss
-from chalicelib.monitors.types import TYPES
 from chalicelib.records.times import iso
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from chalicelib.workflows.challenges import send_promotion
-from chalicelib.workflows.incident_alerts import Finding, publish_pending
 from chalicelib.workflows.retrain_history import (
     candidate_losses,
     evidence_since,
@@ -43,10 +42,8 @@ from chalicelib.workflows.retrain_history import (
 from chalicelib.workflows.retrain_request import ordinal, retrain_claim, with_manifest
 from chalicelib.workflows.scoring import score
 from chalicelib.workflows.surrogates import learn, loss_unit
+from chalicelib.workflows.window_incidents import tell
 from chalicelib.workflows.window_inputs import Gathered
-
-# A chat message is no report: the report has them all.
-VIOLATIONS_SHOWN = 8
 
 
 class _Alarms(msgspec.Struct, frozen=True):
@@ -62,6 +59,7 @@ def decide_and_act(
     evaluation: Evaluation,
     findings: Findings,
     gathered: Gathered,
+    found: Assessment,
     restored: bool = False,
 ) -> None:
     """Decide once per evidence, act on what was decided, and tell people what has opened or closed.
@@ -91,9 +89,9 @@ def decide_and_act(
         if newer and evaluation.settled:  # its loss is evidence for the newest one, too: that one is decided again
             length = definition.window_length
             due.mark(services.ledger, definition.name, Window.parse(newer, length), definition.grace, services.now())
-        record = _decide(services, definition, window, evaluation, findings, gathered, champion, newer)
+        record = _decide(services, definition, window, evaluation, findings, gathered, found, champion, newer)
         _act(services, definition, window, record)
-    _tell(services, definition, window, evaluation, findings, record)
+    tell(services, definition, window, evaluation, findings, found, record.decision_id if record else "")
 
 
 def _ask_anew(
@@ -132,6 +130,7 @@ def _decide(
     evaluation: Evaluation,
     findings: Findings,
     gathered: Gathered,
+    found: Assessment,
     champion: Champion | None,
     newer: str,
 ) -> Record:
@@ -180,7 +179,9 @@ def _decide(
         former=former_champion(champion),
         unit_missing="" if unit else "the baseline has no mean absolute error to measure losses by",
         broken=evaluation.broken,
+        found=found,
         violations={kind: len(named) for kind, named in findings.violations.items()},
+        violations_wake=definition.alerts.violations == "wake",
         triggers=states.triggers,
         vetoes=states.vetoes,
         evidence_alarms=states.evidence,
@@ -189,7 +190,9 @@ def _decide(
     )
     verdict = decide(situation, policy)
     version = version_of(definition)
-    digest = _evidence_digest(evaluation, ([], []) if newer else evidence, triggers, states, newer, situation.paused)
+    digest = _evidence_digest(
+        evaluation, ([], []) if newer else evidence, triggers, states, newer, situation.paused, found
+    )
     record = Record(
         decision_id=decisions.decision_id(definition.name, window.name, version, digest),
         monitor=definition.name,
@@ -252,47 +255,6 @@ def _act(services: Services, definition: Definition, window: Window, record: Rec
             send_promotion(services, definition.name, promotion.claim_id)
 
 
-def _tell(
-    services: Services,
-    definition: Definition,
-    window: Window,
-    evaluation: Evaluation,
-    findings: Findings,
-    record: Record | None,
-) -> None:
-    """Open or resolve the incidents that this window has a verdict on, and publish what is owed."""
-    bucket, output = split_s3_uri(definition.output_s3_uri)
-    verdicts: dict[str, tuple[bool, str, Sequence[str]]] = {}
-    if evaluation.rows:
-        verdicts["broken-data"] = (bool(evaluation.broken), "DataQuality", evaluation.broken)
-    for monitor_type, of_type in TYPES.items():
-        judged = evaluation.settled if of_type.needs_labels else evaluation.rows
-        if monitor_type in findings.violations and judged:
-            named = findings.violations[monitor_type]
-            verdicts[of_type.suffix] = (bool(named), monitor_type, _shown(named))
-    told = {}
-    for kind, (bad, monitor_type, reasons) in verdicts.items():
-        severity = "error" if kind == "broken-data" else "warning"
-        if bad:
-            incidents.open_incident(services.ledger, definition.name, kind, window.name, services.now(), severity)  # type: ignore[arg-type]
-        else:
-            incidents.resolve_incident(services.ledger, definition.name, kind, window.name, services.now())
-        folder = keys.report_folder(output, definition.endpoint, definition.name, monitor_type, window)
-        told[kind] = Finding(
-            window=window.name,
-            reasons=reasons if bad else (),
-            report=keys.s3_uri(bucket, folder),
-            decision_id=record.decision_id if record else "",
-        )
-    publish_pending(services, definition, told)
-
-
-def _shown(violations: Sequence[str]) -> list[str]:
-    """The first few violations by name, and how many more there are."""
-    rest = len(violations) - VIOLATIONS_SHOWN
-    return [*violations[:VIOLATIONS_SHOWN], *([f"and {rest} more"] if rest > 0 else [])]
-
-
 def _score_candidates(
     services: Services, definition: Definition, window: Window, findings: Findings, champion: Champion
 ) -> None:
@@ -345,6 +307,7 @@ def _evidence_digest(
     states: _Alarms,
     newer: str,
     paused: str,
+    found: Assessment,
 ) -> str:
     """What a decision stands on.
 
@@ -360,6 +323,7 @@ def _evidence_digest(
         asked,
         [] if newer else held,
         *([list(surrogates)] if surrogates else []),
+        *([] if newer else [found.headline]),
     ]
     return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
 

@@ -114,7 +114,7 @@ def gather(
         variant=definition.variant,
         window=window,
         monitor_types=definition.monitor_types,
-        subject=_subject(definition),
+        subject=subject_of(definition),
         measured=measured,
         labels=labels.columns.resolved(definition.labels.conflict),
         label_objects=len({uri for uri, _ in labels.sources}),
@@ -190,7 +190,7 @@ def _measured(
     All files are read again, in the order of their keys. Files that are not there any more stay counted as they were
     measured, and what is new is added.
     """
-    before, subject = stored.measured, _subject(definition)
+    before, subject = stored.measured, subject_of(definition)
     bucket, destination = split_s3_uri(definition.capture_s3_uri)
     prefix = keys.capture_prefix(destination, definition.endpoint, definition.variant)
     there = [each for hour in window.hours() for each in services.objects.list(bucket, f"{prefix}/{hour}/")]
@@ -227,7 +227,8 @@ def _measured(
     return reader.finish(), True
 
 
-def _subject(definition: Definition) -> Subject:
+def subject_of(definition: Definition) -> Subject:
+    """What a monitor measures."""
     return Subject(attributes=definition.attributes, bias=definition.bias, attribution=definition.attribution)
 
 

@@ -16,7 +16,10 @@ import msgspec
 from chalicelib import wiring
 from chalicelib.definition import Definition
 from chalicelib.errors import MisconfiguredError
+from chalicelib.evaluation.baseline_states import MEASUREMENT
+from chalicelib.evaluation.measurement import Subject, measure
 from chalicelib.monitors import baseline
+from chalicelib.records.attributes import Attributes
 from chalicelib.records.dataset import EXPECTED, Roles, first_names, table_of
 from chalicelib.records.table import Table
 from chalicelib.states.profile import column_of, profile_of
@@ -33,7 +36,7 @@ from plumbline.cli.terminal.usage import add_command
 # Whatever this command may write.
 _PATHS = (
     *(baseline.DATA_STATISTICS, baseline.DATA_CONSTRAINTS, baseline.MODEL_STATISTICS, baseline.MODEL_CONSTRAINTS),
-    *(baseline.BIAS_CONSTRAINTS, baseline.EXPLAINABILITY_CONSTRAINTS),
+    *(baseline.BIAS_CONSTRAINTS, baseline.EXPLAINABILITY_CONSTRAINTS, MEASUREMENT),
 )
 # Columns that are named in one kind of note; --json has all.
 COLUMNS_SHOWN = 20
@@ -114,6 +117,12 @@ def documents_of(
     return documents, missing
 
 
+def _subject(definition: Definition | None, roles: Roles | None) -> Subject:
+    if definition:
+        return Subject(attributes=definition.attributes, bias=definition.bias, attribution=definition.attribution)
+    return Subject(attributes=Attributes(probability_threshold=roles.threshold if roles else 0.5))
+
+
 def nearly_numbers(table: Table, documents: Mapping[str, bytes]) -> Iterator[str]:
     """A note on each column that counts as text though at least nine tenths of its values are numbers.
 
@@ -151,6 +160,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
         wanted = EXPECTED[roles.problem_type] if roles.inference else "a number from 0 to 1"
         raise MisconfiguredError(option, named, f"a column with answers that can be read: {wanted}")
     documents, missing = documents_of(table, definition, roles is not None, wiring.utc_now().isoformat())
+    documents[MEASUREMENT] = measure(table, _subject(definition, roles)).to_bytes()
     told = ""
     if explainer and definition and definition.attribution:
         explainer.chosen.add(table)

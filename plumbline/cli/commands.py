@@ -46,7 +46,7 @@ COMMANDS = (
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 done, 1 done in part or AWS failed, 2 bad usage or an invalid input.
 
-    3: doctor found something missing, diff a difference, evaluate violations; 74: standard output is not writable.
+    3: doctor found something missing, diff a difference, evaluate evidence; 74: standard output is not writable.
     """
     options = _parser().parse_args(arguments)
     try:

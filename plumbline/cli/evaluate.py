@@ -22,12 +22,20 @@ from chalicelib import keys
 from chalicelib.decisions.policy import Policy
 from chalicelib.definition import Definition
 from chalicelib.errors import MisconfiguredError, UnreadableError
+from chalicelib.evaluation.baseline_states import (
+    MEASUREMENT,
+    BaselineStates,
+    assess_alone,
+    states_of_files,
+    states_of_measurement,
+)
 from chalicelib.evaluation.broken import BROKEN_SHARE
 from chalicelib.evaluation.capture_fold import CaptureFold, Folded
 from chalicelib.evaluation.evaluate import Asked, Baselines, Document, Reports, broken_parts, report
 from chalicelib.evaluation.findings import Labelled, Read, Scope, own_findings
 from chalicelib.evaluation.label_join import LabelJoin
 from chalicelib.evaluation.measurement import Measurement, Subject, with_attributions
+from chalicelib.evidence.assessment import Assessment, Moved
 from chalicelib.monitors import baseline
 from chalicelib.monitors.documents import encode_json
 from chalicelib.monitors.types import TYPES
@@ -58,8 +66,9 @@ from plumbline.cli.terminal.usage import add_command
 FOLDERS: dict[str, str] = {name: kind.folder for name, kind in TYPES.items()}
 _TYPES = {folder: monitor_type for monitor_type, folder in FOLDERS.items()}
 _NAMES = ("statistics.json", "constraints.json", "constraint_violations.json", "analysis.json", "evaluation.json")
-_PATHS = ("report.html", *(f"{folder}/{name}" for folder in FOLDERS.values() for name in _NAMES))
-VIOLATIONS_SHOWN = 20
+_EVIDENCE = "evidence.json"
+_PATHS = ("report.html", _EVIDENCE, *(f"{folder}/{name}" for folder in FOLDERS.values() for name in _NAMES))
+VIOLATIONS_SHOWN = MOVED_SHOWN = 20
 # Characters of a description; the rest is in the file.
 TOLD = 160
 _HOUR = timedelta(hours=1)
@@ -126,6 +135,19 @@ def read_baselines(folder: str) -> tuple[Baselines, dict[str, Document]]:
     return Baselines(**found, source=folder), files
 
 
+def read_states(folder: str, files: Mapping[str, Document]) -> BaselineStates | None:
+    """The baseline that evidence compares with: its measurement, else what Model Monitor's files say.
+
+    Raises UnreadableError for a measurement that is damaged or of another release.
+    """
+    if file := file_of(beside(folder, MEASUREMENT), "--baseline"):
+        try:
+            return states_of_measurement(file.read())
+        except UnreadableError as error:
+            raise UnreadableError(file.name, error.reason) from None
+    return states_of_files(files.get(baseline.DATA_STATISTICS), files.get(baseline.MODEL_STATISTICS))
+
+
 def named_columns(
     attributes: Attributes, constraints: Document | None, request: CapturedRequest, preprocessed: bool
 ) -> Attributes:
@@ -167,7 +189,7 @@ def named_columns(
 
 
 def run(options: argparse.Namespace) -> tuple[str, int]:
-    """The command: its output and its exit status: 0 clean, 3 violations, 1 nothing could be evaluated."""
+    """The command: its output and its exit status: 0 all right, 3 not, 1 nothing could be evaluated."""
     if not options.json:
         return _run(options)
     # What a preprocessing script prints would stand before the document.
@@ -190,6 +212,7 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
     if options.ground_truth and not (definition or given):
         raise MisconfiguredError("--ground-truth", options.ground_truth, "--problem-type or --monitor FILE beside it")
     baselines, baseline_files = read_baselines(options.baseline)
+    states = read_states(options.baseline, baseline_files)
     if explainer and baselines.data_quality_statistics is None:
         raise MisconfiguredError("--baseline", options.baseline, f"{baseline.DATA_STATISTICS}, for --explain-with")
     captures = as_captures(files_of(options.captures, "--captures"))
@@ -272,12 +295,13 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
     )
     broken = [*_unreadable(captured, len(captures)), *broken_parts(_used(captured.measured, declared), baselines)]
     notes = _notes(captured.measured, label_count, subject.attributes, examples[0])
-    documents = _documents(reports, scope, read, captured.measured, broken, baseline_files, definition)
+    found = assess_alone(states, captured.measured)
+    documents = _documents(reports, scope, read, captured.measured, broken, baseline_files, definition, found)
     written = write_files(folder, documents, _PATHS)
-    status = _status(reports, len(label_files), broken)
+    status = _status(reports, len(label_files), broken, found, options.exit_on)
     if options.json:
-        return _json(scope, read, captured, reports, broken, notes, written), status
-    text = _text(scope, read, captured, conflict, reports, broken, notes, written)
+        return _json(scope, read, captured, reports, broken, notes, written, found), status
+    text = _text(scope, read, captured, conflict, reports, broken, notes, written, found)
     return f"{told}\n{text}" if told else text, status
 
 
@@ -289,6 +313,7 @@ def _documents(
     broken: Sequence[str],
     baseline_files: Mapping[str, Document],
     definition: Definition | None,
+    found: Assessment,
 ) -> dict[str, bytes]:
     """Every file by its path."""
     policy = definition.policy if definition else Policy()
@@ -307,17 +332,18 @@ def _documents(
             documents[f"{folder}/{name}"] = body
         own = own_findings(scope, read, measured, labelled, broken, monitor_type, state, reason)
         documents[f"{folder}/evaluation.json"] = encode_json(own)
-    documents["report.html"] = _page(documents, baseline_files)
+    documents["report.html"] = _page(documents, baseline_files, found)
+    documents[_EVIDENCE] = encode_json(msgspec.to_builtins(found))
     return documents
 
 
-def _page(documents: Mapping[str, bytes], baseline_files: Mapping[str, Document]) -> bytes:
+def _page(documents: Mapping[str, bytes], baseline_files: Mapping[str, Document], found: Assessment) -> bytes:
     """What was written, for people."""
     decoded: dict[str, dict[str, Document]] = {}
     for path, body in documents.items():
         folder, _, name = path.partition("/")
         decoded.setdefault(_TYPES[folder], {})[name] = msgspec.json.decode(body)
-    return html_report(decoded, baseline_files)
+    return html_report(decoded, baseline_files, found)
 
 
 def _loss(reports: Reports) -> float | None:
@@ -399,9 +425,14 @@ def _notes(measured: Measurement, labels: int, attributes: Attributes, request: 
     return lines
 
 
-def _status(reports: Reports, label_files: int, broken: Sequence[str]) -> int:
-    """0 clean, 3 violations, 1 when data is broken or what was asked for, with labels at hand, was not evaluated."""
-    if any(reports.violations.values()):
+def _status(reports: Reports, label_files: int, broken: Sequence[str], found: Assessment, exit_on: str) -> int:
+    """0 all right, 3 not, 1 when data is broken or what was asked for, with labels at hand, was not evaluated.
+
+    Where the baseline has nothing that evidence could compare with, Model Monitor's violations decide.
+    """
+    if found.real and exit_on == "evidence":
+        return 3
+    if any(reports.violations.values()) and (exit_on == "violations" or found.level == "unknown"):
         return 3
     if broken:
         return 1
@@ -459,12 +490,16 @@ def _text(
     broken: Sequence[str],
     notes: Sequence[str],
     written: Sequence[str],
+    found: Assessment,
 ) -> str:
     measured = captured.measured
     outside = f", {captured.outside:,} outside of the time asked for" if captured.outside else ""
     more = outside + (f", {measured.repeated:,} repeated" if measured.repeated else "")
     share = measured.labelled / measured.answered if measured.answered else 0.0
     lines = [
+        found.headline,
+        *[f"  {each}" for each in found.why[:1]],
+        "",
         f"{scope.monitor}: {scope.start} to {scope.end}",
         f"captures      {read.capture_files:,} files, {read.requests:,} requests, {measured.rows:,} rows{more}",
         f"ground truth  {read.label_objects:,} files, {measured.labelled:,} rows labelled ({share:.1%})",
@@ -475,7 +510,7 @@ def _text(
         lines.append(f"{read.labels_conflicting:,} ids have different labels in the label files; {counts} counts")
     lines += _elsewhere(captured)
     for records in (measured.bad_records, measured.noted_records):
-        lines += [f"{found.count:,} rows: {reason}" for reason, found in records.items()]
+        lines += [f"{each.count:,} rows: {reason}" for reason, each in records.items()]
     lines += [f"broken: {reason}" for reason in broken]
     lines += notes
     lines.append("")
@@ -484,21 +519,37 @@ def _text(
         count = str(len(reports.violations[monitor_type])) if state == "EVALUATED" else "-"
         rows.append((FOLDERS[monitor_type], state.lower().replace("_", " "), count, reason))
     lines += aligned(rows)
+    moved = [(f"`{each.column}`" if each.column else "the error", each.what) for each in (*found.loss, *found.columns)]
+    if moved:
+        more = [f"  … and {len(moved) - MOVED_SHOWN:,} more in {_EVIDENCE}"] if len(moved) > MOVED_SHOWN else []
+        lines += ["", "moved beyond chance, worst first:", *aligned(moved[:MOVED_SHOWN], "  "), *more]
     for monitor_type, folder in FOLDERS.items():
         if reports.violations.get(monitor_type):
-            lines += ["", f"{folder}:", *_violations(reports.documents[monitor_type]["constraint_violations.json"])]
+            body = reports.documents[monitor_type]["constraint_violations.json"]
+            lines += ["", f"Model Monitor's violations of {folder}:", *_violations(body, monitor_type, found)]
     return "\n".join([*lines, "", *written])
 
 
-def _violations(body: bytes) -> list[str]:
-    """The first violations of a file, one line each: of what, which check, how far off."""
+def _violations(body: bytes, monitor_type: str, evidence: Assessment) -> list[str]:
+    """The first violations of a file, one line each: of what, which check, how far off; what moved beyond chance comes
+    first, worst first."""
+    moved = {each.column: each for each in (evidence.columns if monitor_type == "DataQuality" else evidence.loss)}
+
+    def evidence_of(each: Mapping[str, Any]) -> Moved | None:
+        return moved.get(str(each.get("feature_name", "")) if monitor_type == "DataQuality" else "")
+
+    judged = monitor_type in ("DataQuality", "ModelQuality")
     found = msgspec.json.decode(body)["violations"]
+    found.sort(key=lambda each: seen.p if (seen := evidence_of(each)) else 2.0)
     rows = []
     for each in found[:VIOLATIONS_SHOWN]:
         facet = f" of {each['facet']} in {each['facet_value']}" if "facet" in each else ""
         name = f"{each.get('feature_name') or each.get('metric_name') or each.get('label')}{facet}"
         told = str(each["description"]).strip()
-        rows.append((name, each["constraint_check_type"], told[:TOLD] + ("…" if len(told) > TOLD else "")))
+        seen = evidence_of(each)
+        noise = f"moved (p {seen.p:.0e})" if seen else "within chance"
+        row = (name, each["constraint_check_type"], *([noise] if judged else []))
+        rows.append((*row, told[:TOLD] + ("…" if len(told) > TOLD else "")))
     more = len(found) - len(rows)
     return [*aligned(rows, "  "), *([f"  … and {more:,} more in constraint_violations.json"] if more else [])]
 
@@ -511,6 +562,7 @@ def _json(
     broken: Sequence[str],
     notes: Sequence[str],
     written: Sequence[str],
+    found: Assessment,
 ) -> str:
     document = {
         "monitor": scope.monitor,
@@ -523,10 +575,11 @@ def _json(
         "repeated_requests": captured.measured.repeated,
         "labels_conflicting": read.labels_conflicting,
         "unreadable": len(read.bad) + read.more_bad,
-        "bad_records": {reason: found.count for reason, found in captured.measured.bad_records.items()},
-        "noted_records": {reason: found.count for reason, found in captured.measured.noted_records.items()},
+        "bad_records": {reason: each.count for reason, each in captured.measured.bad_records.items()},
+        "noted_records": {reason: each.count for reason, each in captured.measured.noted_records.items()},
         "broken": list(broken),
         "notes": list(notes),
+        "evidence": msgspec.to_builtins(found),
         "monitors": {
             FOLDERS[monitor_type]: {
                 "status": state,
@@ -549,9 +602,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "Writes SageMaker's files of each monitor type, evaluation.json and report.html. Local files need no account.",
         "evaluate --captures captures/churn --ground-truth labels --baseline baseline --out report \\\n"
         "      --problem-type BinaryClassification --probability-attribute 0",
-        zero="clean",
+        zero="all right",
         one="broken data, or nothing (of what was asked for) could be evaluated; AWS did not answer",
-        three="violations",
+        three="the answers are worse than the baseline, or columns moved, beyond chance",
     )
     parser.add_argument(
         "--captures",
@@ -578,5 +631,11 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--out", required=True, metavar="DIR", help="the folder that files are written to")
     add_options(parser, "0-based CSV index or JMESPath", "JMESPath into JSON labels; default: the usual places")
     add_explaining(parser)
+    parser.add_argument(
+        "--exit-on",
+        choices=("evidence", "violations"),
+        default="evidence",
+        help="what status 3 says: evidence beyond chance (default), or any violation of Model Monitor's thresholds",
+    )
     parser.add_argument("--json", action="store_true", help="the verdict as JSON")
     parser.set_defaults(run=run)

@@ -111,7 +111,7 @@ def hold_report(files: dict[str, dict[str, bytes]]) -> set[str]:
 
 def hold_baseline(files: dict[str, bytes]) -> None:
     for path, body in files.items():
-        hold(REPORTS[place_of(path)], strict(body))
+        hold("evidence" if path.endswith("evidence.json") else REPORTS[place_of(path)], strict(body))
 
 
 def place_of(path: str) -> str:
@@ -220,7 +220,7 @@ def test_what_the_commands_write_fits(tmp_path: Path) -> None:
     files = {path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in tmp_path.rglob("*.json")}
     hold_baseline(files)
     assert {Path(path).name for path in files} == {
-        *("statistics.json", "constraints.json", "constraint_violations.json", "evaluation.json"),
+        *("statistics.json", "constraints.json", "constraint_violations.json", "evaluation.json", "evidence.json"),
     }
     assert (tmp_path / "out/report.html").read_bytes().startswith(b"<!DOCTYPE html>")
 
@@ -239,6 +239,7 @@ WRITTEN = {
     r"data/reports/churn/churn-(data-quality|model-quality|model-bias|model-explainability)/.*\.json": "report",
     r"[^/]*/plumbline/payload/churn/baselines/churn/[0-9]+/gate\.json": "gate",
     r"[^/]*/plumbline/payload/churn/baselines/.*(?<!/gate)\.json": "report",
+    r"[^/]*/plumbline/payload/churn/baselines/.*\.msgpack": None,
     r"[^/]*/plumbline/facts/churn/definitions/[^/]*\.json": "monitor-definition",
     r"[^/]*/plumbline/facts/churn/decisions/[^/]*\.json": "decision",
     r"[^/]*/plumbline/facts/churn/retraining/[^/]*/manifest\.json": "training-manifest",

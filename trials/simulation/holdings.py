@@ -12,6 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 from chalicelib.definition import Definition, parse_definition
+from chalicelib.evaluation.baseline_states import MEASUREMENT
+from chalicelib.evaluation.measurement import Subject, measure
 from chalicelib.monitors.baseline import baseline_documents
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.capture import CapturedRequest, Payload
@@ -63,6 +65,7 @@ def definition(history: History, policy: Mapping[str, Any] | None = None) -> Def
                 "data_quality_statistics": f"s3://{DATA}/baseline/data_quality/statistics.json",
                 "data_quality_constraints": f"s3://{DATA}/baseline/data_quality/constraints.json",
                 "model_quality_constraints": f"s3://{DATA}/baseline/model_quality/constraints.json",
+                "measurement": f"s3://{DATA}/baseline/measurement.msgpack",
             },
             "policy": {**history.policy, **(policy or {})},
             "alarms": [
@@ -109,7 +112,8 @@ def baseline_files() -> dict[str, bytes]:
     labels = {"b": Label("b", json.dumps([int(x > 0.5) for x, _ in rows]), "JSON")}
     attributes = Attributes(features=("x", "z"), probability_attribute="0")
     table = to_table([CapturedRequest("b", None, START, asked, answered)], labels, attributes)
-    return baseline_documents(table, table.predictions, table.scores, START.isoformat())
+    documents = baseline_documents(table, table.predictions, table.scores, START.isoformat())
+    return {**documents, MEASUREMENT: measure(table, Subject(attributes=definition().attributes)).to_bytes()}
 
 
 def capture_line(request: Request, toy: Callable[[float, float], float], wide: bool) -> bytes:

@@ -13,7 +13,7 @@ EXIT_STATUSES = {
     0: "done, or nothing to say",
     1: "done in part; AWS failed (credentials, permission, network)",
     2: "bad usage or invalid input; nothing was written",
-    3: "found: by doctor something missing, by diff a difference, by evaluate violations",
+    3: "found: by doctor something missing, by diff a difference, by evaluate evidence",
     UNWRITTEN: "standard output cannot be written to (a full disk); the rest was done",
     130: "interrupted",
 }

@@ -28,7 +28,9 @@ def test_captures_like_the_baseline_are_clean(
 ) -> None:
     given = ("--captures", captures, "--ground-truth", labels, "--baseline", baseline, *BINARY, "0")
     out, _ = call(capsys, 0, "evaluate", *given, "--out", tmp_path / "out")
-    assert out.startswith("churn: 2022-04-01T10:00:00Z to 2022-04-01T12:00:00Z\n")
+    assert out.startswith(
+        "All right: none of 2 columns moved beyond chance, nor did the error.\n\nchurn: 2022-04-01T10:"
+    )
     assert "400 requests, 400 rows" in out and "400 rows labelled (100.0%)" in out
     mine = read(tmp_path / "out/model_quality/statistics.json")["binary_classification_metrics"]
     theirs = read(baseline / "model_quality/statistics.json")["binary_classification_metrics"]
@@ -118,7 +120,7 @@ def test_files_of_an_earlier_evaluation_are_told_where_there_is_nothing_to_evalu
     call(capsys, 0, *given)
     files = sorted(path for path in out.rglob("*") if path.is_file())
     told, _ = call(capsys, 1, *late)
-    assert f"\nwhat is in {out} is of an earlier evaluation: {out}/report.html, {out}/data_quality/" in told
+    assert f"\nwhat is in {out} is of an earlier evaluation: {out}/report.html, {out}/evidence.json, {out}/data" in told
     told, _ = call(capsys, 1, *late, "--json")
     assert sorted(json.loads(told)["earlier_files"]) == [str(path) for path in files]
     assert sorted(path for path in out.rglob("*") if path.is_file()) == files

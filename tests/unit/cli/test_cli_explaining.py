@@ -103,7 +103,7 @@ def test_a_linear_model_is_explained_exactly_and_a_changed_one_violates(
     assert read(tmp_path / "same/model_explainability/constraint_violations.json")["violations"] == []
     again = read(tmp_path / "same/model_explainability/analysis.json")["explanations"]["kernel_shap"]["label0"]
     assert list(again["global_shap_values"].values()) == pytest.approx(sizes.tolist(), abs=1e-9)
-    call(capsys, 3, *evaluate, "--explain-with", "changed", "--out", tmp_path / "drifted")
+    call(capsys, 3, *evaluate, "--exit-on", "violations", "--explain-with", "changed", "--out", tmp_path / "drifted")
     (violation,) = read(tmp_path / "drifted/model_explainability/constraint_violations.json")["violations"]
     assert violation["constraint_check_type"] == "feature_attribution_drift_check"
 

@@ -406,6 +406,7 @@ def test_a_declared_output_is_none_of_the_features_that_the_baseline_names(
     lines = [line(n, f"{row[0]},{row[1]}", answer.format(row[2]), n % 60) for n, row in enumerate(ROWS)]
     given = ("evaluate", "--captures", write(tmp_path / "c.jsonl", lines), "--baseline", whole)
     definition = definition_file(tmp_path, output_names=outputs, probability_attribute="p")
+    given = (*given, "--exit-on", "violations")
     call(capsys, 3 if "class" in outputs else 0, *given, "--monitor", definition, "--out", tmp_path / "out")
     found = read(tmp_path / "out/data_quality/statistics.json")["features"]
     assert [each["name"] for each in found] == [*outputs, "a", "b"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from chalicelib.decisions.challenger import PairedLoss
 from chalicelib.decisions.decide import Action, Situation, Verdict, decide
 from chalicelib.decisions.policy import Policy
+from chalicelib.evidence.assessment import Assessment
 
 POLICY = Policy(rule="excess", cool_down_windows=4)
 WINDOW = "2026-01-02T03:00:00Z"
@@ -20,6 +22,8 @@ BAD = (0.2, 0.2, 0.2, 0.2, 0.4, 0.4, 0.4)
 GOOD = (0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2)
 # Shrunk by two windows of nothing: 1 * -0.3 / (1 + 2) = -0.1.
 BETTER = {"champion": [PairedLoss(0, 0.4, 0.4)], "past": [PairedLoss(0, 0.1, 0.4)]}
+WORSE = Assessment(level="worse", headline="Worse than the baseline.", calibrated=True)
+DRIFT = Assessment(level="drift", headline="Drift: `a` moved.", calibrated=True)
 
 
 def situation(**changes: Any) -> Situation:
@@ -114,7 +118,8 @@ def test_a_policy_without_roll_back_does_none():
 @pytest.mark.parametrize(
     "changes, reason",
     [
-        ({"violations": {"DataQuality": 3, "ModelQuality": 0}}, "3 DataQuality violations"),
+        ({"violations": {"DataQuality": 3}, "violations_wake": True}, "3 DataQuality violations"),
+        ({"found": WORSE}, WORSE.headline),
         ({"evidence_alarms": ("latency",)}, "alarm latency is in ALARM"),
     ],
 )
@@ -157,9 +162,18 @@ def test_guards_stop_everything(changes: dict[str, Any], action: Action, reason:
 
 
 def test_a_held_back_window_still_alerts():
-    found = verdict(vetoes=("deploying",), violations={"ModelQuality": 2})
+    found = verdict(vetoes=("deploying",), found=WORSE, violations={"ModelQuality": 2})
     assert found.action is Action.ALERT
-    assert found.reasons == ("2 ModelQuality violations", "alarm deploying is declared a veto and is in ALARM")
+    held = "alarm deploying is declared a veto and is in ALARM"
+    assert found.reasons == (WORSE.headline, held, "2 ModelQuality violations")
+
+
+@pytest.mark.parametrize("found", [DRIFT, msgspec.structs.replace(WORSE, calibrated=False, why_uncalibrated="few")])
+def test_evidence_that_keeps_no_promise_and_plain_thresholds_alert_nobody(found: Assessment):
+    made = verdict(found=found, violations={"DataQuality": 3})
+    assert made.action is Action.HOLD
+    assert made.reasons[-1] == "3 DataQuality violations" and made.reasons[-2].startswith(found.headline)
+    assert ("uncalibrated: few" in made.reasons[-2]) is not found.calibrated
 
 
 def test_broken_data_says_what_broke():
@@ -175,9 +189,12 @@ def test_broken_data_says_what_broke():
         ({"windows_since_start": 0}, "cooling down, 0 of 4 windows since the last start"),
     ],
 )
-def test_a_cause_without_a_way_alerts(changes: dict[str, Any], reason: str):
+def test_a_cause_that_time_will_answer_holds_and_one_that_an_alarm_asked_for_alerts(
+    changes: dict[str, Any], reason: str
+):
+    assert verdict(losses_since_start=BAD, triggers=("accuracy-low",), **changes).action is Action.ALERT
     found = verdict(losses_since_start=BAD, **changes)
-    assert found.action is Action.ALERT
+    assert found.action is Action.HOLD
     assert said(found, "excess loss 0.6000") and said(found, reason)
 
 
@@ -223,14 +240,18 @@ situations = st.builds(
 
 @given(situations, st.dictionaries(st.sampled_from(["DataQuality", "ModelQuality"]), st.integers(1, 99), min_size=1))
 def test_plain_violations_change_no_act(found: Situation, violations: dict[str, int]):
-    """SageMaker's thresholds alert. What is retrained or served is the same with and without them."""
+    """SageMaker's thresholds alert where the definition says so. What is retrained or served is the same with and
+    without them."""
     fields = {name: getattr(found, name) for name in Situation.__struct_fields__}
     without = decide(Situation(**{**fields, "violations": {}}), POLICY)
-    beside = decide(Situation(**{**fields, "violations": violations}), POLICY)
     acts = (Action.RETRAIN, Action.ROLL_BACK)
-    assert beside.serve == without.serve
-    assert (beside.action if beside.action in acts else None) == (without.action if without.action in acts else None)
-    assert beside.action is not Action.HOLD
+    for wake in (False, True):
+        beside = decide(Situation(**{**fields, "violations": violations, "violations_wake": wake}), POLICY)
+        assert beside.serve == without.serve
+        if without.action in acts or not wake:
+            assert beside.action is without.action
+        else:
+            assert beside.action is Action.ALERT
 
 
 @given(situations)

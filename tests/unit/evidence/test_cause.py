@@ -16,7 +16,8 @@ NAN = float("nan")
 
 def alarm(column, p, change=0.1, text="share at or below 3 fell from 50.0 to 40.0 %"):
     return Alarm(
-        column=column, kind="at_or_below", text=text, first="w1", last="w1", windows=1, since="w1", p=p, level=1e-3,
+        column=column, kind="at_or_below", text=text, plain=text, first="w1", last="w1", windows=1, since="w1",
+        p=p, level=1e-3,
         before=0.5, share=0.5 + change, change=change, confirmed=True, calibrated=True,
     )  # fmt: skip
 

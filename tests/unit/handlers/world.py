@@ -20,6 +20,8 @@ import msgspec
 from chalicelib.decisions.alert import Alert
 from chalicelib.definition import Definition, parse_definition
 from chalicelib.errors import NotFoundError, PermanentError
+from chalicelib.evaluation.baseline_states import MEASUREMENT
+from chalicelib.evaluation.measurement import measure
 from chalicelib.events import LabelBatchMessage, object_created_body
 from chalicelib.facts import champions, claims, decisions, due, evaluations, labels
 from chalicelib.facts.champions import Champion
@@ -50,6 +52,7 @@ from chalicelib.records.window import Window
 from chalicelib.topology import SOURCES
 from chalicelib.webhooks import signed_headers
 from chalicelib.wiring import Services
+from chalicelib.workflows.window_inputs import subject_of
 from emulator.memory import SETTINGS, MemorySageMaker, MemoryServices, memory_services
 from plumbline.cli.add import add_monitor
 from tests.unit.alerts.faults import Crash, Faults
@@ -175,8 +178,11 @@ def definition(**changes: Any) -> Definition:
             "data_quality_statistics": f"s3://{DATA}/baseline/data_quality/statistics.json",
             "data_quality_constraints": f"s3://{DATA}/baseline/data_quality/constraints.json",
             "model_quality_constraints": f"s3://{DATA}/baseline/model_quality/constraints.json",
+            "measurement": f"s3://{DATA}/baseline/{MEASUREMENT}",
         },
         "policy": policy,
+        # Windows here have a dozen rows, which are evidence of nothing: incidents follow the thresholds.
+        "alerts": {"violations": "wake"},
         "alarms": [
             {"name": "accuracy-low", "role": "trigger"},
             {"name": "deploying", "role": "veto"},
@@ -321,7 +327,8 @@ class World:
         answered = Payload("\n".join(repr(TOYS["x"](row.x, row.z)) for row in rows), "CSV", "text/csv")
         labels = {"b": Label("b", json.dumps([row.label(truth) for row in rows]), "JSON")}
         table = to_table([CapturedRequest("b", None, START, asked, answered)], labels, definition().attributes)
-        return baseline_documents(table, table.predictions, table.scores, START.isoformat())
+        documents = baseline_documents(table, table.predictions, table.scores, START.isoformat())
+        return {**documents, MEASUREMENT: measure(table, subject_of(definition())).to_bytes()}
 
     def add(self, monitor: Definition) -> None:
         """Add the monitor, or a new version of it."""
