@@ -113,7 +113,7 @@ def baseline_files() -> dict[str, bytes]:
     attributes = Attributes(features=("x", "z"), probability_attribute="0")
     table = to_table([CapturedRequest("b", None, START, asked, answered)], labels, attributes)
     documents = baseline_documents(table, table.predictions, table.scores, START.isoformat())
-    return {**documents, MEASUREMENT: measure(table, Subject(attributes=definition().attributes)).to_bytes()}
+    return {**documents, MEASUREMENT: measure(table, Subject(attributes=attributes)).to_bytes()}
 
 
 def capture_line(request: Request, toy: Callable[[float, float], float], wide: bool) -> bytes:
