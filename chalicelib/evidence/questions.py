@@ -73,7 +73,7 @@ class Question(msgspec.Struct, frozen=True):
         """The same without a value of the data, for messages; `share` is the baseline's: "share of values up to the
         baseline's 25 % point"."""
         if self.kind == "at_or_below":
-            return f"share of values up to the baseline's {100 * share:.0f} % point"
+            return f"share of values up to the baseline's {100 * share:.3g} % point"
         if self.kind == "below":
             return "share below the baseline's only value"
         return "share of one category" if self.kind == "category" else self.words

@@ -69,7 +69,7 @@ def bodies_in(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
             part = bytes(piece[start : start + PIECE])
             end = part.rfind(b"\n") + 1
             if end:
-                body = b"".join([*rest, part[:end]])
+                body = b"".join([*rest, memoryview(part)[:end]])
                 yield body.removeprefix(BOM_UTF8) if is_first else body
                 rest, held, is_first = [], 0, False
             if held <= LONGEST_LINE:

@@ -256,9 +256,11 @@ class _LabelReader:
 
     def _numbers_of(self, data: Sequence[str | int | float | bool]) -> Codes:
         known = self._numbers
-        # A number or a boolean of JSON is not the text that is equal to it in Python (1, True and 1.0 are one key).
-        texts = [each if type(each) is str else text_of_label(each) for each in data]
-        codes = [known.setdefault(text, len(known)) for text in texts]
+        # Only texts are known: a number or a boolean of JSON is not the text that is equal to it in Python.
+        codes: list[int | None] = list(map(known.get, data))  # type: ignore[arg-type]
+        if None in codes:
+            texts = [each if type(each) is str else text_of_label(each) for each in data]
+            codes = [known.setdefault(text, len(known)) for text in texts]
         return np.array(codes, dtype=np.int32)
 
     def _cut(self, count: int) -> None:
