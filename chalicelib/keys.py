@@ -17,7 +17,7 @@ from chalicelib.monitors.types import TYPES
 from chalicelib.records.window import Window
 
 # A ground-truth location may be a whole bucket: its keys start with the hour.
-_HOURLY = re.compile(r"(?:(?P<prefix>.+)/)?(?P<hour>[12][0-9]{3}/[0-9]{2}/[0-9]{2}/[0-9]{2})/(?P<name>[^/]+)")
+_HOURLY = re.compile(r"(?:(?P<prefix>.+)/)?(?P<hour>[12][0-9]{3}/[0-9]{2}/[0-9]{2}/[0-9]{2})/(?P<name>.*[^/])")
 
 
 class HourlyKey(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from typing import Any
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.capture import CapturedRequest
 from chalicelib.records.table import BadRecords, is_about, to_table
+from chalicelib.states.class_matrix import ClassMatrix
 from chalicelib.states.profile import Column, Profile, profile_of
 
 BROKEN_SHARE = 0.05
@@ -28,14 +29,17 @@ LOOKED_AT = 1_000_000
 
 
 def broken_rows(
-    requests: Sequence[CapturedRequest], attributes: Attributes, constraints: Mapping[str, Any] | None
+    requests: Sequence[CapturedRequest],
+    attributes: Attributes,
+    constraints: Mapping[str, Any] | None,
+    inputs: bool = True,
 ) -> list[str]:
     """Reasons why the rows of one file are broken, by shape or against the baseline's constraints; empty: they are not.
 
     Of a large file only the beginning is looked at: the window's evaluation looks at all of it.
-    Answers are looked at from FILE_ROWS rows on, and columns too where there are constraints.
+    Answers are looked at from FILE_ROWS rows on, and columns too where there are constraints. `inputs` as of a Subject.
     """
-    table = to_table(_first(requests, attributes), {}, attributes)
+    table = to_table(_first(requests, attributes), {}, attributes, inputs=inputs)
     reasons = shape_reasons(len(table), int(table.whole.sum()), table.bad)
     if len(table) >= FILE_ROWS:
         reasons += answer_reasons(len(table), table.bad)
@@ -87,6 +91,26 @@ def answer_reasons(rows: int, bad: Mapping[str, BadRecords]) -> list[str]:
         return []
     most = sorted(found, key=lambda reason: (-found[reason], reason))
     return [f"{count / answers:.0%} of the answers cannot be used ({'; '.join(most[:3])})"]
+
+
+def label_reasons(labelled: int, bad: Mapping[str, BadRecords]) -> list[str]:
+    """Labels that came and cannot be read as the problem type has them: quality of the others says little.
+
+    `labelled`: rows with a label that can be read.
+    """
+    found = {reason: each.count for reason, each in bad.items() if reason.startswith("label is ")}
+    count = sum(found.values())
+    if count <= BROKEN_SHARE * (labelled + count):
+        return []
+    most = sorted(found, key=lambda reason: (-found[reason], reason))
+    return [f"{count / (labelled + count):.0%} of the labels cannot be used ({'; '.join(most[:3])})"]
+
+
+def class_reasons(matrix: ClassMatrix) -> list[str]:
+    """Answers and labels that have no class in common: a slip of the set-up, and no bad model."""
+    if matrix.rows < FILE_ROWS or set(matrix.served.tolist()) & set(matrix.labels.tolist()):
+        return []
+    return ["answers and labels have no class in common"]
 
 
 def broken_columns(profile: Profile, constraints: Mapping[str, Any] | None) -> list[str]:

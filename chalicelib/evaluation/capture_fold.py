@@ -24,7 +24,7 @@ from chalicelib.records.batch_reader import Captures, Lines, Source, captures_in
 from chalicelib.records.capture import BadInput, BadLines, CapturedRequest
 from chalicelib.records.cells import Floats, Places, Words, both_hashes_of, hashes_of
 from chalicelib.records.ground_truth import Label
-from chalicelib.records.joins import Events, Ids, checks_of, ids_of
+from chalicelib.records.joins import Events, Ids, at_moments, checks_of, ids_of
 from chalicelib.records.preprocess import Preprocessor, with_labels
 from chalicelib.records.sample import SampleFold, rows_by_event
 from chalicelib.records.table import Table, is_about, to_table, widths_of
@@ -137,8 +137,9 @@ class CaptureFold:
             self._rows = None
         return self._folded, self._subject if self._folded.requests else None
 
-    def read(self, source: Source) -> None:
-        """Count a capture file. What was counted before a file is given up stays counted."""
+    def read(self, source: Source, notes_bad: bool = True) -> None:
+        """Count a capture file. What was counted before a file is given up stays counted. `notes_bad`: whether what
+        cannot be read of it is noted here."""
         bad = BadLines(source.name, "a capture record")
         self._folded.of_files[source.name] = 0
         self._files.append((len(self._batch), source.name))
@@ -150,7 +151,10 @@ class CaptureFold:
                     self._count_batch()
                     self._files.append((0, source.name))
         except UnreadableError as error:
-            self.refuse(source.name, error.reason)
+            if notes_bad:
+                self.refuse(source.name, error.reason)
+            return
+        if not notes_bad:
             return
         self._folded.bad += [BadInput(source.name, each.line, each.reason) for each in bad.named]
         self._folded.more_bad += bad.more
@@ -224,7 +228,8 @@ class CaptureFold:
         mine = np.array(ours, dtype=np.bool_)
         folded.elsewhere += int(np.count_nonzero(inside & ~mine))
         kept = np.flatnonzero(inside & mine)
-        new = self._events.add(keys[kept])
+        moments = np.round(all_times[kept] * 1e6).astype(np.int64)
+        new = self._events.add(at_moments(keys[kept], moments))
         folded.measured += Measurement(repeated=int(np.count_nonzero(~new)))
         kept = kept[new]
         folded.requests += len(kept)
@@ -272,7 +277,7 @@ class CaptureFold:
         if preprocess is not None:
             labels = {**own, **self._labels_of([one.join_id for one in requests])}
             preprocess = with_labels(preprocess, labels)
-        table = to_table(requests, {}, subject.attributes, preprocess)
+        table = to_table(requests, {}, subject.attributes, preprocess, subject.inputs)
         if self._watch:
             self._watch(table)
         measured, answers = measure_and_answer(table, requests, subject)

@@ -16,7 +16,13 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from chalicelib.evaluation.broken import answer_reasons, broken_columns, shape_reasons
+from chalicelib.evaluation.broken import (
+    answer_reasons,
+    broken_columns,
+    class_reasons,
+    label_reasons,
+    shape_reasons,
+)
 from chalicelib.evaluation.findings import Labelled, Read, Scope, own_findings
 from chalicelib.evaluation.measurement import Measurement, Subject
 from chalicelib.evaluation.quality import quality_of
@@ -33,10 +39,14 @@ from chalicelib.records.label_table import NEVER, LabelTable
 from chalicelib.records.merge import MergedRequest
 from chalicelib.records.sample import labelled_sample, sample_digest
 from chalicelib.records.window import Window
+from chalicelib.states.class_matrix import ClassMatrix
 from chalicelib.states.facets import BiasSettings
 from chalicelib.states.maturity import LabelAges, label_ages
 
 Document = Mapping[str, Any]
+
+# Classes of each side that a reason names.
+CLASSES_NAMED = 10
 
 
 class Baselines(msgspec.Struct, frozen=True, kw_only=True):
@@ -221,7 +231,8 @@ def broken_parts(measured: Measurement, baselines: Baselines) -> list[str]:
     """Why the data itself is broken (`monitors.broken`); empty: it is not."""
     shape = shape_reasons(measured.rows, measured.whole, measured.bad_records)
     answers = answer_reasons(measured.rows, measured.bad_records)
-    return [*shape, *answers, *broken_columns(measured.profile, baselines.data_quality_constraints)]
+    labels = [*label_reasons(measured.labelled, measured.bad_records), *class_reasons(measured.matrix)]
+    return [*shape, *answers, *labels, *broken_columns(measured.profile, baselines.data_quality_constraints)]
 
 
 def _scope(task: Task) -> Scope:
@@ -293,6 +304,8 @@ def _model_quality(measured: Measurement, asked: Asked) -> tuple[dict[str, bytes
         return {}, ("NOT_EVALUATED", _unlabelled(measured, asked)), []
     statistics = model_quality.statistics(counts, asked.end)
     documents = {"statistics.json": encode_json(statistics)}
+    if class_reasons(measured.matrix):
+        return documents, ("NOT_EVALUATED", _disjoint(measured.matrix)), []
     if asked.baselines.model_quality_constraints is None:
         return documents, ("NOT_EVALUATED", "there is no model-quality baseline to compare with"), []
     if not model_quality.thresholds(asked.baselines.model_quality_constraints):
@@ -338,6 +351,15 @@ def _model_explainability(
     return documents, ("EVALUATED", ""), _names(violations)
 
 
+def _disjoint(matrix: ClassMatrix) -> str:
+    """Both sets of classes, by name."""
+    served, labels = (
+        ", ".join(matrix.classes[place] for place in sorted(set(each.tolist()))[:CLASSES_NAMED])
+        for each in (matrix.served, matrix.labels)
+    )
+    return f"answers and labels have no class in common: answers {served}; labels {labels}"
+
+
 def _unlabelled(measured: Measurement, asked: Asked) -> str:
     """Why nothing can be said of a window without a labelled row."""
     reason = "no captured rows"
@@ -347,6 +369,8 @@ def _unlabelled(measured: Measurement, asked: Asked) -> str:
             none = "no answer that can be read in"
         elif any(why.startswith("label ") for why in measured.bad_records):
             none = "no label that can be read for"
+        elif measured.labelled:
+            none = "no answer and label that both can be used in"
         reason = f"{none} {measured.rows} rows"
     bad = "; ".join(f"{found.count} rows: {why}" for why, found in list(measured.bad_records.items())[:3])
     return f"{reason}; looked in {asked.label_objects} label objects{f' ({bad})' if bad else ''}"

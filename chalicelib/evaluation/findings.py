@@ -81,8 +81,9 @@ def own_findings(
     monitor_type: str,
     status: str,
     reason: str,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The content of evaluation.json for one monitor type."""
+    """The content of evaluation.json for one monitor type; `notes`: what a reader should know of how it was read."""
     bad = [{"key": line.key, "line": line.line, "reason": line.reason} for line in read.bad[:BAD_LINES_NAMED]]
     document = {
         "version": VERSION,
@@ -115,6 +116,7 @@ def own_findings(
         "settled": labelled.settled,
         "served_loss": labelled.loss,
         "segments": list(labelled.segments),
+        **({"notes": list(notes)} if notes else {}),
     }
     if monitor_type in ("ModelQuality", "ModelBias") and labelled.ages is not None:
         document["label_ages"] = ages_findings(labelled.ages)

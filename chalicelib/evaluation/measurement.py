@@ -43,9 +43,14 @@ SAMPLES = 3
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """What is measured: how payloads are read, and what is asked of the rows beside data and model quality."""
+    """What is measured: how payloads are read, and what is asked of the rows beside data and model quality.
+
+    `inputs`: whether the rows of inputs are asked for; without them an image, a text or an array may be asked, and the
+    answers say how many records a request has.
+    """
 
     attributes: Attributes
+    inputs: bool = True
     bias: BiasSettings | None = None
     attribution: AttributionSettings | None = None
 

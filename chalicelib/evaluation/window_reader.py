@@ -18,7 +18,7 @@ from chalicelib.records.answers import Answers, microseconds_of, no_answers, tog
 from chalicelib.records.batch_reader import Source
 from chalicelib.records.capture import CapturedRequest
 from chalicelib.records.cells import hashes_of
-from chalicelib.records.joins import Events, ids_of
+from chalicelib.records.joins import Events, at_moments, ids_of
 from chalicelib.records.sample import SampleFold
 from chalicelib.records.window import Window
 from chalicelib.states.flips import ROWS as FLIP_ROWS
@@ -51,7 +51,7 @@ class WindowReader:
         self._sample = SampleFold(SAMPLE_TIMES * sample_rows, self._base.sample)
         known = Events()
         for answers in (*self._answers, *self._unread):
-            known.add(np.unique(answers.events))
+            known.add(np.unique(at_moments(answers.events, answers.times)))
         self._fold = CaptureFold(
             lambda _: self._subject,
             self._take,
@@ -68,10 +68,11 @@ class WindowReader:
         self._etags[key] = etag
         self._fold.refuse(key, reason)
 
-    def add(self, key: str, etag: str, body: bytes) -> None:
-        """Read the next file, in the order of keys. One that cannot be read is noted as a whole."""
+    def add(self, key: str, etag: str, body: bytes, of_window: bool = True) -> None:
+        """Read the next file, in the order of keys. One that cannot be read is noted as a whole; of a file that lies in
+        the hour before (`of_window` False) what cannot be read is that hour's."""
         self._etags[key] = etag
-        self._fold.read(Source(key, lambda: [body]))
+        self._fold.read(Source(key, lambda: [body]), of_window)
 
     def finish(self) -> Measured:
         folded, subject = self._fold.result()

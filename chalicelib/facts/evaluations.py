@@ -2,7 +2,8 @@
 
 Keys: MONITOR#{monitor} / EVALUATION#{window} -> Evaluation; MONITOR#{monitor} / REVISION#{window}#{digest} -> Revision;
 MONITOR#{monitor} / DECIDED#{window} -> Decided; MONITOR#{monitor} / COPIES#{window} -> Copies;
-MONITOR#{monitor} / MERGED#{window} -> Merged; MONITOR#{monitor} / SETTLED -> Settled;
+MONITOR#{monitor} / BESIDE#{window} -> Beside; MONITOR#{monitor} / MERGED#{window} -> Merged;
+MONITOR#{monitor} / SETTLED -> Settled;
 MONITOR#{monitor} / LOSS#{window}#{candidate} -> Loss;
 MONITOR#{monitor} / EXECUTION#{job} -> Execution.
 "3 of the last 5 windows" is a query over these, never a counter.
@@ -73,6 +74,13 @@ class Copies(msgspec.Struct, frozen=True):
 
     window: str
     digest: str
+    files: dict[str, str]
+
+
+class Beside(msgspec.Struct, frozen=True):
+    """Capture files of the hour before that were read and hold no request of the window, by key, with their ETags."""
+
+    window: str
     files: dict[str, str]
 
 
@@ -176,6 +184,17 @@ def save_copies(ledger: Ledger, monitor: str, copied: Copies, expected: str | No
     """Returns the revision. Raises ConflictError when another worker copies, too."""
     body = msgspec.json.encode(copied)
     return ledger.put(monitor_partition(monitor), f"COPIES#{copied.window}", body, expected=expected)
+
+
+def beside(ledger: Ledger, monitor: str, window: str) -> dict[str, str]:
+    """Capture files of the hour before that are known to hold no request of a window, with their ETags."""
+    stored = load(ledger, monitor_partition(monitor), f"BESIDE#{window}", Beside)
+    return stored.value.files if stored else {}
+
+
+def note_beside(ledger: Ledger, monitor: str, window: str, files: dict[str, str]) -> None:
+    """Remember capture files of the hour before that hold no request of a window."""
+    change(ledger, monitor_partition(monitor), f"BESIDE#{window}", Beside, lambda _: Beside(window, files))
 
 
 def merged_labels(ledger: Ledger, monitor: str, window: str) -> str | None:

@@ -20,7 +20,7 @@ from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from chalicelib.workflows.incident_alerts import Finding, publish_pending
 from chalicelib.workflows.landed_objects import landed, quarantine
-from chalicelib.workflows.window_inputs import data_constraints
+from chalicelib.workflows.window_inputs import data_constraints, subject_of
 
 
 def handle(body: str, services: Services) -> None:
@@ -67,7 +67,8 @@ def _check_schema(
     if not requests:
         return
     window = Window.of(requests[0].inference_time, definition.window_length)
-    reasons = broken_rows(requests, definition.attributes, data_constraints(services, definition, window))
+    inputs = subject_of(definition).inputs
+    reasons = broken_rows(requests, definition.attributes, data_constraints(services, definition, window), inputs)
     if not reasons:
         return
     incidents.open_incident(services.ledger, definition.name, "broken-data", window.name, services.now(), "error")

@@ -7,7 +7,8 @@ Violations name columns, types and shares, never values. Not here: whether a vio
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -22,6 +23,8 @@ from chalicelib.states.profile import Column, Profile
 from chalicelib.states.quantiles import K, weighted
 
 BUCKETS = 10
+# Columns that one violation names.
+NAMED_COLUMNS = 10
 # A text column gets a domain when it has few recurring values: at most this many, ten rows each on average.
 DOMAIN_VALUES = 100
 DOMAIN_SHARE = 0.1
@@ -254,6 +257,7 @@ def _check_columns(profile: Profile, expected: list[str], settings: _Settings) -
     """Columns that are gone or new, and records that had fewer or more features than the declared ones."""
     violations = []
     present = [column.name for column in profile.columns]
+    hint = _naming_hint(set(expected) - set(present), set(present) - set(expected))
     for kind, title, names in (
         ("missing_column_check", "Missing columns", set(expected) - set(present)),
         ("extra_column_check", "Extra columns", set(present) - set(expected)),
@@ -262,7 +266,7 @@ def _check_columns(profile: Profile, expected: list[str], settings: _Settings) -
         if names and profile.rows:
             description = (
                 f"There are {title.lower()} in current dataset. Number of columns in current dataset: {len(present)}, "
-                f"Number of columns in baseline constraints: {len(expected)}"
+                f"Number of columns in baseline constraints: {len(expected)}. {title}: {_named(names)}{hint}"
             )
             violations.append(_violation(title, kind, description))
     # A wrong width is measured against the features alone: outputs have names of their own.
@@ -277,6 +281,23 @@ def _check_columns(profile: Profile, expected: list[str], settings: _Settings) -
             description = f"{count} of {records} records have {less} features than the {usual} expected"
             violations.append(_violation(title, kind, description))
     return violations
+
+
+def _named(names: Collection[str]) -> str:
+    """Up to ten names in order, and how many more there are."""
+    listed = sorted(names)
+    rest = len(listed) - NAMED_COLUMNS
+    return ", ".join(listed[:NAMED_COLUMNS]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _naming_hint(missing: Collection[str], extra: Collection[str]) -> str:
+    """What may be the matter where names are missing and others came in their place."""
+    if not missing or not extra:
+        return ""
+    if {name.lower() for name in missing} & {name.lower() for name in extra}:
+        return " (some differ in upper and lower case alone)"
+    last = {re.split(r"[./]", name)[-1] for name in extra}
+    return " (some are nested deeper than in the baseline)" if last & set(missing) else ""
 
 
 def _check_type(column: Column, feature: Mapping[str, Any], settings: _Settings) -> list[dict[str, Any]]:

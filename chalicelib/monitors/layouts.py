@@ -574,6 +574,7 @@ class Evaluation(Struct, forbid_unknown_fields=True, kw_only=True):
     settled: bool
     served_loss: float | None
     segments: list[Segment]
+    notes: list[str] | UnsetType = UNSET
     deviations: Deviations | UnsetType = UNSET
     calibration: Calibration | UnsetType | None = UNSET
     label_ages: LabelAges | UnsetType = UNSET

@@ -6,7 +6,7 @@ Not here: what is measured for a type (`evaluation`) and what its files say (`da
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 MonitorType = Literal["DataQuality", "ModelQuality", "ModelBias", "ModelExplainability"]
@@ -47,4 +47,12 @@ TYPES: Mapping[str, Kind] = {
         "model-explainability", "Feature attribution", "feature-attribution drift", section="attribution"
     ),
 }
+
+
+def needs_inputs(monitor_types: Collection[str], features: Sequence[str]) -> bool:
+    """Whether a monitor of these types asks for the rows of inputs: all but model quality alone do, and where features
+    are declared somebody relies on them."""
+    return bool(features) or set(monitor_types) != {"ModelQuality"}
+
+
 LABELLED_TYPES: tuple[str, ...] = tuple(name for name, kind in TYPES.items() if kind.needs_labels)

@@ -188,7 +188,7 @@ def request_of(sides: Sides, metadata: Metadata, time: datetime | None = None) -
     is_batch = sides.batch_transform_output is not None
     moment = metadata.inference_time or (time if is_batch else None)
     if moment is None:
-        raise UntimedError("Object missing required field `inferenceTime` - at `$.eventMetadata`")
+        raise UntimedError("it has no inferenceTime in eventMetadata")
     attributes = metadata.custom_attributes
     if isinstance(attributes, str):
         attributes = [attributes]
@@ -231,8 +231,29 @@ def reason_of(error: Exception) -> str:
     """Why a line was refused, in words that hold no payload (msgspec names places and types, never values)."""
     if isinstance(error, RecursionError):
         return "nested too deeply"
+    if isinstance(error, msgspec.MsgspecError):
+        return sys.intern(_in_words(str(error)))
     # A file may be bad in every line, mostly in the same way: each reason is kept once.
     return "not UTF-8 text" if isinstance(error, UnicodeError) else sys.intern(str(error))
+
+
+_KINDS = {"object": "an object", "array": "a list", "str": "a text", "int": "a number", "float": "a number",
+          "bool": "true or false", "null": "null", "datetime": "a time"}  # fmt: skip
+_UNLIKE = re.compile(r"Expected `([^`]+)`, got `([^`]+)`(?: - at `(.+)`)?")
+_LACKS = re.compile(r"Object missing required field `(.+)`(?: - at `(.+)`)?")
+
+
+def _in_words(text: str) -> str:
+    """A decoder's message in words: what was expected, where, and what was found. It names no value."""
+    if found := _UNLIKE.fullmatch(text):
+        wanted = " or ".join(dict.fromkeys(_KINDS.get(each.strip(), each.strip()) for each in found[1].split("|")))
+        where = f" at {found[3].removeprefix('$.')}" if found[3] else ""
+        return f"expected {wanted}{where}, found {_KINDS.get(found[2], found[2])}"
+    if found := _LACKS.fullmatch(text):
+        return f"it has no {found[1]}" + (f" in {found[2].removeprefix('$.')}" if found[2] else "")
+    if "truncated" in text:
+        return "it is no whole JSON document: it was truncated"
+    return "it is not JSON" if "malformed" in text else text
 
 
 def read_captures(body: bytes, where: str) -> CaptureFile:

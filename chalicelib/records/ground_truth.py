@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from chalicelib.errors import UNDECODABLE
 from chalicelib.records.capture import UNREADABLE, BadLine, BadLines, lines_of, plausible
 
 Conflict = Literal["latest", "first", "reject"]
@@ -265,12 +266,38 @@ def _precedence(label: Label) -> tuple[datetime, str, str, datetime]:
 
 
 def value_of(data: str) -> str | float:
-    """What a label's text says, in the one form in which two labels of an id are compared."""
+    """What a label's text says, in the one form in which two labels of an id are compared: "1", "1.0", {"label": 1}
+    and {"instances": [{"label": 1}]} say the same."""
+    text = data.strip()
+    if text[:1] in ("{", "[") and not text.startswith(RECORD_LABELS):
+        try:
+            said = _said(msgspec.json.decode(text))
+        except UNDECODABLE:
+            return text
+        # A list of several labels, or a document that only its attribute can read, is compared as JSON.
+        if isinstance(said, list | dict):
+            return msgspec.json.encode(said, order="sorted").decode()
+        text = "" if said is None else text_of_label(said)
     try:
-        number = float(data)
+        number = float(text)
     except ValueError:
-        return data.strip()
+        return text.lower() if text.lower() in ("true", "false") else text
     return number if number == number else "nan"
+
+
+def _said(document: Any) -> Any:
+    """The one value of a label document; the list of its values, or the document itself, where it has not one."""
+    if isinstance(document, dict):
+        listed = document.get("instances", document.get("predictions"))
+        if isinstance(listed, list):
+            return _said(listed)
+        if "label" in document:
+            return document["label"]
+        return next(iter(document.values())) if len(document) == 1 else document
+    if isinstance(document, list):
+        found = [_said(each) for each in document]
+        return found[0] if len(found) == 1 else found
+    return document
 
 
 def _time_or_none(raw: Any) -> datetime | None:

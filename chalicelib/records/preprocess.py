@@ -32,11 +32,12 @@ class Data(msgspec.Struct, frozen=True):
 
 
 class EventMetadata(msgspec.Struct, frozen=True):
-    """`event_time` is ISO-8601, UTC, whole seconds; `custom_attribute`: the values of the CustomAttributes header."""
+    """`event_time` is ISO-8601, UTC, whole seconds; `custom_attribute`: the values of the CustomAttributes header,
+    None where the request had none (model-monitor formats, section 12)."""
 
     event_id: str
     event_time: str
-    custom_attribute: list[str]
+    custom_attribute: list[str] | None
     inference_id: str | None = None
 
 
@@ -80,7 +81,7 @@ def inference_record(request: CapturedRequest, label: Label | None) -> Inference
         EventMetadata(
             request.event_id,
             iso(request.inference_time),
-            [*request.custom_attributes],
+            [*request.custom_attributes] or None,
             request.inference_id,
         ),
     )

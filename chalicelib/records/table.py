@@ -11,6 +11,7 @@ import io
 from bisect import insort
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, cast
 
 import msgspec
@@ -190,12 +191,14 @@ def to_table(
     labels: Mapping[str, Label],
     attributes: Attributes,
     preprocess: Preprocessor | None = None,
+    inputs: bool = True,
 ) -> Table:
     """Lay captured requests and the labels found for them out in columns.
 
     `labels` maps join ids to labels (`ground_truth.resolve`). The order of `requests` does not matter, and an event
-    id that comes again is counted and left out (it is unique per invocation: the file was copied). Nothing is raised
-    for bad payloads or labels: see `Table.bad`. With `preprocess` the records of a request are what it makes of it,
+    id that comes again at the same time is counted and left out (the file was copied). Nothing is raised for bad
+    payloads or labels: see `Table.bad`. Without `inputs` what was asked is not looked at: there are no features, and
+    the answers say how many records a request has. With `preprocess` the records of a request are what it makes of it,
     objects by name, and attributes name their keys (`preprocess.records_of`).
     """
     problems, notes = _Problems(), _Problems()
@@ -210,13 +213,13 @@ def to_table(
     answers = _Answers(attributes.problem_type)
     reader = _OutputReader(attributes, answers, problems, notes)
     label_values = _LabelReader(attributes.ground_truth_attribute, answers)
-    previous: str | None = None
+    previous: tuple[str, datetime] | None = None
     for request in sorted(requests, key=_order):
         event_id = request.event_id
-        if event_id == previous:
+        if (event_id, request.inference_time) == previous:
             problems.add("event id came before", event_id)
             continue
-        previous = event_id
+        previous = (event_id, request.inference_time)
         label = labels.get(request.join_id)
         request_rows: list[Row] | None
         content: Content | None
@@ -226,9 +229,13 @@ def to_table(
                 continue
             request_rows, content = made
         else:
-            request_rows = _input_rows(request, attributes, problems, notes)
             content = _output_content(request, attributes, problems, notes)
-        count = len(request_rows) if request_rows is not None else len(content.rows) if content else 0
+            request_rows = _input_rows(request, attributes, problems, notes) if inputs else None
+            if request_rows is not None and content and reader.tells_apart(request_rows, content):
+                # What was asked is one document whose records nothing names: the answers say how many there are.
+                problems.add("input: its records cannot be told apart", event_id)
+                request_rows = None
+        count = len(request_rows) if request_rows is not None else reader.count(content)
         if count == 0:
             problems.add("no record in the request", event_id)
             continue
@@ -236,9 +243,9 @@ def to_table(
         record_ids += ids
         times += [request.inference_time.timestamp()] * count
         rows += request_rows if request_rows is not None else [None] * count
-        only_output = request.input is None and request_rows is None and not request.is_batch
+        only_output = request_rows is None and not request.is_batch and (request.input is None or not inputs)
         unasked += [only_output] * count
-        if only_output:
+        if only_output and inputs:
             notes.add("input was not captured", event_id)
         reader.read(content, ids, scores, predictions, outputs)
         truths += [NAN] * count if label is None else label_values.read(label.data, ids, problems)
@@ -449,6 +456,7 @@ class _OutputReader:
 
     def __init__(self, attributes: Attributes, answers: _Answers, problems: _Problems, notes: _Problems) -> None:
         self._answers = answers
+        self._features = frozenset(attributes.features)
         self._probability = attributes.probability_attribute
         self._inference = attributes.inference_attribute
         self._threshold, self._has_margins = attributes.probability_threshold, attributes.has_margins
@@ -484,7 +492,41 @@ class _OutputReader:
         for position, (name, column) in enumerate(zip(self._names, outputs, strict=True)):
             column += [_item(row, name, position) for row in content.rows]
 
+    def count(self, content: Content | None) -> int:
+        """How many records were answered, where what was asked does not say it: as many as an expression finds values
+        in the whole document, else as many as the payload has rows."""
+        if content is None:
+            return 0
+        found = self._in_whole(content)
+        if found is None:
+            return len(content.rows)
+        return len(found) if isinstance(found, list) else 1
+
+    def tells_apart(self, rows: list[Row], content: Content) -> bool:
+        """Whether one object without any declared feature was asked, and several answers say that it holds several
+        records."""
+        if len(rows) != 1 or not isinstance(rows[0], dict) or not self._features or self._features & rows[0].keys():
+            return False
+        return self.count(content) > 1
+
+    def _in_whole(self, content: Content) -> Any:
+        """What the attributes, where they are expressions, find in the one document of an answer; None: nothing, or
+        different numbers of values."""
+        asked = [each for each in (self._inference, self._probability) if each is not None]
+        documents = content.documents
+        if not asked or documents is None or content.is_lines or len(documents) != 1:
+            return None
+        if any(each.isdecimal() for each in asked):
+            return None
+        found = [search(each, documents[0]) for each in asked]
+        sizes = {len(each) if isinstance(each, list) else -1 for each in found}
+        return None if any(each is None for each in found) or len(sizes) > 1 else found[0]
+
     def _aligned(self, content: Content, ids: list[str]) -> Content | None:
+        # An expression sees the whole document first: all classes of one text stand in one flat list.
+        found = self._in_whole(content)
+        if found is not None and (len(found) if isinstance(found, list) else 1) == len(ids):
+            return Content([content.documents[0] if content.documents else []] * len(ids), content.documents)
         # {"probabilities": [0.1, 0.9]} is two records or one with two values: the input tells.
         documents = content.documents or []
         if len(documents) == len(ids) and all(_is_filled(each) for each in documents):

@@ -21,6 +21,9 @@ _EXACT = 2.0**53
 # What a probability may be: sums and averages of 32-bit numbers end a little beyond 0 and 1.
 LEAST_PROBABILITY, GREATEST_PROBABILITY = -1e-6, 1.0 + 1e-6
 
+# How Python, pandas, R, Java and JSON write true, false and a missing value.
+_WRITTEN_WORDS = frozenset(("true", "false", "True", "False", "TRUE", "FALSE", "nan", "NaN"))
+
 OUTSIDE = "probability is outside of 0 to 1"
 
 # What an answer or a label is, in words, by the type of the problem.
@@ -104,14 +107,28 @@ def word_of(value: Any) -> str | None:
 def class_name(value: Any) -> str | None:
     """The name of a class, as the keys of a confusion matrix spell it (model-monitor formats, section 6.2), or None.
 
-    `word_of` the value, so that 1, 1.0, "1" and "01" are one class. None beside a missing value also for lists (but
-    of one value), objects and texts of more than 256 characters.
+    1, 1.0, "1" and "1.0" are one class, as true and "True" are: CSV and JSON write one value so. A text that no writer
+    makes of a number is a name and stays as it is: "01", "1.00", "1E3", "+1", "NAN". None beside a missing value also
+    for lists (but of one value), objects and texts of more than 256 characters.
     """
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, list | dict) or (isinstance(value, str) and len(value) > LONGEST_CLASS):
         return None
+    if isinstance(value, str) and (name := value.strip()) and not _is_written(name):
+        return name
     return word_of(value)
+
+
+def _is_written(text: str) -> bool:
+    """Whether a text is what writers of CSV and JSON make of a number, a boolean or a missing value."""
+    if text in _WRITTEN_WORDS:
+        return True
+    number = number_of(text)
+    if number != number:
+        return False
+    whole = number.is_integer() and abs(number) < _EXACT
+    return text in (repr(number), str(int(number)) if whole else "")
 
 
 def class_order(name: str) -> tuple[bool, float, str]:

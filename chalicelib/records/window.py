@@ -60,6 +60,11 @@ class Window:
         count = -((first - self.end) // _HOUR)
         return [(first + index * _HOUR).strftime("%Y/%m/%d/%H") for index in range(count)]
 
+    def hour_before(self) -> str:
+        """The hour prefix before those: its last capture file stays open for about a minute after the hour."""
+        first = self.start.replace(minute=0, second=0, microsecond=0)
+        return (first - _HOUR).strftime("%Y/%m/%d/%H")
+
     def next(self) -> Window:
         return Window(self.end, self.length)
 

@@ -182,8 +182,11 @@ def column_of_counts(name: str, position: int, texts: Mapping[str, int], unknown
     for text in others:
         if is_missing(text):
             del present[text]
-        elif text.strip().lower() in ("true", "false"):
+        elif (word := text.strip().lower()) in ("true", "false"):
             boolean += texts[text]
+            # CSV writers say True or TRUE where JSON says true.
+            del present[text]
+            present[word] = present.get(word, 0) + texts[text]
         elif is_infinite(text):
             unknown += texts[text]
         else:

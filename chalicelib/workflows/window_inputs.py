@@ -6,7 +6,7 @@ lifecycle rule has deleted since stays counted. Captures are read where there ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -21,12 +21,16 @@ from chalicelib.evaluation.served import Span
 from chalicelib.evaluation.stored_window import Inputs, KeptLabels, Measured, asked_of, digest_of, lost_inputs
 from chalicelib.evaluation.window_reader import WindowReader
 from chalicelib.events import object_created_body
-from chalicelib.facts import champions, deployments, forgotten
+from chalicelib.facts import champions, deployments, evaluations, forgotten
 from chalicelib.facts import labels as labels_facts
 from chalicelib.facts.evaluations import Evaluation
 from chalicelib.monitors import baseline
 from chalicelib.monitors.baseline import read_analysis, read_constraints, read_model_constraints, read_statistics
-from chalicelib.monitors.types import LABELLED_TYPES
+from chalicelib.monitors.types import LABELLED_TYPES, needs_inputs
+from chalicelib.ports import ObjectSummary
+from chalicelib.records.attributes import Attributes
+from chalicelib.records.batch_reader import Source, captures_in
+from chalicelib.records.capture import BadLines
 from chalicelib.records.cells import hashes_of
 from chalicelib.records.forgetting import Gone
 from chalicelib.records.ground_truth import Label
@@ -187,6 +191,8 @@ def _measured(
 ) -> tuple[Measured, bool]:
     """The window as it is measured now, and whether anything of it is new.
 
+    A request belongs to the window of its inference time, whatever folder its file is in.
+
     All files are read again, in the order of their keys. Files that are not there any more stay counted as they were
     measured, and what is new is added.
     """
@@ -194,6 +200,8 @@ def _measured(
     bucket, destination = split_s3_uri(definition.capture_s3_uri)
     prefix = keys.capture_prefix(destination, definition.endpoint, definition.variant)
     there = [each for hour in window.hours() for each in services.objects.list(bucket, f"{prefix}/{hour}/")]
+    neighbour = f"{prefix}/{window.hour_before()}/"
+    there += _from_the_hour_before(services, definition, window, bucket, neighbour, before.manifest)
     if anew and anew.only:
         there = [each for each in there if each.key in anew.named.captures]
     manifest = before.manifest
@@ -213,7 +221,7 @@ def _measured(
     forgotten_ids = gone.holds if gone else None
     reader = WindowReader(subject, window, definition.policy.sample_rows, base, forgotten_ids)
     for each in sorted(there, key=lambda each: each.key):
-        if refused := too_large(each.size):
+        if (refused := too_large(each.size)) and not each.key.startswith(neighbour):
             reader.refuse(each.key, each.etag, refused)
             continue
         try:
@@ -223,13 +231,58 @@ def _measured(
                 raise ConflictError(f"{each.key}: deleted while its window was measured") from None
             continue  # expired between the listing and now
         stored.kms_key_id = stored.kms_key_id or found.kms_key_id
-        reader.add(each.key, found.etag, found.body)
+        reader.add(each.key, found.etag, found.body, not each.key.startswith(neighbour))
     return reader.finish(), True
+
+
+def _from_the_hour_before(
+    services: Services, definition: Definition, window: Window, bucket: str, prefix: str, manifest: Mapping[str, str]
+) -> list[ObjectSummary]:
+    """Files of the hour before that hold requests of the window: a file lies in the hour of its first record, and stays
+    open for about a minute.
+
+    Those that hold none are remembered, and not read again; what was written before the window began holds none.
+    """
+    name = definition.name
+    listed = [each for each in services.objects.list(bucket, prefix) if each.last_modified >= window.start]
+    if not listed:
+        return []
+    known = evaluations.beside(services.ledger, name, window.name)
+    found, empty = [], {}
+    for each in listed:
+        if manifest.get(each.key) == each.etag:
+            found.append(each)
+        elif known.get(each.key) == each.etag or not _holds(services, window, bucket, each):
+            empty[each.key] = each.etag
+        else:
+            found.append(each)
+    if empty.items() - known.items():
+        evaluations.note_beside(services.ledger, name, window.name, empty)
+    return found
+
+
+def _holds(services: Services, window: Window, bucket: str, file: ObjectSummary) -> bool:
+    """Whether a file has a request of the window; one that cannot be read is its own hour's."""
+    if too_large(file.size):
+        return False
+    try:
+        body = services.objects.get(bucket, file.key).body
+        source, bad = Source(file.key, lambda: [body]), BadLines(file.key, "a capture record")
+        since, until = window.start.timestamp(), window.end.timestamp()
+        return any(since <= time < until for some, _ in captures_in(source, bad, Attributes()) for time in some.times)
+    except (NotFoundError, UnreadableError):
+        return False
 
 
 def subject_of(definition: Definition) -> Subject:
     """What a monitor measures."""
-    return Subject(attributes=definition.attributes, bias=definition.bias, attribution=definition.attribution)
+    attributes = definition.attributes
+    return Subject(
+        attributes=attributes,
+        inputs=needs_inputs(definition.monitor_types, attributes.features),
+        bias=definition.bias,
+        attribution=definition.attribution,
+    )
 
 
 def _new_labels(

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from chalicelib import wiring
 from chalicelib.definition import Definition
 from chalicelib.errors import MisconfiguredError
 from chalicelib.evaluation.baseline_states import MEASUREMENT
+from chalicelib.evaluation.broken import BROKEN_SHARE
 from chalicelib.evaluation.measurement import Subject, measure
 from chalicelib.monitors import baseline
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.dataset import EXPECTED, Roles, first_names, table_of
 from chalicelib.records.table import Table
+from chalicelib.records.values import word_of
 from chalicelib.states.profile import column_of, profile_of
 from chalicelib.states.scores import are_classes, tally_of
 from plumbline.cli.explaining import add_options as add_explaining
@@ -40,6 +43,8 @@ _PATHS = (
 )
 # Columns that are named in one kind of note; --json has all.
 COLUMNS_SHOWN = 20
+# Values of a label column that a message names.
+VALUES_NAMED = 5
 
 
 def roles_of(options: argparse.Namespace, definition: Definition | None, columns: Columns) -> Roles | None:
@@ -117,6 +122,27 @@ def documents_of(
     return documents, missing
 
 
+def _refuse_other_labels(column: Sequence[Any], roles: Roles, table: Table) -> None:
+    """A baseline of the labels that happen to be readable flatters the model, or says nothing of one class.
+
+    Raises MisconfiguredError naming some of the values that were found.
+    """
+    readable = table.labels == table.labels
+    there = np.array([word_of(value) is not None for value in column], dtype=np.bool_)
+    other = there & ~readable
+    if other.sum() <= BROKEN_SHARE * there.sum():
+        return
+    found = sorted({str(word_of(value)) for value, odd in zip(column, other.tolist(), strict=True) if odd})
+    more = f" and {len(found) - VALUES_NAMED} more" if len(found) > VALUES_NAMED else ""
+    wanted = EXPECTED[roles.problem_type]
+    advice = "; --positive-class says which value is 1" if roles.problem_type == "BinaryClassification" else ""
+    expected = (
+        f"labels that are {wanted}{advice}; {int(other.sum()):,} of {int(there.sum()):,} are not: "
+        f"{', '.join(found[:VALUES_NAMED])}{more}"
+    )
+    raise MisconfiguredError("--ground-truth-attribute", roles.ground_truth, expected)
+
+
 def _subject(definition: Definition | None, roles: Roles | None) -> Subject:
     if definition:
         return Subject(attributes=definition.attributes, bias=definition.bias, attribution=definition.attribution)
@@ -154,6 +180,8 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     if roles and not (table.labels == table.labels).any():
         expected = f"a column with labels that can be read: {EXPECTED[roles.problem_type]}"
         raise MisconfiguredError("--ground-truth-attribute", roles.ground_truth, expected)
+    if roles and roles.ground_truth is not None:
+        _refuse_other_labels(columns[roles.ground_truth], roles, table)
     if roles and not (table.predictions == table.predictions).any():
         named = roles.inference or roles.probability
         option = "--inference-attribute" if roles.inference else "--probability-attribute"

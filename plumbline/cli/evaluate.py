@@ -38,9 +38,9 @@ from chalicelib.evaluation.measurement import Measurement, Subject, with_attribu
 from chalicelib.evidence.assessment import Assessment, Moved
 from chalicelib.monitors import baseline
 from chalicelib.monitors.documents import encode_json
-from chalicelib.monitors.types import TYPES
+from chalicelib.monitors.types import TYPES, needs_inputs
 from chalicelib.pages.report import html_report
-from chalicelib.records.attributes import Attributes, check_names
+from chalicelib.records.attributes import Attributes
 from chalicelib.records.batch_reader import Source
 from chalicelib.records.capture import BadInput, CapturedRequest
 from chalicelib.records.dataset import first_names
@@ -55,6 +55,7 @@ from plumbline.cli.explaining import explainer_of
 from plumbline.cli.inputs.attribute_options import add_options, attributes_of, definition_of
 from plumbline.cli.inputs.captures import Requests, is_laid_out, requests_of, transforms_of
 from plumbline.cli.inputs.logged import as_captures
+from plumbline.cli.inputs.naming import Naming
 from plumbline.cli.inputs.places import File, beside, file_of, files_of
 from plumbline.cli.inputs.preprocess import load_preprocessor
 from plumbline.cli.rebuild import parse_time
@@ -70,7 +71,7 @@ _EVIDENCE = "evidence.json"
 _PATHS = ("report.html", _EVIDENCE, *(f"{folder}/{name}" for folder in FOLDERS.values() for name in _NAMES))
 VIOLATIONS_SHOWN = MOVED_SHOWN = 20
 # Characters of a description; the rest is in the file.
-TOLD = 160
+TOLD = 400
 _HOUR = timedelta(hours=1)
 
 
@@ -148,46 +149,6 @@ def read_states(folder: str, files: Mapping[str, Document]) -> BaselineStates | 
     return states_of_files(files.get(baseline.DATA_STATISTICS), files.get(baseline.MODEL_STATISTICS))
 
 
-def named_columns(
-    attributes: Attributes, constraints: Document | None, request: CapturedRequest, preprocessed: bool
-) -> Attributes:
-    """The attributes with the names that the baseline has for columns without names, where none are declared.
-
-    Model Monitor lays a record out as its outputs and then its inputs. A baseline of as many columns as an input has
-    names the inputs; one of as many as output and input have together names both. A transform's output that was
-    joined with its input has the input's columns first.
-
-    Raises MisconfiguredError for names that cannot be those of columns.
-    """
-    columns = [str(feature["name"]) for feature in (constraints or {}).get("features", [])]
-    # A declared output is no feature, wherever the baseline has it.
-    names = [name for name in columns if name not in attributes.output_names]
-    if attributes.features or not names:
-        return attributes
-    outputs = 0
-    if not preprocessed:  # else its records are objects: the baseline's names are their keys
-        width, answered = widths_of(request, attributes)
-        joined = request.is_batch and request.input is None and request.output and request.output.encoding == "CSV"
-        if joined and answered:
-            width, answered = min(answered - 1, len(names)), 1
-        elif answered is not None:
-            answered = max(0, answered - (len(columns) - len(names)))
-        if width is None:
-            return attributes
-        if len(names) - width == answered:
-            outputs = len(names) - width
-    try:
-        check_names(Attributes(features=tuple(names)))
-    except MisconfiguredError as error:
-        expected = f"{baseline.DATA_CONSTRAINTS} with {error.expected}"
-        raise MisconfiguredError("--baseline", error.value, expected) from None
-    return msgspec.structs.replace(
-        attributes,
-        features=tuple(names[outputs:]),
-        output_names=attributes.output_names or tuple(names[:outputs]),
-    )
-
-
 def run(options: argparse.Namespace) -> tuple[str, int]:
     """The command: its output and its exit status: 0 all right, 3 not, 1 nothing could be evaluated."""
     if not options.json:
@@ -230,11 +191,15 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
     def subject_of(request: CapturedRequest) -> Subject:
         examples.append(request)
         return Subject(
-            attributes=named_columns(declared, baselines.data_quality_constraints, request, preprocess is not None),
+            attributes=naming.named(declared, request, preprocess is not None),
+            inputs=needs_inputs(wanted, declared.features),
             bias=definition.bias if definition else None,
             attribution=definition.attribution if definition else None,
         )
 
+    naming = Naming(baselines, options.baseline)
+    if preprocess:
+        preprocess = naming.by_position(preprocess, declared)
     conflict = definition.labels.conflict if definition else "latest"
     with Progress("reading", sum(file.size for file in (*captures, *label_files))) as progress:
         sources = [Source(file.name, file.pieces, file.arrived) for file in label_files]
@@ -294,9 +259,9 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
         elsewhere=captured.elsewhere,
     )
     broken = [*_unreadable(captured, len(captures)), *broken_parts(_used(captured.measured, declared), baselines)]
-    notes = _notes(captured.measured, label_count, subject.attributes, examples[0])
+    notes = [*naming.notes, *_notes(captured.measured, label_count, subject.attributes, examples[0])]
     found = assess_alone(states, captured.measured)
-    documents = _documents(reports, scope, read, captured.measured, broken, baseline_files, definition, found)
+    documents = _documents(reports, scope, read, captured.measured, broken, notes, baseline_files, definition, found)
     written = write_files(folder, documents, _PATHS)
     status = _status(reports, len(label_files), broken, found, options.exit_on)
     if options.json:
@@ -311,6 +276,7 @@ def _documents(
     read: Read,
     measured: Measurement,
     broken: Sequence[str],
+    notes: Sequence[str],
     baseline_files: Mapping[str, Document],
     definition: Definition | None,
     found: Assessment,
@@ -330,7 +296,7 @@ def _documents(
         folder = FOLDERS[monitor_type]
         for name, body in reports.documents[monitor_type].items():
             documents[f"{folder}/{name}"] = body
-        own = own_findings(scope, read, measured, labelled, broken, monitor_type, state, reason)
+        own = own_findings(scope, read, measured, labelled, broken, monitor_type, state, reason, notes)
         documents[f"{folder}/evaluation.json"] = encode_json(own)
     documents["report.html"] = _page(documents, baseline_files, found)
     documents[_EVIDENCE] = encode_json(msgspec.to_builtins(found))

@@ -59,11 +59,21 @@ def read_table(file: File, header: bool = True) -> Columns:
 def joined(tables: Sequence[tuple[File, Columns]]) -> Columns:
     """The rows of several files of one data set, with the columns in the first file's order.
 
-    Raises UnreadableError when their column names differ.
+    Objects may lack keys, so JSON Lines have the keys of all files. Raises UnreadableError when other files' column
+    names differ.
     """
-    (_, first), *others = tables
+    (file, first), *others = tables
     columns = {name: list(values) for name, values in first.items()}
+    objects = _is_json(file)
+    rows = len(next(iter(columns.values())))
     for file, more in others:
+        objects = objects and _is_json(file)
+        count = len(next(iter(more.values())))
+        if objects:
+            for name in more.keys() - columns.keys():
+                columns[name] = [None] * rows
+            more = {**{name: [None] * count for name in columns}, **more}
+        rows += count
         if more.keys() != columns.keys():
             missing, added = len(columns.keys() - more.keys()), len(more.keys() - columns.keys())
             differ = f"missing: {missing}, others: {added}"
@@ -71,6 +81,10 @@ def joined(tables: Sequence[tuple[File, Columns]]) -> Columns:
         for name, values in more.items():
             columns[name] += values
     return columns
+
+
+def _is_json(file: File) -> bool:
+    return file.name.lower().endswith(_JSON) or file.read().lstrip()[:1] == b"{"
 
 
 def _csv(body: bytes, where: str, header: bool) -> Columns:

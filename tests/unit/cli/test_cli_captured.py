@@ -72,7 +72,7 @@ def test_a_document_of_several_lines_that_is_no_capture_is_told(
     (tmp_path / "other.json").write_text(json.dumps({"secret": [1, 2]}, indent=2))
     given = ("--captures", tmp_path / "other.json", "--baseline", baseline, "--out", tmp_path / "out")
     out, _ = call(capsys, 1, "evaluate", *given)
-    assert "other.json: none of 1 lines is a capture record; line 1: Object missing required field" in out
+    assert "other.json: none of 1 lines is a capture record; line 1: it has no captureData" in out
     assert "secret" not in out
 
 

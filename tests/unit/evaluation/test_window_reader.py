@@ -133,10 +133,7 @@ def window(seed: int, problem: str) -> tuple[Measured, list[CapturedRequest], li
     """A window of three files, with odd lines and refused files; its requests once each, and labels."""
     draw = random.Random(f"{seed}-{problem}")
     requests = requests_of(draw, problem)
-    again = [
-        msgspec.structs.replace(each, inference_time=each.inference_time + timedelta(minutes=draw.randrange(2)))
-        for each in draw.sample(requests, 9)
-    ]
+    again = draw.sample(requests, 9)
     labels = labels_for(draw, requests, problem)
     draw.shuffle(requests)
     reader = WindowReader(subject_of(problem), WINDOW, 12)

@@ -46,7 +46,7 @@ def test_the_published_output_and_merged_record_are_one_table():
         "94bcc22a-0462-4bd1-92c9-b46a5aaec1aa"
     ]
     published = json.dumps(json.loads((RUN / "merged_record.json").read_bytes())).encode()
-    assert read_merged_lines(published).bad_lines[0].reason.endswith("`$.eventMetadata`")
+    assert read_merged_lines(published).bad_lines[0].reason == "it has no inferenceTime in eventMetadata"
     merged = read_merged(published, "merged", file.requests[0].inference_time)
     labels = {merged.requests[0].request.join_id: merged.requests[0].label}
     one, other = (to_table([request], labels, PUBLISHED) for request in (file.requests[0], merged.requests[0].request))
