@@ -328,7 +328,7 @@ def _model_bias(
         return documents, ("NOT_EVALUATED", "there is no model-bias baseline to compare with"), []
     violations = model_bias.check_constraints(analysis, asked.baselines.model_bias_constraints)
     documents["constraint_violations.json"] = encode_json(bias_violations_document(violations))
-    return documents, ("EVALUATED", ""), _names(violations)
+    return documents, ("EVALUATED", model_bias.not_computed(analysis)), _names(violations)
 
 
 def _model_explainability(

@@ -25,7 +25,7 @@ from chalicelib.records.label_values import (
     not_one_for_each,
     record_labels_of,
 )
-from chalicelib.records.values import EXPECTED, NAN, binary_class, class_name, class_order, number_of
+from chalicelib.records.values import EXPECTED, NAN, class_name, class_order, class_reader, number_of
 from chalicelib.states.bias import BiasCounts, bias_counts
 from chalicelib.states.class_matrix import class_matrix
 from chalicelib.states.facets import MISSING, BiasSettings, Members
@@ -236,7 +236,7 @@ class _Reading:
 
     def _read(self, value: Any) -> float:
         if self._problem_type == "BinaryClassification":
-            return binary_class(value)
+            return class_reader(self._attributes.positive_class)(value)
         if self._problem_type == "Regression":
             return number_of(value)
         name = class_name(value)

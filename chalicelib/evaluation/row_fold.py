@@ -35,6 +35,7 @@ from chalicelib.records.values import (
     binary_class,
     class_name,
     class_order,
+    class_reader,
     number_of,
 )
 from chalicelib.states.columns import ProfileFold
@@ -130,6 +131,10 @@ class RowFold:
             served = np.where(scores > attributes.probability_threshold, 1.0, 0.0)
         elif attributes.problem_type == "MulticlassClassification":
             served, classes = _class_places(buffer, answers[self._class])
+        elif attributes.positive_class is not None:
+            read = class_reader(attributes.positive_class)
+            texts, places = _different(buffer, answers[self._class])
+            served = np.array([read(text) for text in texts], dtype=np.float64)[places]
         else:
             read = number_of if attributes.problem_type == "Regression" else binary_class
             served = _values(buffer, answers[self._class], read)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -143,6 +143,22 @@ def numeric_distance(baseline: Sketch, current: Sketch, robust: bool) -> float:
     points = np.concatenate([baseline[0], current[0]])
     distance = float(np.max(np.abs(_cdf(baseline, points) - _cdf(current, points)), initial=0.0))
     return _corrected(distance, int(baseline[1].sum()), int(current[1].sum()), robust)
+
+
+def bucket_distance(buckets: Sequence[Mapping[str, Any]], current: Sketch, robust: bool) -> float:
+    """The same where the baseline has buckets alone: at their edges, which is at most the distance of all points.
+
+    A bucket holds the values from its lower bound on and below its upper bound; the last one its upper bound too.
+    """
+    counts = np.array([float(each["count"]) for each in buckets])
+    if not counts.sum() or not len(current[1]):
+        return 0.0
+    edges = np.array([float(buckets[0]["lower_bound"]), *(float(each["upper_bound"]) for each in buckets)])
+    below = np.append(0.0, np.cumsum(counts)) / counts.sum()
+    # At or below the number before an edge; of the last one, at or below itself.
+    points = np.append(np.nextafter(edges[:-1], -np.inf), edges[-1])
+    distance = float(np.max(np.abs(below - _cdf(current, points))))
+    return _corrected(distance, int(counts.sum()), int(current[1].sum()), robust)
 
 
 def categorical_distance(baseline: Categories, current: Categories, robust: bool) -> float:
@@ -361,8 +377,11 @@ def _check_drift(
     if "numerical_statistics" in baseline:
         before = _baseline_sketch(baseline["numerical_statistics"])
         now = column.quantiles.weighted()
-        if before is None or not len(now[0]) or not _matching(column, str(feature.get("inferred_type"))):
+        if not len(now[0]) or not _matching(column, str(feature.get("inferred_type"))):
             return []
+        if before is None:
+            buckets = baseline["numerical_statistics"].get("distribution", {}).get("kll", {}).get("buckets") or []
+            return _drifted(column.name, bucket_distance(buckets, now, robust), threshold)
         return _drifted(column.name, numeric_distance(before, now, robust), threshold)
     known = _baseline_categories(baseline.get("string_statistics") or {})
     if not known.total or not column.categories.total:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -242,6 +243,26 @@ def analysis(counts: BiasCounts, settings: BiasSettings) -> dict[str, Any]:
             "label_value_or_threshold": settings.positive.text,
         }
     return document
+
+
+def not_computed(analysis: Mapping[str, Any]) -> str:
+    """Which facets have metrics without a value, how many, and why; "" where all have one."""
+    found: dict[str, list[str]] = {}
+    totals: Counter[str] = Counter()
+    for stage in ("pre_training_bias_metrics", "post_training_bias_metrics"):
+        for name, entries in (analysis.get(stage) or {}).get("facets", {}).items():
+            for entry in entries:
+                facet = f"{name} in {entry['value_or_threshold']}"
+                totals[facet] += len(entry["metrics"])
+                found.setdefault(facet, []).extend(
+                    str(metric["error"]) for metric in entry["metrics"] if metric["value"] is None
+                )
+    parts = []
+    for facet, errors in found.items():
+        if errors:
+            [(reason, _)] = Counter(errors).most_common(1)
+            parts.append(f"{len(errors)} of {totals[facet]} metrics of {facet} have no value: {reason}")
+    return "; ".join(parts)
 
 
 def suggest_constraints(counts: BiasCounts, settings: BiasSettings) -> dict[str, Any]:

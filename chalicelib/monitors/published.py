@@ -31,7 +31,8 @@ _MULTICLASS = "multiclass_classification_metrics"
 def profile_of_statistics(document: Mapping[str, Any]) -> Profile:
     """The profile in a data-quality statistics.json (checked by `baseline.read_statistics`).
 
-    A column without values, or whose sketch has more numbers in a level than one of k = 2048, has no values here.
+    A column of which the file does not say how its values are distributed is not there: no sketch (buckets alone are
+    too coarse), or one with more numbers in a level than a sketch of k = 2048 has.
     """
     rows = int(document.get("dataset", {}).get("item_count", 0))
     columns = []
@@ -43,9 +44,16 @@ def profile_of_statistics(document: Mapping[str, Any]) -> Profile:
             column = _of_numbers(name, place, kind == "Integral", numeric)
         elif texts:
             column = _of_texts(name, place, texts)
-        columns.append(column)
         rows = max(rows, column.present)
+        if column.present or not _present(feature):
+            columns.append(column)
     return Profile(rows, tuple(columns), rows)
+
+
+def _present(feature: Mapping[str, Any]) -> int:
+    """How many values the file says that a column has."""
+    described = feature.get("numerical_statistics") or feature.get("string_statistics") or {}
+    return int(described.get("common", {}).get("num_present", 0))
 
 
 def selection_of_statistics(document: Mapping[str, Any]) -> Selection:

@@ -39,6 +39,8 @@ class Attributes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     probability_attribute: str | None = None
     # 0 says that scores are margins (log-odds, distances), which may be any number: it is no use for probabilities.
     probability_threshold: float = 0.5
+    # Which of two values, of labels and of predicted classes, is class 1; None: they are 0 and 1 in any spelling.
+    positive_class: str | None = None
     # Where the label is in a JSON label document; None: the document itself, "label", or a list by position.
     ground_truth_attribute: str | None = None
     # Names of the output columns that data quality describes beside the features. Empty: outputs are not described.
@@ -59,9 +61,11 @@ def check(attributes: Attributes) -> None:
     if not 0.0 <= attributes.probability_threshold <= 1.0:
         raise MisconfiguredError("probability_threshold", attributes.probability_threshold, "a number from 0 to 1")
     check_names(attributes)
-    for field in ("target_model", "inference_component"):
+    if attributes.positive_class is not None and attributes.problem_type != "BinaryClassification":
+        raise MisconfiguredError("positive_class", attributes.positive_class, "nothing, or two classes")
+    for field in ("target_model", "inference_component", "positive_class"):
         if getattr(attributes, field) == "":
-            raise MisconfiguredError(field, "", "a name, or nothing for all")
+            raise MisconfiguredError(field, "", "a name, or no such field")
     for field in ("features_attribute", "inference_attribute", "probability_attribute", "ground_truth_attribute"):
         expression = getattr(attributes, field)
         # A column name such as "predicted label" is no JMESPath, and fine for CSV when it is a named output.

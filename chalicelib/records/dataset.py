@@ -22,9 +22,9 @@ from chalicelib.records.values import (
     LEAST_PROBABILITY,
     NAN,
     OUTSIDE,
-    binary_class,
     class_name,
     class_order,
+    class_reader,
     number_of,
 )
 
@@ -37,8 +37,8 @@ class Roles(msgspec.Struct, frozen=True, kw_only=True):
 
     `inference` holds the predicted class or number, `probability` that of class 1 (binary only), `ground_truth` the
     label. Without `inference` the class is 1 where the probability is > `threshold`; 0 says that scores are margins.
-    `outputs` are columns that data quality describes before the features, `features` the features in their order; ():
-    all other columns.
+    `positive`: which value is class 1, where the classes are not 0 and 1. `outputs` are columns that data quality
+    describes before the features, `features` the features in their order; (): all other columns.
     """
 
     problem_type: ProblemType = "BinaryClassification"
@@ -46,6 +46,7 @@ class Roles(msgspec.Struct, frozen=True, kw_only=True):
     probability: str | None = None
     ground_truth: str | None = None
     threshold: float = 0.5
+    positive: str | None = None
     outputs: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
 
@@ -93,7 +94,7 @@ def table_of(columns: Mapping[str, Sequence[Any]], roles: Roles) -> Table:
             for column in (answers, labels)
         )
     else:
-        read = number_of if roles.problem_type == "Regression" else binary_class
+        read = number_of if roles.problem_type == "Regression" else class_reader(roles.positive)
         predictions, known = (
             np.array([read(value) for value in column or [None] * rows], dtype=np.float64)
             for column in (answers, labels)

@@ -38,9 +38,9 @@ from chalicelib.records.values import (
     LEAST_PROBABILITY,
     NAN,
     OUTSIDE,
-    binary_class,
     class_name,
     class_order,
+    class_reader,
     number_of,
     text_of,
 )
@@ -126,11 +126,12 @@ class Table(msgspec.Struct, frozen=True, eq=False):
 class _Answers:
     """Reads predictions and labels of one problem type as numbers; classes in the order in which they are met."""
 
-    def __init__(self, problem_type: ProblemType) -> None:
+    def __init__(self, attributes: Attributes) -> None:
+        problem_type = attributes.problem_type
         self._names: dict[str, float] = {}
         self._is_multiclass = problem_type == "MulticlassClassification"
         self.read = {
-            "BinaryClassification": binary_class,
+            "BinaryClassification": class_reader(attributes.positive_class),
             "MulticlassClassification": self._met,
             "Regression": number_of,
         }[problem_type]
@@ -210,7 +211,7 @@ def to_table(
     truths: list[float] = []
     outputs: list[list[Any]] = [[] for _ in attributes.output_names]
     unasked: list[bool] = []
-    answers = _Answers(attributes.problem_type)
+    answers = _Answers(attributes)
     reader = _OutputReader(attributes, answers, problems, notes)
     label_values = _LabelReader(attributes.ground_truth_attribute, answers)
     previous: tuple[str, datetime] | None = None

@@ -6,6 +6,7 @@ Knows the spellings in which CSV and JSON hold the same thing; refuses to know w
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -77,6 +78,20 @@ def binary_class(value: Any) -> float:
         return float(value.strip().lower() == "true")
     number = number_of(value)
     return number if number in (0.0, 1.0) else NAN
+
+
+def class_reader(positive: str | None) -> Callable[[Any], float]:
+    """Reads a binary class: 0 and 1 in any spelling, or, where one value is said to be `positive`, that one as 1 and
+    any other as 0; nan for what is no class."""
+    if positive is None:
+        return binary_class
+    wanted = class_name(positive)
+
+    def read(value: Any) -> float:
+        name = class_name(value)
+        return NAN if name is None else float(name == wanted)
+
+    return read
 
 
 def text_of(value: Any) -> str:

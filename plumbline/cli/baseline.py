@@ -83,6 +83,7 @@ def roles_of(options: argparse.Namespace, definition: Definition | None, columns
     return Roles(
         problem_type=given.problem_type,
         threshold=given.probability_threshold if threshold is None else threshold,
+        positive=options.positive_class or given.positive_class,
         outputs=given.output_names,
         features=given.features,
         **found,

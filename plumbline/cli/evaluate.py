@@ -260,13 +260,16 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
     )
     broken = [*_unreadable(captured, len(captures)), *broken_parts(_used(captured.measured, declared), baselines)]
     notes = [*naming.notes, *_notes(captured.measured, label_count, subject.attributes, examples[0])]
-    found = assess_alone(states, captured.measured)
+    not_asked = _not_asked(states, captured.measured, baselines)
+    found = _with_thresholds(assess_alone(states, captured.measured), reports, not_asked)
+    if not_asked:
+        notes.append(f"no evidence about {', '.join(not_asked)}: the baseline does not say how its values lie")
     documents = _documents(reports, scope, read, captured.measured, broken, notes, baseline_files, definition, found)
     written = write_files(folder, documents, _PATHS)
     status = _status(reports, len(label_files), broken, found, options.exit_on)
     if options.json:
         return _json(scope, read, captured, reports, broken, notes, written, found), status
-    text = _text(scope, read, captured, conflict, reports, broken, notes, written, found)
+    text = _text(scope, read, captured, conflict, reports, broken, notes, written, found, not_asked)
     return f"{told}\n{text}" if told else text, status
 
 
@@ -391,6 +394,24 @@ def _notes(measured: Measurement, labels: int, attributes: Attributes, request: 
     return lines
 
 
+def _not_asked(states: BaselineStates | None, measured: Measurement, baselines: Baselines) -> list[str]:
+    """Columns that both sides have, and that evidence could not compare."""
+    described = [str(each["name"]) for each in (baselines.data_quality_statistics or {}).get("features", [])]
+    profile = measured.profile
+    return [name for name in described if profile.column(name) and states and not states.profile.column(name)]
+
+
+def _with_thresholds(found: Assessment, reports: Reports, not_asked: Sequence[str]) -> Assessment:
+    """Where evidence could not compare a column, Model Monitor's thresholds decide about it."""
+    named = [each.rpartition(": ")[0] for each in reports.violations.get("DataQuality", ())]
+    violated = [name for name in not_asked if name in named]
+    if found.real or not violated:
+        return found
+    names = ", ".join(f"`{name}`" for name in violated)
+    headline = f"Drift: {names} violates Model Monitor's thresholds; there is no evidence to compare it by."
+    return msgspec.structs.replace(found, level="drift", headline=headline)
+
+
 def _status(reports: Reports, label_files: int, broken: Sequence[str], found: Assessment, exit_on: str) -> int:
     """0 all right, 3 not, 1 when data is broken or what was asked for, with labels at hand, was not evaluated.
 
@@ -457,6 +478,7 @@ def _text(
     notes: Sequence[str],
     written: Sequence[str],
     found: Assessment,
+    not_asked: Sequence[str],
 ) -> str:
     measured = captured.measured
     outside = f", {captured.outside:,} outside of the time asked for" if captured.outside else ""
@@ -492,11 +514,15 @@ def _text(
     for monitor_type, folder in FOLDERS.items():
         if reports.violations.get(monitor_type):
             body = reports.documents[monitor_type]["constraint_violations.json"]
-            lines += ["", f"Model Monitor's violations of {folder}:", *_violations(body, monitor_type, found)]
+            lines += [
+                "",
+                f"Model Monitor's violations of {folder}:",
+                *_violations(body, monitor_type, found, not_asked),
+            ]
     return "\n".join([*lines, "", *written])
 
 
-def _violations(body: bytes, monitor_type: str, evidence: Assessment) -> list[str]:
+def _violations(body: bytes, monitor_type: str, evidence: Assessment, not_asked: Sequence[str]) -> list[str]:
     """The first violations of a file, one line each: of what, which check, how far off; what moved beyond chance comes
     first, worst first."""
     moved = {each.column: each for each in (evidence.columns if monitor_type == "DataQuality" else evidence.loss)}
@@ -513,7 +539,7 @@ def _violations(body: bytes, monitor_type: str, evidence: Assessment) -> list[st
         name = f"{each.get('feature_name') or each.get('metric_name') or each.get('label')}{facet}"
         told = str(each["description"]).strip()
         seen = evidence_of(each)
-        noise = f"moved (p {seen.p:.0e})" if seen else "within chance"
+        noise = f"moved (p {seen.p:.0e})" if seen else "no evidence" if name in not_asked else "within chance"
         row = (name, each["constraint_check_type"], *([noise] if judged else []))
         rows.append((*row, told[:TOLD] + ("…" if len(told) > TOLD else "")))
     more = len(found) - len(rows)

@@ -14,7 +14,8 @@ from chalicelib.errors import MisconfiguredError
 from chalicelib.records.attributes import Attributes, ProblemType, check
 from plumbline.cli.add import read_definition
 
-_NEEDS = ("inference_attribute", "probability_attribute", "probability_threshold_attribute", "ground_truth_attribute")
+_NEEDS = ("inference_attribute", "probability_attribute", "probability_threshold_attribute", "positive_class",
+          "ground_truth_attribute")  # fmt: skip
 
 
 def add_options(parser: argparse.ArgumentParser, where: str, label: str) -> None:
@@ -34,6 +35,9 @@ def add_options(parser: argparse.ArgumentParser, where: str, label: str) -> None
         type=float,
         metavar="T",
         help="class 1 above this probability; default: 0.5. 0: the scores are margins, any number",
+    )
+    parser.add_argument(
+        "--positive-class", metavar="VALUE", help="which of two values is class 1, where they are not 0 and 1"
     )
     parser.add_argument("--ground-truth-attribute", metavar="A", help=f"the label: {label}")
 
@@ -62,6 +66,7 @@ def attributes_of(options: argparse.Namespace) -> Attributes | None:
         inference_attribute=options.inference_attribute,
         probability_attribute=options.probability_attribute,
         probability_threshold=0.5 if threshold is None else threshold,
+        positive_class=options.positive_class,
         ground_truth_attribute=options.ground_truth_attribute,
     )
     try:
