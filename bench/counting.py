@@ -22,18 +22,25 @@ PAGE, BATCH, MESSAGE = 1000, 10, 65536
 
 @dataclasses.dataclass
 class Meter:
-    """`usage` in the names of `prices.PRICES`; `calls` and `bytes` by function and call; `function` works now."""
+    """`usage` in the names of `prices.PRICES`, `used` the same by function; `calls` and `bytes` by function and call;
+    `function` works now."""
 
     usage: Usage = dataclasses.field(default_factory=Counter)
+    used: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
     calls: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
     bytes: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
     function: str = ""
 
     def add(self, name: str, call: str, units: float = 1, size: int = 0) -> None:
         """Count one call: `units` of the priced thing `name`."""
-        self.usage[name] += units  # type: ignore[assignment]
+        self.use(name, units)
         self.calls[self.function, call] += 1
         self.bytes[self.function, call] += size
+
+    def use(self, name: str, units: float) -> None:
+        """Count what is no call."""
+        self.usage[name] += units  # type: ignore[assignment]
+        self.used[self.function, name] += units  # type: ignore[assignment]
 
 
 class _Counting:

@@ -41,7 +41,7 @@ from chalicelib import keys, wiring
 from chalicelib.definition import Definition, parse_definition
 from chalicelib.facts import evaluations
 from chalicelib.records.window import Window
-from chalicelib.topology import SOURCES, WEBHOOK, WEBHOOK_MEMORY, Source
+from chalicelib.topology import WEBHOOK, WEBHOOK_MEMORY, Source
 from chalicelib.webhooks import signed_headers
 from chalicelib.wiring import Services
 from demo.web import poster
@@ -51,7 +51,11 @@ from emulator.memory.functions import EventBucket, Functions
 from emulator.memory.shared import SharedLedger
 from plumbline.cli.add import add_monitor
 from plumbline.cli.main import main as plumbline
-from plumbline.prices import Usage, by_service, dollars, model_monitor
+from plumbline.prices import POLLS_A_MONTH, QUEUES, Usage, by_service, dollars, model_monitor
+
+# What `plumbline cost` is computed from.
+USAGE = Path(__file__).parents[1] / "plumbline" / "usage.json"
+MEASURED_ROWS, MEASURED_DAYS = (60, 1000), 4
 
 BEGIN = datetime(2026, 1, 5, tzinfo=UTC)
 MINUTE, TURN, HOUR, DAY = timedelta(minutes=1), timedelta(minutes=10), timedelta(hours=1), timedelta(days=1)
@@ -69,8 +73,6 @@ WAITS = {"s3.get": 0.020, "s3.put": 0.030, "s3.list": 0.030, "s3.delete": 0.020,
 LOG_LINES = 400
 # Memory, in MB, at which a function has a whole processor.
 WHOLE_PROCESSOR = 1769
-# The event source mapping of each queue polls with five connections that wait for 20 seconds.
-POLLS_A_MONTH = 5 * 3 * 60 * 24 * 30
 
 MOST_DOLLARS, MOST_RESTATEMENTS, MOST_GROWTH, MOST_MINUTES = 3.0, 40, 0.10, 2.0
 # A window's own calls are compared over the first days of its life.
@@ -90,6 +92,7 @@ def definition(features: Sequence[str]) -> Definition:
             "attributes": {"features": list(features), "probability_attribute": "0"},
             "labels": {"horizon": "P31D"},
             "baseline": {
+                "measurement": f"s3://{DATA}/baseline/measurement.msgpack",
                 "data_quality_statistics": f"s3://{DATA}/baseline/data_quality/statistics.json",
                 "data_quality_constraints": f"s3://{DATA}/baseline/data_quality/constraints.json",
                 "model_quality_constraints": f"s3://{DATA}/baseline/model_quality/constraints.json",
@@ -168,7 +171,7 @@ class Stage:
         return _Metered(self, function, memory)
 
     def _use(self, name: str, units: float) -> None:
-        self.meter.usage[name] += units  # type: ignore[assignment]
+        self.meter.use(name, units)
 
 
 class _Metered:
@@ -288,6 +291,8 @@ def simulate(rows: int, labels: str, by: str, days: int, progress: bool = True) 
             clock.advance(to=begun + (minute + 1) * MINUTE)
             if clock.now() == first_priced + MINUTE:
                 stage.meter.usage.clear()
+                stage.meter.used.clear()
+                stage.found.invocations.clear()
             if body:
                 name = f"{keys.capture_prefix('captures', ENDPOINT, 'AllTraffic')}/{keys.hour_folder(begun)}"
                 key = f"{name}/{minute:02}-00-000-{uuid.UUID(int=number * 60 + minute)}.jsonl"
@@ -331,7 +336,7 @@ def _watch(
 
 def stage_polls() -> Usage:
     """What the queues' event source mappings poll in a month, whatever the number of monitors."""
-    return Usage({"sqs.requests": POLLS_A_MONTH * len(SOURCES)})
+    return Usage({"sqs.requests": POLLS_A_MONTH * QUEUES})
 
 
 def weeks(found: Counted, days: int) -> tuple[float, float]:
@@ -362,7 +367,7 @@ def report(stage: Stage, rows: int, labels: str, by: str, days: int) -> tuple[li
     lines = [
         f"{rows} rows an hour, labels {labels} by {by}; {days} days, the last {min(days, PRICED_DAYS)} priced:",
         f"  ${total:.2f} a month for the endpoint; Model Monitor's jobs: ${model_monitor(windows, 2):.0f}",
-        f"  ${polls:.2f} a month for polling the stage's {len(SOURCES)} queues, once for all monitors",
+        f"  ${polls:.2f} a month for polling the stage's {QUEUES} queues, once for all monitors",
         "  " + ", ".join(f"{name} ${cost:.2f}" for name, cost in by_service(usage).items() if cost >= 0.005),
         "  " + ", ".join(f"{name} {count:,.0f}" for name, count in sorted(usage.items()) if count >= 0.5),
         f"  evaluations of a window: most {restated}, mean {mean(whole or [0]):.1f}; {len(whole)} have all labels",
@@ -387,6 +392,35 @@ def _is_whole(name: str, labels: str, days: int) -> bool:
     return datetime.fromisoformat(name) + HOUR + SPANS[labels] <= BEGIN + days * DAY
 
 
+def coefficients() -> dict[str, Any]:
+    """What one invocation of each function uses: a part for each, and a part for each row of a window.
+
+    From two simulations of `MEASURED_DAYS` days with labels within two days, the first day of each left out.
+    """
+    found: list[dict[str, dict[str, float]]] = []
+    counts: list[Counter[str]] = []
+    for rows in MEASURED_ROWS:
+        stage = simulate(rows, "2-days", "webhook", MEASURED_DAYS)
+        each: dict[str, dict[str, float]] = defaultdict(dict)
+        for (function, name), units in stage.meter.used.items():
+            if function and stage.found.invocations[function]:
+                each[function][name] = units / stage.found.invocations[function]
+        found.append(each)
+        counts.append(stage.found.invocations)
+    low, high = MEASURED_ROWS
+    functions = {}
+    for function in sorted({*found[0], *found[1]}):
+        names = sorted({*found[0].get(function, {}), *found[1].get(function, {})})
+        lines = {}
+        for name in names:
+            one, other = (each.get(function, {}).get(name, 0.0) for each in found)
+            slope = max(0.0, (other - one) / (high - low))
+            lines[name] = {"each": max(0.0, one - slope * low), "row": slope}
+        functions[function] = lines
+    landed = counts[1]["ground_truth_landed"] / max(1, counts[1]["ground_truth_posted"])
+    return {"rows": list(MEASURED_ROWS), "features": 20, "landed_a_post": landed, "functions": functions}
+
+
 def cases(options: argparse.Namespace) -> Iterator[tuple[int, str, str]]:
     """The cases asked for, in order."""
     for rows in options.rows:
@@ -401,8 +435,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, nargs="+", default=[1000], help="rows an hour")
     parser.add_argument("--labels", nargs="+", choices=[*SPANS], default=["30-days"], help="how long labels take")
     parser.add_argument("--by", nargs="+", choices=["webhook", "s3"], default=["webhook"])
+    parser.add_argument("--write", action="store_true", help="write plumbline/usage.json, what `plumbline cost` knows")
     parser.add_argument("--days", type=int, help="days to simulate; default: 30 and the days that labels take")
     options = parser.parse_args(arguments)
+    if options.write:
+        USAGE.write_text(json.dumps(coefficients(), indent=1) + "\n")
+        print(f"written: {USAGE}")
+        return 0
     failed = False
     for rows, labels, by in cases(options):
         days = options.days or PRICED_DAYS + -(-SPANS[labels] // DAY)

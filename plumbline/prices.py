@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from chalicelib.topology import SOURCES
+
 AS_OF = "2025-11"
 
 # What is used in a month, by the names in `PRICES`.
@@ -48,6 +50,10 @@ PRICES: Mapping[str, Price] = {
 PROCESSING_INSTANCE, PROCESSING_DOLLARS_AN_HOUR = "ml.m5.xlarge", 0.23
 # From its start to its end, most of which is starting the instance and Spark.
 PROCESSING_MINUTES = 15.0
+
+# The event source mapping of each queue polls with five connections that wait for 20 seconds.
+QUEUES = len(SOURCES)
+POLLS_A_MONTH = 5 * 3 * 60 * 24 * 30
 
 
 def dollars(usage: Mapping[str, float]) -> dict[str, float]:

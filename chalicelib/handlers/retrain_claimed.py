@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from chalicelib.errors import RefusedError
 from chalicelib.events import claim_message
-from chalicelib.facts import claims, pauses
+from chalicelib.facts import claims, decisions, pauses
 from chalicelib.wiring import Services
 from chalicelib.workflows.challenges import end_retrain, tell
 
@@ -36,7 +36,9 @@ def handle(body: str, services: Services) -> None:
         # A request that SageMaker rejects stays wrong: fail instead of retrying for ever.
         end_retrain(services, definition, claim.decision_id, claim.window, "FAILED", f"not started: {error}")
         return
-    tell(services, definition, claim.decision_id, claim.window, "STARTED", f"pipeline execution {arn}")
+    record = decisions.load_record(services.ledger, claim.decision_id)
+    causes = record.reasons[:1] if record else ()
+    tell(services, definition, claim.decision_id, claim.window, "STARTED", f"pipeline execution {arn}", causes)
     claims.move_retrain(
         services.ledger, definition.name, claim.decision_id, ("STARTING",), "STARTED", services.now(), execution_arn=arn
     )

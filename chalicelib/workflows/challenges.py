@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -111,8 +112,9 @@ def tell(
     window: str,
     state: Literal["STARTED", "PROMOTED", "REFUSED", "FAILED", "ROLLED_BACK", "ROLL_BACK_FAILED"],
     reason: str,
+    causes: Sequence[str] = (),
 ) -> None:
-    """Write an outcome of a decision down and publish the notice of it."""
+    """Write an outcome of a decision down and publish the notice of it; `causes`: what it was decided for."""
     at = iso(services.now())
     decisions.save_outcome(
         services.ledger,
@@ -127,7 +129,7 @@ def tell(
         f"{decision_id}-{state}",
         "error" if state.endswith("FAILED") else "info",
         _TITLES[state],
-        [reason],
+        [*causes, reason],
         window=window,
         decision_id=decision_id,
     )

@@ -18,6 +18,7 @@ from plumbline.cli import (
     backtest,
     baseline,
     connect,
+    cost,
     diff,
     doctor,
     evaluate,
@@ -38,7 +39,7 @@ from plumbline.cli.terminal.usage import UNWRITTEN, new_parser
 
 # In the order of the help page.
 COMMANDS = (
-    *(add, explain, rebuild, redrive, baseline, evaluate, backtest, tune, doctor, connect, migrate),
+    *(add, explain, rebuild, redrive, baseline, evaluate, backtest, tune, cost, doctor, connect, migrate),
     *(status, ground_truth, forget, pause, remove, diff),
 )
 

@@ -80,7 +80,7 @@ def test_evaluate_reads_them_and_joins_labels_by_inference_id(
     labels = write(tmp_path / "labels.jsonl", [label(n, row[3]) for n, row in enumerate(ROWS)])
     given = ("--captures", tmp_path / "captures", "--ground-truth", labels, "--baseline", tmp_path / "baseline")
     out, _ = call(capsys, 0, "evaluate", *given, *BINARY, "0", "--out", tmp_path / "out")
-    assert out.startswith("churn: 2022-04-01T10:00:00Z") and "400 rows labelled (100.0%)" in out
+    assert out.startswith("All right: ") and "400 rows labelled (100.0%)" in out
     mine = read(tmp_path / "out/model_quality/statistics.json")["binary_classification_metrics"]
     assert mine == read(tmp_path / "baseline/model_quality/statistics.json")["binary_classification_metrics"]
 
