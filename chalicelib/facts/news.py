@@ -15,7 +15,8 @@ import msgspec
 from chalicelib.facts.document import change, load, monitor_partition
 from chalicelib.ports import Ledger
 
-# Ages since a window's end at which what waits is reported; from the last one on, every day.
+# Ages since a window's end at which what waits is reported; then after 2, 3, 4, 6, 8, 11 … days, a third more each
+# time: what comes late in a long horizon changes little, and each look costs.
 STEPS = (timedelta(hours=1), timedelta(hours=6), timedelta(days=1))
 # Labels are awaited so long for others that come with them.
 WAIT = timedelta(minutes=1)
@@ -88,8 +89,10 @@ def reported(
 def steps(horizon: timedelta) -> list[timedelta]:
     """The ages at which windows are looked at: whole hours, the last one when they are sealed."""
     seal = -(-horizon // timedelta(hours=1)) * timedelta(hours=1)
-    days = [timedelta(days=day) for day in range(2, horizon // timedelta(days=1) + 1)]
-    return [step for step in (*STEPS, *days) if step < seal] + [seal]
+    days = [2]
+    while timedelta(days=days[-1]) < seal:
+        days.append(-(-4 * days[-1] // 3))
+    return [step for step in (*STEPS, *(timedelta(days=day) for day in days)) if step < seal] + [seal]
 
 
 def seen_until(age: timedelta, horizon: timedelta) -> timedelta:

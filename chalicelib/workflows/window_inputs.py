@@ -7,7 +7,7 @@ lifecycle rule has deleted since stays counted. Captures are read where there ar
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 import numpy as np
@@ -41,6 +41,9 @@ from chalicelib.wiring import Services
 from chalicelib.workflows.label_batches import awaiting_of, claimed
 from chalicelib.workflows.label_containers import named_sources, read_sources
 from chalicelib.workflows.landed_objects import too_large
+
+# How long after a window's end a file of the hour before it may still be written.
+_STRAGGLERS = timedelta(hours=1)
 
 
 class Gathered(msgspec.Struct, frozen=True, eq=False):
@@ -241,9 +244,13 @@ def _from_the_hour_before(
     """Files of the hour before that hold requests of the window: a file lies in the hour of its first record, and stays
     open for about a minute.
 
-    Those that hold none are remembered, and not read again; what was written before the window began holds none.
+    Those that hold none are remembered, and not read again; what was written before the window began holds none. Once
+    the window is long over and was measured, no such file is written any more, and none is looked for: a listing costs
+    as much as a write.
     """
     name = definition.name
+    if manifest and services.now() > window.end + _STRAGGLERS and not any(key.startswith(prefix) for key in manifest):
+        return []
     listed = [each for each in services.objects.list(bucket, prefix) if each.last_modified >= window.start]
     if not listed:
         return []

@@ -18,7 +18,8 @@ import msgspec
 
 from chalicelib.decisions.policy import Policy
 from chalicelib.errors import MisconfiguredError
-from chalicelib.facts.news import STEPS, News
+from chalicelib.facts.news import News
+from chalicelib.facts.news import steps as news_steps
 from chalicelib.records.window import check_length, parse_duration
 from plumbline import prices
 from plumbline.cli.terminal.alignment import aligned
@@ -43,7 +44,7 @@ def evaluations(rows: int, window: timedelta, span: timedelta) -> int:
     arrived = rows * LABELLED * min(1.0, 0.5 * window / max(span, _TURN)) if span < window else 0.0
     rate = (rows * LABELLED - arrived) / max(1.0, span / _TURN)
     news = msgspec.structs.replace(news, labelled=round(arrived))
-    steps = [*STEPS, *(_DAY * day for day in range(2, span // _DAY + 2))]
+    steps = news_steps(max(span, _DAY))
     count, age, waiting = 1, timedelta(0), 0.0
     while age <= span:
         age += _TURN
