@@ -7,7 +7,7 @@ only its files are left: columns as their sketches say, and right and wrong answ
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -53,6 +53,14 @@ def states_of_files(
         return None
     body = msgspec.json.encode([statistics, model_statistics], order="sorted")
     return _states(hashlib.sha256(body).hexdigest()[:16], profile, selection, False)
+
+
+def asked_by(baseline: BaselineStates, monitor_types: Collection[str]) -> BaselineStates:
+    """What a monitor of these types asks: columns for data quality, the loss for model quality. What is not asked of a
+    window is not read from it either, and would look as if it were missing."""
+    profile = baseline.profile if "DataQuality" in monitor_types else Profile()
+    selection = baseline.selection if "ModelQuality" in monitor_types else Selection()
+    return _states(baseline.name, profile, selection, baseline.scored)
 
 
 def counts_of(baseline: BaselineStates, measured: Measurement) -> QuestionCounts:

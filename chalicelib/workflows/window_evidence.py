@@ -18,6 +18,7 @@ from chalicelib.errors import NotFoundError
 from chalicelib.evaluation.baseline_states import (
     MEASUREMENT,
     BaselineStates,
+    asked_by,
     counts_of,
     states_of_files,
     states_of_measurement,
@@ -49,9 +50,10 @@ def weigh_evidence(
     gathered: Gathered,
 ) -> Assessment:
     """Count the window, keep the counts, and say what the evidence comes to. The same facts, the same answer."""
-    states = _states(services, definition, window, gathered)
-    if states is None or not findings.rows:
+    known_states = _states(services, definition, window, gathered)
+    if known_states is None or not findings.rows:
         return UNKNOWN
+    states = asked_by(known_states, definition.monitor_types)
     length, monitor = definition.window_length, definition.name
     asked = f"{states.name}-{int(length.total_seconds()) // 3600}"
     since = Window.of(window.start - (MOST_WINDOWS - 1) * length, length)

@@ -25,6 +25,7 @@ from chalicelib.errors import MisconfiguredError, UnreadableError
 from chalicelib.evaluation.baseline_states import (
     MEASUREMENT,
     BaselineStates,
+    asked_by,
     assess_alone,
     states_of_files,
     states_of_measurement,
@@ -185,6 +186,8 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
     if "ModelQuality" in wanted:
         _refuse_another_problem(options.baseline, baselines, definition.attributes if definition else given)
 
+    if states:
+        states = asked_by(states, wanted)
     declared = definition.attributes if definition else given or Attributes()
     examples: list[CapturedRequest] = []
 
@@ -260,7 +263,7 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
     )
     broken = [*_unreadable(captured, len(captures)), *broken_parts(_used(captured.measured, declared), baselines)]
     notes = [*naming.notes, *_notes(captured.measured, label_count, subject.attributes, examples[0])]
-    not_asked = _not_asked(states, captured.measured, baselines)
+    not_asked = _not_asked(states, captured.measured, baselines) if "DataQuality" in wanted else []
     found = _with_thresholds(assess_alone(states, captured.measured), reports, not_asked)
     if not_asked:
         notes.append(f"no evidence about {', '.join(not_asked)}: the baseline does not say how its values lie")

@@ -44,9 +44,9 @@ DISTRUST = """\
 
 `plumbline evaluate` looks once, with one window's budget: what moved decides the first line and exit status 3. The
 functions keep each window's counts, look at the 64 windows before it and, from the 28th window of a baseline on, at how
-much its first 28 windows fluctuate. A confirmed alarm of the loss opens an incident (an error where it is calibrated, else
-a warning), one of columns a warning. A window whose labels are not complete is not asked for its loss: settled means
-sealed, or 99 % of the labels that come in the end, which is the median of sealed windows, or all while none is sealed.
+much its first 28 windows fluctuate. A confirmed alarm of the loss opens an incident (an error where it is calibrated,
+else a warning), one of columns a warning. A window whose labels are not complete is not asked for its loss: settled
+means sealed, or 99 % of the labels that come in the end, which is the median of sealed windows, or all while none is.
 
 ## Distrust
 
@@ -59,8 +59,8 @@ sealed, or 99 % of the labels that come in the end, which is the median of seale
 - The other tools' rules are written again from their published definitions, at their defaults. They are not their code.
 - The first 28 windows of a baseline are taken as fluctuation. What drifts from the first day on is fluctuation, too,
   unless it makes neighbours alike; the check of their order is made for that, and marks such a baseline.
-- A category in the middle of an ordered variable moves to one side only when the variable's mean moves either way. Where
-  windows fluctuate by a third of a row's deviation such a category breaks the promise (`PART=windows`).
+- A category in the middle of an ordered variable moves to one side only when the variable's mean moves either way.
+  Where windows fluctuate by a third of a row's deviation such a category breaks the promise (`PART=windows`).
 - The policy's threshold was chosen among three on this very panel.
 """
 
