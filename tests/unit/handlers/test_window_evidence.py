@@ -105,3 +105,19 @@ def test_without_a_measurement_columns_are_compared_with_the_published_statistic
     world = world_of(["x"], baseline=files)
     found = assessed(world, 0)
     assert (found.level, found.asked, found.loss_asked) == ("fine", 2, False)
+
+
+def test_a_digest_counts_the_violations_of_the_week_before() -> None:
+    world = world_of(["x", "not-x"], alerts={"violations": "digest"})
+    assert of_kind(world, "data-quality") == []
+    world.live(7 * 24, "x", count=40)  # the Monday after
+    [digest] = of_kind(world, "data-quality")
+    assert (digest.state, digest.severity) == ("notice", "info")
+    assert "violations of Model Monitor's thresholds in week 2026-W02" in digest.title
+    assert digest.reasons[0].startswith("in ") and " of " in digest.reasons[0]
+
+
+def test_what_a_monitor_does_not_ask_is_no_evidence() -> None:
+    world = world_of(["x"], monitor_types=["ModelQuality"])
+    found = assessed(world, 0)
+    assert (found.level, found.asked, found.loss_asked) == ("fine", 0, True)
