@@ -41,7 +41,7 @@ from chalicelib.monitors import baseline
 from chalicelib.monitors.documents import encode_json
 from chalicelib.monitors.types import TYPES, needs_inputs
 from chalicelib.pages.report import html_report
-from chalicelib.records.attributes import Attributes
+from chalicelib.records.attributes import Attributes, ProblemType
 from chalicelib.records.batch_reader import Source
 from chalicelib.records.capture import BadInput, CapturedRequest
 from chalicelib.records.dataset import first_names
@@ -171,10 +171,14 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
         raise MisconfiguredError("--end", options.end, f"a time after --start {options.start}")
     preprocess = load_preprocessor(options.preprocess) if options.preprocess else None
     explainer = explainer_of(options, definition)
-    if options.ground_truth and not (definition or given):
-        raise MisconfiguredError("--ground-truth", options.ground_truth, "--problem-type or --monitor FILE beside it")
     baselines, baseline_files = read_baselines(options.baseline)
     states = read_states(options.baseline, baseline_files)
+    assumed = ""
+    if options.ground_truth and not (definition or given):
+        given, assumed = _of_baseline(baselines)
+        if given is None:
+            expected = "--problem-type or --monitor FILE beside it; the baseline says nothing of model quality"
+            raise MisconfiguredError("--ground-truth", options.ground_truth, expected)
     if explainer and baselines.data_quality_statistics is None:
         raise MisconfiguredError("--baseline", options.baseline, f"{baseline.DATA_STATISTICS}, for --explain-with")
     captures = as_captures(files_of(options.captures, "--captures"))
@@ -262,7 +266,11 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
         elsewhere=captured.elsewhere,
     )
     broken = [*_unreadable(captured, len(captures)), *broken_parts(_used(captured.measured, declared), baselines)]
-    notes = [*naming.notes, *_notes(captured.measured, label_count, subject.attributes, examples[0])]
+    notes = [
+        *([assumed] if assumed else []),
+        *naming.notes,
+        *_notes(captured.measured, label_count, subject.attributes, examples[0]),
+    ]
     not_asked = _not_asked(states, captured.measured, baselines) if "DataQuality" in wanted else []
     found = _with_thresholds(assess_alone(states, captured.measured), reports, not_asked)
     if not_asked:
@@ -344,6 +352,25 @@ def _source(files: Sequence[File], definition: Definition | None) -> tuple[str, 
     if definition:
         return definition.endpoint, definition.variant
     return found.pop() if found else ("", "")
+
+
+def _of_baseline(baselines: Baselines) -> tuple[Attributes | None, str]:
+    """The problem type that a baseline has, where none is given, with the first value of an answer as the answer; and
+    how to say so. None where the baseline has no model quality."""
+    found = [name for name in baselines.model_quality_constraints or {} if name.endswith("_constraints")]
+    if len(found) != 1:
+        return None, ""
+    kinds: dict[str, ProblemType] = {
+        "binary_classification": "BinaryClassification",
+        "multiclass_classification": "MulticlassClassification",
+        "regression": "Regression",
+    }
+    problem_type = kinds[found[0].removesuffix("_constraints")]
+    # A class 0 or 1 is read as a probability, too.
+    field = "probability_attribute" if problem_type == "BinaryClassification" else "inference_attribute"
+    told = f"--problem-type {problem_type} is the baseline's; the first value of an answer is taken as it"
+    told += f" (--{field.replace('_', '-')} 0)"
+    return Attributes(problem_type=problem_type, **{field: "0"}), told
 
 
 def _refuse_another_problem(folder: str, baselines: Baselines, attributes: Attributes | None) -> None:

@@ -226,3 +226,35 @@ def test_two_at_once_open_one_incident():
     assert incident.number == raced[0].number == 1
     assert story(incident) == [("opened", window(2))]
     assert incident.decided_window == window(3)
+
+
+def test_an_open_incident_is_announced_again_when_something_joins_moves_on_or_rises() -> None:
+    ledger = MemoryLedger(lambda: NOW)
+
+    def bad(number: int, severity: Any = "warning", **joined: float) -> None:
+        open_incident(ledger, MONITOR, KIND, window(number), NOW, severity, joined=joined)
+
+    bad(1, age=0.10)
+    bad(2, age=0.14)  # no news
+    bad(3, age=0.14, income=0.05)
+    bad(4, age=0.21)
+    bad(5, severity="error", age=0.2)
+    bad(6, severity="warning", age=0.2)  # what was worse once stays so
+    bad(2, tenure=0.5)  # an older window announces nothing
+    [incident] = read_incidents(ledger, MONITOR)
+    assert story(incident) == [("opened", window(1)), *(("changed", window(number)) for number in (3, 4, 5))]
+    assert [alert.severity for alert in pending(incident)] == ["warning", "warning", "warning", "error"]
+    assert len({alert.alert_id for alert in pending(incident)}) == 4
+    assert incident.joined == {"age": 0.21, "income": 0.05}
+
+
+def test_an_incident_closes_only_when_its_last_bad_window_is_long_enough_ago() -> None:
+    ledger = MemoryLedger(lambda: NOW)
+    open_incident(ledger, MONITOR, KIND, window(3), NOW)
+    for number in (4, 5, 6):
+        resolve_incident(ledger, MONITOR, KIND, window(number), NOW, bad_until=window(number - 4))
+    [incident] = read_incidents(ledger, MONITOR)
+    assert incident.state == "OPEN"
+    resolve_incident(ledger, MONITOR, KIND, window(7), NOW, bad_until=window(3))
+    [incident] = read_incidents(ledger, MONITOR)
+    assert story(incident) == [("opened", window(3)), ("resolved", window(7))]

@@ -231,3 +231,14 @@ def test_s3_prefixes_give_the_same_files_as_folders(
         if name.name != "evaluation.json":  # it says where the baseline lies
             assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "s3" / name).read_bytes()
     assert {count for key, count in read.items() if key.startswith("captures/")} == {1}
+
+
+def test_the_problem_type_is_the_baselines_where_none_is_given(
+    tmp_path: Path, baseline: Path, captures: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("--captures", captures, "--ground-truth", labels, "--baseline", baseline)
+    out, _ = call(capsys, 0, "evaluate", *given, "--out", tmp_path / "out")
+    assert "--problem-type BinaryClassification is the baseline's" in out and "(--probability-attribute 0)" in out
+    call(capsys, 0, "evaluate", *given, *BINARY, "0", "--out", tmp_path / "told")
+    mine, told = (read(tmp_path / name / "model_quality/statistics.json") for name in ("out", "told"))
+    assert mine["binary_classification_metrics"] == told["binary_classification_metrics"]

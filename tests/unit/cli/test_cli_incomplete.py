@@ -152,8 +152,10 @@ def test_answers_that_cannot_be_read_are_a_failure_where_labels_are_at_hand(
     given = ("--captures", captures, "--ground-truth", labels, "--baseline", baseline, "--out", tmp_path / "out")
     out, _ = call(capsys, 1, "evaluate", *given, *BINARY, "5")
     assert "400 rows: output: probability is not a number" in out
+    for path in (baseline / "model_quality").iterdir():
+        path.unlink()
     _, err = call(capsys, 2, "evaluate", *given)
-    assert "--problem-type or --monitor FILE beside it" in err
+    assert "--problem-type or --monitor FILE beside it; the baseline says nothing of model quality" in err
 
 
 def test_what_the_data_lack_is_no_missing_baseline_whatever_it_is_called(
