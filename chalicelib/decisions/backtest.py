@@ -219,7 +219,8 @@ def _challenger(row: Callable[[int], Floats], policy: Policy, settled: int) -> t
     gate's model, which was not trained on them."""
     held = slice(settled + 1 - policy.holdback_windows, settled + 1)
     losses = row(held.start).copy()
-    losses[settled + 1 :] = row(settled + 1)[settled + 1 :]
+    if settled + 1 < len(losses):  # with labels at once, the last window's model has nothing left to serve
+        losses[settled + 1 :] = row(settled + 1)[settled + 1 :]
     return _Model(losses, held.start, settled + 1), held
 
 

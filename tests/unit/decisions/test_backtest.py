@@ -83,3 +83,12 @@ def test_two_refusals_stop_the_loop_for_a_while():
     found = replay(hollow, Policy(cost=0.05, holdback_windows=1, cool_down_windows=0))
     assert found.refusals >= 1 and not found.promotions
     assert set(found.served) == {0.5}
+
+
+def test_labels_at_once_may_start_a_retraining_with_the_last_window():
+    each = course(jump=WINDOWS - 1)
+    at_once = Course(
+        first=each.first, fresh=each.fresh, surrogates=each.surrogates, origin=each.origin, lateness=0, training=0
+    )
+    found = replay(at_once, Policy(cost=0.0001, holdback_windows=1, cool_down_windows=1))
+    assert found.starts[-1] == WINDOWS - 1 and len(found.served) == WINDOWS - each.origin
