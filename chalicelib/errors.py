@@ -62,9 +62,24 @@ class NotFoundError(PlumblineError):
     """A named thing (object, endpoint, job) does not exist."""
 
 
+class UnavailableError(PlumblineError):
+    """A model does not answer now: throttled, starting, out of time, not permitted, or an error in its container."""
+
+
 class ConflictError(PlumblineError):
     """A conditional write lost against another one. Read again and decide again."""
 
 
 class RefusedError(PermanentError):
     """The receiver rejects the request for good (validation, a forbidden address, a 4xx answer)."""
+
+
+def words_of(error: Exception) -> str:
+    """What may be said of an error to people: our own words or AWS's. Of any other only the type, for its text may
+    quote payload."""
+    if isinstance(error, PlumblineError):
+        return str(error)
+    response = getattr(error, "response", None)
+    if isinstance(response, dict) and isinstance(response.get("Error"), dict):
+        return f"{response['Error'].get('Code', '')}: {response['Error'].get('Message', '')}"
+    return type(error).__name__

@@ -269,7 +269,7 @@ class Scorer(Protocol):
     """SageMaker runtime: invoke a model."""
 
     def invoke(self, endpoint: str, body: bytes, *, content_type: str, accept: str) -> bytes:
-        """InvokeEndpoint. Raises NotFoundError for an endpoint that does not exist."""
+        """InvokeEndpoint. Raises NotFoundError for an endpoint that does not exist, UnavailableError for no answer."""
 
 
 class Metric(msgspec.Struct, frozen=True):

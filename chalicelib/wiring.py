@@ -168,7 +168,10 @@ def client(service: str, region: str | None = None) -> Any:
     from botocore.config import Config
 
     # "standard" retries throttling and lost connections with jitter; what still fails goes back to the queue.
-    config = Config(region_name=region, retries={"mode": "standard"}, connect_timeout=5)
+    retries: Any = {"mode": "standard"}
+    if service == "sagemaker-runtime":  # an endpoint has a minute for an answer; the callers know whom to ask again
+        retries["total_max_attempts"] = 2
+    config = Config(region_name=region, retries=retries, connect_timeout=5, read_timeout=65)
     with _BUILDING:
         return boto3.client(service, config=config)
 

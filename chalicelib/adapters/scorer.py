@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.errors import NotFoundError, PlumblineError
+from chalicelib.errors import NotFoundError, UnavailableError
 
 
 class EndpointScorer:
@@ -18,8 +18,8 @@ class EndpointScorer:
     def invoke(self, endpoint: str, body: bytes, *, content_type: str, accept: str) -> bytes:
         """The endpoint's answer to one request. Raises NotFoundError for an endpoint that does not exist.
 
-        An error inside the model container raises PlumblineError with the container's status only: AWS's ModelError
-        quotes the container's answer, which may quote the request, and that is payload.
+        Any other refusal raises UnavailableError with AWS's code; an error inside the model container, with the
+        container's status only: AWS's ModelError quotes its answer, which may quote the request, and that is payload.
         """
         status: int | None = None
         try:
@@ -31,10 +31,12 @@ class EndpointScorer:
             if code in ("ValidationError", "ValidationException") and "not found" in text:
                 raise NotFoundError(f"endpoint {endpoint}: no such endpoint") from error
             if code != "ModelError":
-                raise
+                raise UnavailableError(f"endpoint {endpoint}: {code}: {text}") from error
             status = error.response.get("OriginalStatusCode", 0)
+        except BotoCoreError as error:  # no connection, or no answer in time
+            raise UnavailableError(f"endpoint {endpoint}: {type(error).__name__}") from error
         if status is not None:  # outside the handler above, so that the quoting error is not its __context__
-            raise PlumblineError(f"endpoint {endpoint}: the model container answered with status {status}")
+            raise UnavailableError(f"endpoint {endpoint}: the model container answered with status {status}")
         with answer["Body"] as stream:
             result: bytes = stream.read()
         return result

@@ -89,6 +89,7 @@ def replay(course: Course, policy: Policy, trained: Callable[[int], Floats] | No
     pending: tuple[int, _Model, slice] | None = None
     roll_back: tuple[int, int] | None = None
     start: int | None = None
+    answered: int | None = None  # the start that led to a model
     ended: list[Start] = []
     promoted_at = 0
     starts, delays, promotions, refusals, roll_backs, stops = list[int](), list[int](), 0, 0, 0, 0
@@ -102,6 +103,7 @@ def replay(course: Course, policy: Policy, trained: Callable[[int], Floats] | No
                 pool = [*pool, champion][-policy.pool_size :] if policy.pool_size else []
                 former, champion, promoted_at = str(champion), len(models) - 1, now
                 promotions += 1
+                answered = start
                 ended.append(Start("PROMOTED", ""))
             else:
                 refusals += 1
@@ -120,7 +122,8 @@ def replay(course: Course, policy: Policy, trained: Callable[[int], Floats] | No
         stopped = why_stopped(ended[::-1], "", settled - start) if start is not None else ""
         stops += bool(stopped)
         # The windows that began after the last start; if it led to a model, after that model began to serve.
-        since = 0 if start is None else max(start + course.lateness + 1, promoted_at)
+        last = start if pending or policy.rule == "regret" else answered
+        since = 0 if last is None else max(last + course.lateness + 1, promoted_at)
         situation = Situation(
             window=_name(settled),
             rows=1,

@@ -16,12 +16,13 @@ from chalicelib.decisions.policy import Policy
 # What a pipeline execution of ours is called, before the decision id: how its end finds the claim.
 DISPLAY_NAME = "plumbline-"
 
-# Starts in a row that came to nothing, after which a person must look.
+# Starts in a row that came to nothing, after which the loop waits longer and a person must look.
 FUTILE_STARTS = 2
 # A promotion that is taken back within so many windows came to nothing.
 EARLY_WINDOWS = 8
-# Windows after the evidence of the last start until a stopped loop tries again.
+# Windows after the evidence of the last start until it tries again; twice as many after each further one, to a limit.
 STOP_WINDOWS = 8
+LONGEST_STOP_WINDOWS = 64
 
 
 class SurrogateLosses(msgspec.Struct, frozen=True):
@@ -75,9 +76,9 @@ class Start(msgspec.Struct, frozen=True):
 
     @property
     def futility(self) -> str:
-        """Why the start came to nothing, in words; "" where it did not, or where the pipeline failed."""
-        if self.outcome == "REFUSED":
-            return "refused"
+        """Why the start came to nothing, in words; "" where it did not."""
+        if self.outcome in ("REFUSED", "FAILED"):
+            return self.outcome.lower()
         if self.served_windows is not None and self.served_windows <= EARLY_WINDOWS:
             return f"rolled back after {self.served_windows} windows"
         return ""
@@ -86,15 +87,18 @@ class Start(msgspec.Struct, frozen=True):
 def why_stopped(starts: Sequence[Start], version: str, windows_since_start: int) -> str:
     """Why the loop has stopped, in words; "" while it may start a retraining. `starts`: newest first.
 
-    It goes on `STOP_WINDOWS` windows after the evidence of the last start, or when a person has changed the definition:
-    starts under another version than the one in force do not count.
+    What fails may fail for good, so the waits grow; what was wrong may have been mended, so they end. The loop goes on
+    at once when a person has changed the definition: starts under another version do not count.
     """
-    last = [start.futility for start in starts if start.version == version][:FUTILE_STARTS]
-    if len(last) < FUTILE_STARTS or not all(last) or windows_since_start >= STOP_WINDOWS:
+    futile = [start.futility for start in starts if start.version == version]
+    last = futile[: futile.index("")] if "" in futile else futile
+    wait = min(STOP_WINDOWS * 2 ** (len(last) - FUTILE_STARTS), LONGEST_STOP_WINDOWS)
+    if len(last) < FUTILE_STARTS or windows_since_start >= wait:
         return ""
+    named = ", ".join(last[:FUTILE_STARTS])
     return (
-        f"stopped, for the last {len(last)} retrainings came to nothing (newest first: {', '.join(last)}) and the "
-        f"model still loses; the loop goes on {STOP_WINDOWS} windows after the last start, or with a changed definition"
+        f"stopped, for the last {len(last)} retrainings came to nothing (newest first: {named}) and the model still "
+        f"loses; the loop goes on {wait} windows after the last start, or with a changed definition"
     )
 
 

@@ -18,6 +18,13 @@ from chalicelib.ports import Ledger
 
 LEASE = timedelta(minutes=10)
 
+# So long a step of a claim may fail before the claim ends, with the last reason.
+PATIENCE = timedelta(hours=6)
+# So long an execution may run: a callback step waits for at most as long.
+LONGEST_EXECUTION = timedelta(days=7)
+# A challenger that waits for a person is told of again, and ends.
+REMIND_AFTER, LONGEST_APPROVAL = timedelta(days=7), timedelta(days=14)
+
 # Ids of earlier claims that are kept: no message is repeated after that many promotions.
 REMEMBERED = 32
 
@@ -128,6 +135,7 @@ class PromotionClaim(msgspec.Struct, frozen=True, kw_only=True):
 
     `state`: APPLYING (models, endpoints, gate), DEPLOYING (the endpoint updates; `deploying_since` "": not requested
     yet), then DONE; or ENDING (what is no longer needed is deleted) and then `ending`: REFUSED, SUPERSEDED or FAILED.
+    `failing_since`: when a step of it failed first, ISO 8601 ("": none has).
     `before`: ids of the previous claims, the last first; a late repeat of one of them is not granted.
     """
 
@@ -145,6 +153,7 @@ class PromotionClaim(msgspec.Struct, frozen=True, kw_only=True):
     fair_from: str = ""
     config_name: str = ""
     deploying_since: str = ""
+    failing_since: str = ""
     ending: str = ""
     outcome: str = ""
     before: tuple[str, ...] = ()

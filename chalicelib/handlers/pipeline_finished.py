@@ -14,8 +14,15 @@ from chalicelib.events import execution_changed
 from chalicelib.facts import claims, decisions, monitors
 from chalicelib.ports import ExecutionStep, PipelineExecution
 from chalicelib.wiring import Services
-from chalicelib.workflows.challenges import WAITING, approval_of, end_retrain, objection_to, refuse, request_promotion
-from chalicelib.workflows.incident_alerts import notify
+from chalicelib.workflows.challenges import (
+    WAITING,
+    approval_of,
+    ask_for_approval,
+    end_retrain,
+    objection_to,
+    refuse,
+    request_promotion,
+)
 
 
 class _Losses(msgspec.Struct):
@@ -81,17 +88,7 @@ def _challenge(services: Services, definition: Definition, claim: claims.Retrain
     elif definition.policy.promotion == "manual" and status != "Approved":
         approval = claims.Approval(definition.name, claim.decision_id)
         claims.await_approval(services.ledger, package_arn, approval)
-        notify(
-            services,
-            definition,
-            "promotion",
-            f"{claim.decision_id}-approval",
-            "warning",
-            "a challenger waits for approval",
-            [f"approve or reject {package_arn}"],
-            window=claim.window,
-            decision_id=claim.decision_id,
-        )
+        ask_for_approval(services, definition, claim, package_arn)
         claims.move_retrain(
             services.ledger,
             definition.name,

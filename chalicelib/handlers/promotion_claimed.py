@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
 from chalicelib import keys
 from chalicelib.definition import Definition
-from chalicelib.errors import ConflictError, MisconfiguredError, NotFoundError
+from chalicelib.errors import ConflictError, MisconfiguredError, NotFoundError, PermanentError, words_of
 from chalicelib.events import claim_message
 from chalicelib.facts import champions, claims, deployments, due, evaluations, pauses
 from chalicelib.facts import monitors as index
@@ -52,7 +53,13 @@ def handle(body: str, services: Services) -> None:
         return
     definition = services.definitions.get(message.monitor)
     if claim.claim_id == message.claim_id and claim.in_flight:
-        _advance(services, definition, claim)
+        try:
+            _advance(services, definition, claim)
+        except ConflictError:
+            raise
+        except Exception as error:
+            if not _give_up(services, definition, claim, error):
+                raise
     # After an older claim's message too: its worker may have been overtaken by a newer one.
     _tidy(services, definition, claim)
 
@@ -78,6 +85,21 @@ def _advance(services: Services, definition: Definition, claim: PromotionClaim) 
         _apply(services, definition, claim, champion)
     else:
         _deploy(services, definition, claim, champion)
+
+
+def _give_up(services: Services, definition: Definition, claim: PromotionClaim, error: Exception) -> bool:
+    """End a claim that cannot go on: at once after an error that stays, after PATIENCE otherwise. False to try again."""
+    if claim.state == "ENDING":
+        return False
+    now, reason = services.now(), words_of(error)
+    if not isinstance(error, PermanentError):
+        if not claim.failing_since:
+            claims.amend_promotion(services.ledger, definition.name, claim.claim_id, now, failing_since=now.isoformat())
+        if not claim.failing_since or now - datetime.fromisoformat(claim.failing_since) < claims.PATIENCE:
+            return False
+        reason = f"given up after {claims.PATIENCE // timedelta(hours=1)} hours: {reason}"
+    _end(services, definition, claim, "FAILED", reason)
+    return True
 
 
 def _exists(services: Services, endpoint: str) -> bool:

@@ -6,7 +6,9 @@ the same execution.
 
 from __future__ import annotations
 
-from chalicelib.errors import RefusedError
+from datetime import timedelta
+
+from chalicelib.errors import RefusedError, words_of
 from chalicelib.events import claim_message
 from chalicelib.facts import claims, decisions, pauses
 from chalicelib.wiring import Services
@@ -35,6 +37,13 @@ def handle(body: str, services: Services) -> None:
     except RefusedError as error:
         # A request that SageMaker rejects stays wrong: fail instead of retrying for ever.
         end_retrain(services, definition, claim.decision_id, claim.window, "FAILED", f"not started: {error}")
+        return
+    except Exception as error:  # a quota or a permission, which a person may mend meanwhile
+        if services.now() - claim.started_at < claims.PATIENCE:
+            raise
+        hours = claims.PATIENCE // timedelta(hours=1)
+        reason = f"not started within {hours} hours: {words_of(error)}"
+        end_retrain(services, definition, claim.decision_id, claim.window, "FAILED", reason)
         return
     record = decisions.load_record(services.ledger, claim.decision_id)
     causes = record.reasons[:1] if record else ()

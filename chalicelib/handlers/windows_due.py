@@ -25,9 +25,16 @@ from chalicelib.facts import champions, claims, cursor, deployments, due, labels
 from chalicelib.facts import monitors as index
 from chalicelib.facts.monitors import Entry
 from chalicelib.monitors.types import LABELLED_TYPES
+from chalicelib.records.times import iso
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
-from chalicelib.workflows.challenges import approval_of, end_retrain, objection_to, send_promotion
+from chalicelib.workflows.challenges import (
+    approval_of,
+    ask_for_approval,
+    end_retrain,
+    objection_to,
+    send_promotion,
+)
 from chalicelib.workflows.label_containers import hours_to_compact
 
 # A closed window is evaluated again this long after, or half a horizon, whichever is shorter: otherwise a late capture
@@ -180,6 +187,8 @@ def _reconcile_retrain(services: Services, entry: Entry, now: datetime) -> None:
             reason = objection_to(claim.package_arn, status)
             end_retrain(services, definition, claim.decision_id, claim.window, "REFUSED", reason)
             return
+        if status not in ("Approved", "Rejected") and _approval_ended(services, definition, claim, now):
+            return
         if status in ("Approved", "Rejected"):
             body = package_changed_body(claim.package_arn, status, now)
             services.queues.send("model-packages", [body])
@@ -193,7 +202,26 @@ def _reconcile_retrain(services: Services, entry: Entry, now: datetime) -> None:
         if execution.status in ("Succeeded", "Failed", "Stopped"):
             body = execution_changed_body(execution.arn, execution.status, now)
             services.queues.send("pipelines", [body])
+        elif claim.state == "STARTED" and now - claim.started_at >= claims.LONGEST_EXECUTION:
+            reason = f"{claim.execution_arn} has not ended within {claims.LONGEST_EXECUTION.days} days; it still runs"
+            end_retrain(services, definition, claim.decision_id, claim.window, "FAILED", reason)
+            return
     claims.move_retrain(services.ledger, definition.name, claim.decision_id, (claim.state,), claim.state, now)
+
+
+def _approval_ended(services: Services, definition: Definition, claim: claims.RetrainClaim, now: datetime) -> bool:
+    """Tell people once more of a challenger that waits for them; end it when nobody has decided in time."""
+    if now - claim.started_at >= claims.LONGEST_APPROVAL:
+        reason = f"nobody has approved {claim.package_arn} within {claims.LONGEST_APPROVAL.days} days"
+        end_retrain(services, definition, claim.decision_id, claim.window, "REFUSED", reason)
+        return True
+    if now - claim.started_at >= claims.REMIND_AFTER and not claim.outcome:
+        last = claim.started_at + claims.LONGEST_APPROVAL
+        ask_for_approval(services, definition, claim, claim.package_arn, f"otherwise it is refused on {iso(last)}")
+        claims.move_retrain(
+            services.ledger, definition.name, claim.decision_id, (claim.state,), claim.state, now, outcome="reminded"
+        )
+    return False
 
 
 def _reconcile_promotion(services: Services, entry: Entry, now: datetime) -> None:

@@ -86,6 +86,23 @@ def approval_of(services: Services, package_arn: str) -> str | None:
         return None
 
 
+def ask_for_approval(
+    services: Services, definition: Definition, claim: claims.RetrainClaim, package_arn: str, reminder: str = ""
+) -> None:
+    """Tell people that a challenger waits for them; `reminder`: what happens otherwise."""
+    notify(
+        services,
+        definition,
+        "promotion",
+        f"{claim.decision_id}-{'reminder' if reminder else 'approval'}",
+        "warning",
+        f"a challenger {'still ' if reminder else ''}waits for approval",
+        [f"approve or reject {package_arn}", *([reminder] if reminder else [])],
+        window=claim.window,
+        decision_id=claim.decision_id,
+    )
+
+
 def objection_to(package_arn: str, status: str | None) -> str:
     """Why a package of this status (`approval_of`) may challenge nobody; "" where nothing is against it."""
     if status is None:

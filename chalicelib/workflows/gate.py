@@ -14,7 +14,7 @@ import numpy as np
 
 from chalicelib.decisions.challenger import Segment, SignTest, challenge, sign_test, worse_segments
 from chalicelib.definition import Definition, split_s3_uri
-from chalicelib.errors import MisconfiguredError, PlumblineError
+from chalicelib.errors import MisconfiguredError, NotFoundError, PermanentError, PlumblineError
 from chalicelib.evaluation.baseline_states import MEASUREMENT
 from chalicelib.evaluation.measurement import measure
 from chalicelib.facts import evaluations
@@ -72,7 +72,10 @@ class GateRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def hold_gate(services: Services, definition: Definition, contest: Contest) -> tuple[bool, str]:
-    """Whether the challenger passes, and why. Writes the record and, when it passes, the new baseline."""
+    """Whether the challenger passes, and why. Writes the record and, when it passes, the new baseline.
+
+    Raises PlumblineError when the challenger or the champion does not answer now, which another attempt may mend.
+    """
     claim, champion = contest.claim, contest.champion
     held_back, kms_key_id = _held_back(services, claim)
     challenger = _answers(services, definition, contest.challenger_endpoint, held_back)
@@ -87,7 +90,11 @@ def hold_gate(services: Services, definition: Definition, contest: Contest) -> t
     _save_losses(services, definition, champion.candidate, champions_own)
     incumbents = {champion.candidate.name: champions_own.loss()}
     for member in champion.pool:
-        if scored := _answers(services, definition, contest.endpoints[member.name], held_back):
+        try:
+            scored = _answers(services, definition, contest.endpoints[member.name], held_back)
+        except Exception:  # whoever could serve must not stop the challenge
+            scored = None
+        if scored:
             _save_losses(services, definition, member, scored)
             incumbents[member.name] = scored.loss()
     gate = challenge(challenger.loss(), incumbents)
@@ -157,17 +164,23 @@ def _bias(definition: Definition, scored: Scored) -> Any:
 def _answers(
     services: Services, definition: Definition, endpoint: str, held_back: list[MergedRequest]
 ) -> Scored | None:
-    """An endpoint's answers to the held-back rows; None when it does not answer them all.
+    """An endpoint's answers to the held-back rows; None when it is not in service or answers what cannot be read.
 
-    A refusal costs a whole retraining, so a container's error is not believed at once.
+    A refusal costs a whole retraining, so nothing is believed at once. Raises what the endpoint raises instead of an
+    answer (starting, throttled, an error in its container): that may pass.
     """
+    raised: PlumblineError | None = None
     for _ in range(SCORING_ATTEMPTS):
         try:
             if services.sagemaker.describe_endpoint(endpoint).status != "InService":
                 return None
             return score(services, definition, endpoint, held_back)
-        except PlumblineError:
-            continue  # no such endpoint, a failed model, an answer that cannot be read
+        except (NotFoundError, PermanentError):
+            raised = None
+        except PlumblineError as error:
+            raised = error
+    if raised:
+        raise raised
     return None
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import dropwhile
 
 from chalicelib.decisions.challenger import PairedLoss
 from chalicelib.decisions.retrain import Start, SurrogateLosses, why_stopped
@@ -42,19 +43,28 @@ def candidate_losses(
     return paired
 
 
-def since_start(claim: claims.RetrainClaim | None, champion: Champion | None) -> str:
+def since_start(definition: Definition, claim: claims.RetrainClaim | None, champion: Champion | None) -> str:
     """The name from which on windows began after the last start or, when it led to a model, after that model began to
-    serve ("": there was none). What the old model lost meanwhile is paid for."""
-    if claim is None:
+    serve ("": there was none). What the old model lost meanwhile is paid for.
+
+    For the rule excess a start that failed or was refused is none: the same model goes on serving, and a reference
+    learned from the windows in which it is worse would call them normal.
+    """
+    starts = claim.starts if claim else ()
+    if definition.policy.rule == "excess":
+        starts = tuple(dropwhile(lambda start: start.state in ("FAILED", "REFUSED"), starts))
+    if not starts:
         return ""
     reigns = champion.reigns if champion else ()
-    served = [reign.since for reign in reigns if reign.cause == f"promote {claim.decision_id}"]
-    return max([iso(claim.started_at), *served])
+    served = [reign.since for reign in reigns if reign.cause == f"promote {starts[0].decision_id}"]
+    return max([iso(starts[0].started_at), *served])
 
 
-def evidence_since(claim: claims.RetrainClaim | None, window: Window, champion: Champion | None) -> str:
+def evidence_since(
+    definition: Definition, claim: claims.RetrainClaim | None, window: Window, champion: Champion | None
+) -> str:
     """The same, but as it was before for a window that has itself started one: a repeat finds the same evidence."""
-    return claim.evidence_since if claim and claim.window == window.name else since_start(claim, champion)
+    return claim.evidence_since if claim and claim.window == window.name else since_start(definition, claim, champion)
 
 
 def weighed_losses(

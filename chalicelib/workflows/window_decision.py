@@ -18,7 +18,7 @@ from chalicelib.decisions.decide import Action, Situation, decide
 from chalicelib.decisions.policy import quiet_period
 from chalicelib.decisions.retrain import SurrogateLosses
 from chalicelib.definition import Definition, split_s3_uri, version_of
-from chalicelib.errors import ConflictError, PlumblineError
+from chalicelib.errors import ConflictError
 from chalicelib.evaluation.evaluate import Findings
 from chalicelib.events import ClaimMessage
 from chalicelib.evidence.assessment import Assessment
@@ -44,6 +44,9 @@ from chalicelib.workflows.scoring import score
 from chalicelib.workflows.surrogates import learn, loss_unit
 from chalicelib.workflows.window_incidents import tell
 from chalicelib.workflows.window_inputs import Gathered
+
+# After so long no further candidate is asked to answer a window's sample. One more may take the runtime's whole minute.
+SCORING_TIME = timedelta(minutes=1)
 
 
 class _Alarms(msgspec.Struct, frozen=True):
@@ -144,7 +147,8 @@ def _decide(
     ]
     states = _alarms(services, definition, triggers)
     pause = pauses.in_force(services.ledger, definition.name, services.now())
-    started, since = since_start(claim, champion), evidence_since(claim, window, champion)
+    started = since_start(definition, claim, champion)
+    since = evidence_since(definition, claim, window, champion)
     unit = loss_unit(services, definition)
     scale = unit or 1.0
     weighed, fresh = weighed_losses(services, definition, window, evaluation, champion, started, scale)
@@ -232,7 +236,8 @@ def _decide(
 def _act(services: Services, definition: Definition, window: Window, record: Record) -> None:
     champion = champions.load_champion(services.ledger, definition.name)
     if record.action == Action.RETRAIN.value:
-        since = evidence_since(claims.load_retrain(services.ledger, definition.name), window, champion)
+        before = claims.load_retrain(services.ledger, definition.name)
+        since = evidence_since(definition, before, window, champion)
         claim = retrain_claim(services, definition, window, record, since)
         if claims.claim_retrain(services.ledger, definition.name, claim, definition.policy.cool_down_windows):
             message = msgspec.json.encode(ClaimMessage(definition.name, record.decision_id))
@@ -258,20 +263,29 @@ def _act(services: Services, definition: Definition, window: Window, record: Rec
 def _score_candidates(
     services: Services, definition: Definition, window: Window, findings: Findings, champion: Champion
 ) -> None:
-    """Let everybody who could serve answer the window's sample; what was answered before is not asked again."""
+    """Let everybody who could serve answer the window's sample; what was answered before is not asked again.
+
+    Whoever could serve must not stop who serves: any failure means no loss for this window, and so does an answer that
+    would come too late.
+    """
+    late = services.now() + SCORING_TIME
     known = {
         (loss.candidate, loss.sample)
         for loss in evaluations.losses(services.ledger, definition.name, window.name)
         if loss.window == window.name
     }
-    for candidate in (champion.candidate, *champion.pool):
+    everybody = (champion.candidate, *champion.pool)
+    first = ordinal(window) % len(everybody)  # in turns, so that one who takes all the time silences nobody for good
+    for candidate in (*everybody[first:], *everybody[:first]):
         fair = window.name >= candidate.fair_from
         if not candidate.endpoint or not fair or (candidate.name, findings.sample_digest) in known:
             continue
+        if services.now() >= late:
+            return
         try:
             scored = score(services, definition, candidate.endpoint, findings.sample)
-        except PlumblineError:
-            continue  # a candidate that does not answer is no candidate for this window
+        except Exception:  # whatever it is, the window is decided without this candidate
+            continue
         if not scored.captured.labels.size or np.isnan(scored.captured.labels).all():
             continue
         evaluations.save_loss(

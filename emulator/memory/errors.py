@@ -9,3 +9,4 @@ class ServiceError(Exception):
     def __init__(self, code: str, text: str) -> None:
         super().__init__(f"{code}: {text}")
         self.code = code
+        self.response = {"Error": {"Code": code, "Message": text}}

@@ -131,7 +131,7 @@ def test_a_missing_retraining_is_found(seen: Seen, calm: Observation) -> None:
 
 def test_a_second_execution_is_found(seen: Seen, calm: Observation) -> None:
     sagemaker = seen.sagemaker()
-    [first] = sagemaker.list_pipeline_executions(PipelineName="plumbline-retraining")["PipelineExecutionSummaries"]
+    first, *_ = sagemaker.list_pipeline_executions(PipelineName="plumbline-retraining")["PipelineExecutionSummaries"]
     listed: list[Any] = sagemaker.list_pipeline_parameters_for_execution(
         PipelineExecutionArn=first["PipelineExecutionArn"]
     )["PipelineParameters"]

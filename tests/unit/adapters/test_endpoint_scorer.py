@@ -5,15 +5,16 @@ from __future__ import annotations
 import io
 import traceback
 from collections.abc import Iterator
+from unittest import mock
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ReadTimeoutError
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
 from chalicelib.adapters.scorer import EndpointScorer
-from chalicelib.errors import NotFoundError, PermanentError, PlumblineError
+from chalicelib.errors import NotFoundError, PermanentError, UnavailableError
 
 Aws = tuple[EndpointScorer, Stubber]
 
@@ -57,14 +58,24 @@ def test_the_containers_own_words_do_not_leave_the_adapter(aws: Aws) -> None:
         response_meta={"HTTPHeaders": {}},
         modeled_fields={"OriginalStatusCode": 400, "OriginalMessage": "could not convert: secret"},
     )
-    with pytest.raises(PlumblineError, match="status 400") as caught:
+    with pytest.raises(UnavailableError, match="status 400") as caught:
         _ask(scorer)
     assert not isinstance(caught.value, PermanentError)  # a container that starts up answers so too: deliver again
     assert "convert: secret" not in "".join(traceback.format_exception(caught.value))
 
 
-def test_other_errors_pass_through(aws: Aws) -> None:
+@pytest.mark.parametrize(
+    "code", ["ThrottlingException", "ServiceUnavailable", "ModelNotReadyException", "AccessDenied"]
+)
+def test_a_refusal_keeps_the_code_of_aws(aws: Aws, code: str) -> None:
     scorer, stubber = aws
-    stubber.add_client_error("invoke_endpoint", "ThrottlingException", "later")
-    with pytest.raises(ClientError):
+    stubber.add_client_error("invoke_endpoint", code, "later")
+    with pytest.raises(UnavailableError, match=f"endpoint churn: {code}: later"):
         _ask(scorer)
+
+
+def test_no_answer_in_time() -> None:
+    client = mock.Mock()
+    client.invoke_endpoint.side_effect = ReadTimeoutError(endpoint_url="https://runtime.sagemaker")
+    with pytest.raises(UnavailableError, match="endpoint churn: ReadTimeoutError"):
+        _ask(EndpointScorer(client))

@@ -88,7 +88,8 @@ def test_below_the_budget_it_starts():
 
 # The stop -------------------------------------------------------------------------------------------------------------
 
-REFUSED, LASTED, EARLY = Start("REFUSED", "v"), Start("PROMOTED", "v", 9), Start("PROMOTED", "v", 8)
+REFUSED, FAILED = Start("REFUSED", "v"), Start("FAILED", "v")
+LASTED, EARLY = Start("PROMOTED", "v", 9), Start("PROMOTED", "v", 8)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,12 @@ REFUSED, LASTED, EARLY = Start("REFUSED", "v"), Start("PROMOTED", "v", 9), Start
         ([EARLY, REFUSED], 2, True),
         ([LASTED, REFUSED], 2, False),
         ([REFUSED, LASTED, REFUSED], 2, False),
-        ([Start("FAILED", "v"), REFUSED, REFUSED], 2, False),  # a pipeline that fails says nothing of the model
+        ([FAILED, REFUSED], 2, True),
+        ([FAILED, FAILED, FAILED], 15, True),  # the waits grow
+        ([FAILED, FAILED, FAILED], 16, False),
+        ([FAILED] * 20, 63, True),
+        ([FAILED] * 20, 64, False),  # and end
+        ([FAILED, LASTED, FAILED, FAILED], 2, False),
         ([REFUSED], 2, False),
         ([REFUSED, Start("REFUSED", "older")], 2, False),  # a person has changed the definition since
         ([], 2, False),
