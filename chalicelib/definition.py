@@ -36,6 +36,9 @@ MONITOR_NAME = re.compile(r"[a-z0-9](-?[a-z0-9]){0,39}")
 S3_URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?")
 
 
+# A closed window is evaluated again this long after, or half a horizon, whichever is shorter: otherwise a late file
+# whose event was lost would not be found.
+SECOND_LOOK = timedelta(days=1)
 # Two seasons are read of the windows that show how much windows fluctuate.
 MOST_SEASON = 256
 
@@ -151,6 +154,11 @@ class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     @property
     def horizon(self) -> timedelta:
         return parse_duration(self.labels.horizon, "labels.horizon")
+
+    @property
+    def second_look(self) -> timedelta:
+        """How long after its own evaluation a window is evaluated again: a file whose event was lost is found then."""
+        return max(min(SECOND_LOOK, self.horizon / 2) // self.window_length, 1) * self.window_length
 
 
 @lru_cache(maxsize=1024)

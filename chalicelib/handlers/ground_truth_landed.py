@@ -47,8 +47,9 @@ def handle(body: str, services: Services) -> None:
             continue
         if read:
             _mark_windows(services, definition, source, read, stored.last_modified)
-    horizon = max(definition.horizon for definition in found.definitions)
-    labels.mark_landed(services.ledger, event.bucket, event.key, event.etag, services.now() + horizon)
+    # Twice, for the last window that sweeps the folder does so when its own horizon is over.
+    kept = 2 * max(definition.horizon for definition in found.definitions)
+    labels.mark_landed(services.ledger, event.bucket, event.key, event.etag, services.now() + kept)
 
 
 def _mark_windows(

@@ -38,7 +38,7 @@ from chalicelib.openapi import (
     Problem,
 )
 from chalicelib.records.capture import plausible
-from chalicelib.records.ground_truth import MOST_RECORDS, Label, write_ground_truth
+from chalicelib.records.ground_truth import CLOCK_DIFFERENCE, MOST_RECORDS, Label, write_ground_truth
 from chalicelib.webhooks import SignatureError, Verified, read_id, verify
 from chalicelib.wiring import Services
 
@@ -90,7 +90,7 @@ def handle(request: PostedRequest, services: Services, ground_truth_places: Plac
         now = services.now()
         verified = _verified(request, services, now) if request.caller is None else _let_in(request, services, now)
         places = _places(request.endpoint, ground_truth_places)
-        labels = _read(request, places)
+        labels = _read(request, places, now)
         # The digest leaves out the time that is added here, or each attempt would look like another body.
         canonical = write_ground_truth(labels)
         digest = hashlib.sha256(verified.webhook_id.encode() + b"\n" + canonical).hexdigest()
@@ -166,7 +166,7 @@ def _accepted(receipt: Receipt, webhook_id: str) -> dict[str, Any]:
     return answer
 
 
-def _read(request: PostedRequest, places: Mapping[tuple[str, str], set[str]]) -> list[Label]:
+def _read(request: PostedRequest, places: Mapping[tuple[str, str], set[str]], now: datetime) -> list[Label]:
     """The labels of the body, or a refusal that names every bad entry."""
     if len(request.body) > MAX_BODY_BYTES:
         bucket, prefix = next(iter(places))
@@ -177,7 +177,7 @@ def _read(request: PostedRequest, places: Mapping[tuple[str, str], set[str]]) ->
             f"send it in parts, or write JSON Lines to {place}",
         )
     unit, entries = _entries(request)
-    labels, faults, count = checked(entries, takes_numbers_only(places.values()))
+    labels, faults, count = checked(entries, takes_numbers_only(places.values()), now)
     if not count:
         raise _Refusal(422, "the body holds no entry; expected at least one")
     if faults:
@@ -194,7 +194,7 @@ def takes_numbers_only(problem_types: Iterable[Iterable[str]]) -> bool:
 
 
 def checked(
-    entries: Iterable[tuple[int, Any]], binary: bool
+    entries: Iterable[tuple[int, Any]], binary: bool, now: datetime
 ) -> tuple[list[Label], dict[tuple[str, str], list[int]], int]:
     """Entries of either form, each with its position, as labels; `binary`: each is 0, 1 or a boolean.
 
@@ -202,11 +202,11 @@ def checked(
     """
     labels: list[Label] = []
     faults: dict[tuple[str, str], list[int]] = {}
-    count = 0
+    count, latest = 0, now + CLOCK_DIFFERENCE
     for position, entry in entries:
         count += 1
         try:
-            labels.append(_label(entry, binary))
+            labels.append(_not_later(_label(entry, binary), latest))
         except _BadEntry as bad:
             for fault in bad.faults:
                 faults.setdefault(fault, []).append(position)
@@ -237,6 +237,14 @@ def _decoded_line(line: bytes) -> Any:
         return msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def _not_later(label: Label, latest: datetime) -> Label:
+    """The label. Raises _BadEntry for times to come: they outrank every correction, and open windows without end."""
+    times = (("labelTime", label.label_time), ("inferenceTime", label.inference_time))
+    if late := [name for name, time in times if time is not None and time > latest]:
+        raise _BadEntry([(name, "a time that is not more than an hour from now") for name in late])
+    return label
 
 
 def _label(entry: Any, binary: bool) -> Label:

@@ -88,7 +88,7 @@ def _advance(services: Services, definition: Definition, claim: PromotionClaim) 
 
 
 def _give_up(services: Services, definition: Definition, claim: PromotionClaim, error: Exception) -> bool:
-    """End a claim that cannot go on: at once after an error that stays, after PATIENCE otherwise. False to try again."""
+    """End a claim that cannot go on: at once after an error that stays, else after PATIENCE. False: try again."""
     if claim.state == "ENDING":
         return False
     now, reason = services.now(), words_of(error)

@@ -58,7 +58,7 @@ def _evaluate(services: Services, definition: Definition, window: Window, anew: 
     past = services.now() >= window.end + definition.horizon
     order = _order(services, definition, window, previous, past) if anew else None
     sealed = previous is not None and past and order is None
-    if previous is None and definition.ground_truth_s3_uri:
+    if definition.ground_truth_s3_uri and (previous is None or _swept_again(services, definition, window)):
         sweep_labels(services, definition, window)
     waiting = news.pending(services.ledger, definition.name, window.name)
     gathered = gather(services, definition, window, previous.value if previous else None, order, sealed)
@@ -108,6 +108,13 @@ def _asks(services: Services, definition: Definition, evaluation: Evaluation) ->
     if not evaluations.is_decided(services.ledger, definition.name, evaluation.window, evaluation.digest):
         return True
     return evaluations.newest_settled(services.ledger, definition.name) == evaluation.window
+
+
+def _swept_again(services: Services, definition: Definition, window: Window) -> bool:
+    """Whether label objects are looked for once more: a job may file them late into the folder of an earlier hour. Not
+    when what was worked off may be forgotten: all of it would be sent again."""
+    now = services.now()
+    return window.end + definition.second_look <= now < window.start + 2 * definition.horizon
 
 
 def _order(

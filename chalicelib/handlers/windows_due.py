@@ -37,10 +37,6 @@ from chalicelib.workflows.challenges import (
 )
 from chalicelib.workflows.label_containers import hours_to_compact
 
-# A closed window is evaluated again this long after, or half a horizon, whichever is shorter: otherwise a late capture
-# file whose event was lost would not be found.
-SECOND_LOOK = timedelta(days=1)
-
 # One tick marks at most this many windows of a monitor; the next tick continues.
 CATCH_UP = 500
 # And at most so many hours of age steps.
@@ -93,7 +89,7 @@ def _owe_closed_windows(services: Services, definition: Definition, since: str, 
     Returns whether any has closed since the last tick.
     """
     length = definition.window_length
-    back = max(min(SECOND_LOOK, definition.horizon / 2) // length, 1) * length
+    back = definition.second_look
     first = Window.parse(since, length)
     if done := cursor.read(services.ledger, definition.name):
         # A monitor that was removed and added again starts later than its old position.

@@ -11,7 +11,7 @@ whole request beside them, into one label whose document has the form RECORD_LAB
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from itertools import chain
 from typing import Annotated, Any, Literal
@@ -28,6 +28,9 @@ Conflict = Literal["latest", "first", "reject"]
 RECORD_LABELS = '{"recordLabels":'
 # A request of more records is refused by the readers of captures.
 MOST_RECORDS = 100_000
+
+# By so much may a sender's clock be ahead of the moment at which a label arrives.
+CLOCK_DIFFERENCE = timedelta(hours=1)
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 

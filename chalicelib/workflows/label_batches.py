@@ -23,7 +23,7 @@ from chalicelib.facts import due, labels, news
 from chalicelib.facts.document import Stored
 from chalicelib.facts.labels import Awaiting, Source
 from chalicelib.records.cells import hashes_of
-from chalicelib.records.ground_truth import Label
+from chalicelib.records.ground_truth import CLOCK_DIFFERENCE, Label
 from chalicelib.records.id_filters import MOST_WINDOWS, build, candidates, confirmed, filter_from_bytes
 from chalicelib.records.id_hashes import hashes_from_bytes, hashes_to_bytes
 from chalicelib.records.id_times import seconds_of
@@ -80,8 +80,8 @@ def unplaced(definition: Definition, found: Sequence[Label], arrived: datetime) 
 
 
 def claimed(definition: Definition, label: Label, arrived: datetime) -> Window | None:
-    """The window that a label's inference time names, if it was open when the label arrived."""
-    if label.inference_time is None:
+    """The window that a label's inference time names, if it was open when the label arrived and had begun."""
+    if label.inference_time is None or label.inference_time > arrived + CLOCK_DIFFERENCE:
         return None
     window = Window.of(label.inference_time, definition.window_length)
     return window if arrived < window.end + definition.horizon else None

@@ -16,6 +16,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -112,9 +113,9 @@ def _csv_entries(text: str, path: Path) -> Iterator[tuple[int, Any]]:
         raise MisconfiguredError("file", f"{path}, line {rows.line_num}", "CSV") from None
 
 
-def checked_labels(entries: Sequence[tuple[int, Any]], binary: bool, path: Path) -> list[Label]:
+def checked_labels(entries: Sequence[tuple[int, Any]], binary: bool, path: Path, now: datetime) -> list[Label]:
     """The labels of a file. Raises MisconfiguredError naming the first bad lines and what was expected."""
-    labels, faults, count = checked(entries, binary)
+    labels, faults, count = checked(entries, binary, now)
     if faults:
         bad = sorted((line, field, expected) for (field, expected), lines in faults.items() for line in lines)
         first = "; ".join(f"line {line}: {field or 'the entry'}: {expected}" for line, field, expected in bad[:SHOWN])
@@ -227,7 +228,7 @@ def run(options: argparse.Namespace) -> Answer:
     if not definition.ground_truth_s3_uri:
         raise MisconfiguredError("monitor", definition.name, "one with a ground_truth_s3_uri")
     binary = takes_numbers_only([[definition.attributes.problem_type]])
-    labels = checked_labels(read_entries(options.file), binary, options.file)
+    labels = checked_labels(read_entries(options.file), binary, options.file, services.now())
     journal = Journal(options.file.with_name(f"{options.file.name}.pushed"), keys.hour_folder(services.now()))
     if options.url:
         target = f"{options.url} {definition.endpoint}"

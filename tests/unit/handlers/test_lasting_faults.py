@@ -12,9 +12,19 @@ import msgspec
 import pytest
 
 from chalicelib.errors import PlumblineError, UnavailableError
-from chalicelib.facts import champions, claims, decisions, due
+from chalicelib.facts import champions, claims, decisions, due, evaluations
 from emulator.memory.errors import ServiceError
-from tests.unit.handlers.world import DATA, ENDPOINT, MINUTE, MONITOR, World, definition
+from tests.unit.handlers.world import (
+    DATA,
+    ENDPOINT,
+    MINUTE,
+    MONITOR,
+    World,
+    definition,
+    hour,
+    label_line,
+    window_name,
+)
 
 
 def drifted(**policy: Any) -> World:
@@ -263,3 +273,34 @@ def test_a_side_endpoint_of_the_champion_that_failed_once_is_made_again() -> Non
     wait(world, timedelta(hours=2))
     assert left == [0]
     assert states(world) == ("PROMOTED", "DONE")
+
+
+# Labels whose event was lost are found wherever they lie --------------------------------------------------------------
+
+
+def test_labels_filed_into_the_hour_of_the_inference_are_found_without_their_event() -> None:
+    world = World(definition(policy={"retrain": False, "roll_back": False}))
+    rows = world.live(0, labelled=False)
+    world.clock.time = hour(1) + 20 * MINUTE
+    for _ in range(3):
+        world.tick()
+    body = b"".join(label_line(row.inference_id, row.label("x"), row.time) for row in rows)
+    world.put_labels(body, "by-inference-hour", arrived=hour(0))
+    world.lose("ground-truth")
+    for number in range(1, 30):  # until the second look
+        world.clock.time = hour(number) + 30 * MINUTE
+        world.tick()
+        world.minutes(2)
+    found = evaluations.load_evaluation(world.services.ledger, MONITOR, window_name(0))
+    assert found is not None and found.value.labelled == len(rows)
+
+
+def test_what_was_worked_off_is_not_sent_again_at_the_seal() -> None:
+    world = World(definition(policy={"retrain": False, "roll_back": False}))
+    world.live(0)
+    for number in range(1, 52):  # the horizon is two days
+        world.clock.time = hour(number) + 30 * MINUTE
+        world.tick()
+        world.minutes(2)
+    objects = [queue for queue, message in world.history if queue == "ground-truth" and b"Object Created" in message]
+    assert len(objects) == 1
