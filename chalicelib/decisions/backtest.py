@@ -122,7 +122,9 @@ def replay(course: Course, policy: Policy, trained: Callable[[int], Floats] | No
         stopped = why_stopped(ended[::-1], "", settled - start) if start is not None else ""
         stops += bool(stopped)
         # The windows that began after the last start; if it led to a model, after that model began to serve.
-        last = start if pending or policy.rule == "regret" else answered
+        # As in workflows/retrain_history.py.
+        anew = policy.rule == "regret" or pending or (start is not None and settled <= start + course.lateness)
+        last = start if anew else answered
         since = 0 if last is None else max(last + course.lateness + 1, promoted_at)
         situation = Situation(
             window=_name(settled),

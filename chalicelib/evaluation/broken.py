@@ -24,6 +24,9 @@ FILE_ROWS = 20
 _READ_FROM_ANSWERS = ("output: probability", "output: prediction")
 _NO_RECORD = "no record in the request"
 
+# Reasons that are said of columns, which may be thousands: the report has them all.
+COLUMNS_SHOWN = 20
+
 # Characters of payloads that are looked at when a file lands: as rows they take a hundred times as much memory.
 LOOKED_AT = 1_000_000
 
@@ -133,7 +136,8 @@ def broken_columns(profile: Profile, constraints: Mapping[str, Any] | None) -> l
             reasons.append(f"column {column.name}: {missing:.0%} of the values are missing, baseline {allowed:.0%}")
         if feature.get("inferred_type") in ("Integral", "Fractional") and _not_numeric(column) > BROKEN_SHARE:
             reasons.append(f"column {column.name}: {_not_numeric(column):.0%} of the values are not numbers")
-    return reasons
+    rest = len(reasons) - COLUMNS_SHOWN
+    return [*reasons[:COLUMNS_SHOWN], *([f"and {rest} more such findings about columns"] if rest > 0 else [])]
 
 
 def _not_numeric(column: Column) -> float:

@@ -14,6 +14,9 @@ import msgspec
 from chalicelib.facts.document import load, load_all, monitor_partition, put_if_absent
 from chalicelib.ports import Ledger
 
+# A table item holds 400 KB; a daily window may have thousands of files.
+MOST_EVIDENCE = 200
+
 
 class Evidence(msgspec.Struct, frozen=True):
     """One input: its S3 URI or table key, and its ETag or digest when it was read."""
@@ -23,7 +26,10 @@ class Evidence(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """A complete decision: action, reasons, policy, evidence, time."""
+    """A complete decision: action, reasons, policy, evidence, time.
+
+    Of more than MOST_EVIDENCE inputs the table keeps the first and `evidence_count`; the document in S3 names all.
+    """
 
     decision_id: str
     monitor: str
@@ -42,6 +48,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     evidence_digest: str
     evidence: Sequence[Evidence]
     made_at: str
+    evidence_count: int = 0
     regret: float = 0.0
     fresh_since: str = ""
 
@@ -69,14 +76,16 @@ def decision_id(monitor: str, window: str, policy_version: str, evidence_digest:
 
 
 def save(ledger: Ledger, record: Record) -> Record:
-    """Store a decision once; returns the stored one, which an earlier delivery may have written."""
-    put_if_absent(ledger, f"DECISION#{record.decision_id}", "RECORD", record)
+    """Store a decision once; returns the stored one, which an earlier delivery may have written, with all evidence."""
+    kept = msgspec.structs.replace(record, evidence=record.evidence[:MOST_EVIDENCE])
+    put_if_absent(ledger, f"DECISION#{record.decision_id}", "RECORD", kept)
     stored = load_record(ledger, record.decision_id)
     assert stored is not None
     reference = Reference(stored.decision_id, stored.window, stored.action, stored.evaluation_digest)
     sk = f"DECISION#{stored.window}#{stored.decision_id}"
     put_if_absent(ledger, monitor_partition(stored.monitor), sk, reference)
-    return stored
+    # An id stands for its evidence.
+    return msgspec.structs.replace(stored, evidence=record.evidence)
 
 
 def load_record(ledger: Ledger, decision: str) -> Record | None:

@@ -24,6 +24,10 @@ TITLES = {
 }
 
 
+# Of an alert; of a reason, in characters.
+MOST_REASONS, LONGEST_REASON = 32, 1000
+
+
 class Finding(msgspec.Struct, frozen=True):
     """What was found about one incident in one window."""
 
@@ -108,4 +112,12 @@ def notify(
 
 
 def _publish(services: Services, alert: Alert) -> None:
+    """Publish, cut to what the topic takes: 256 KB."""
+    rest = len(alert.reasons) - MOST_REASONS
+    reasons = [_cut(each) for each in alert.reasons[:MOST_REASONS]] + ([f"and {rest} more"] if rest > 0 else [])
+    alert = msgspec.structs.replace(alert, reasons=reasons)
     services.topic.publish(words.subject(alert), words.encode_alert(alert), words.attributes(alert))
+
+
+def _cut(reason: str) -> str:
+    return reason if len(reason) <= LONGEST_REASON else reason[: LONGEST_REASON - 1] + "…"

@@ -43,15 +43,17 @@ def candidate_losses(
     return paired
 
 
-def since_start(definition: Definition, claim: claims.RetrainClaim | None, champion: Champion | None) -> str:
+def since_start(
+    definition: Definition, claim: claims.RetrainClaim | None, window: Window, champion: Champion | None
+) -> str:
     """The name from which on windows began after the last start or, when it led to a model, after that model began to
     serve ("": there was none). What the old model lost meanwhile is paid for.
 
     For the rule excess a start that failed or was refused is none: the same model goes on serving, and a reference
-    learned from the windows in which it is worse would call them normal.
+    learned from the windows in which it is worse would call them normal. It takes a window that began after it, though.
     """
     starts = claim.starts if claim else ()
-    if definition.policy.rule == "excess":
+    if definition.policy.rule == "excess" and claim and window.name >= iso(claim.started_at):
         starts = tuple(dropwhile(lambda start: start.state in ("FAILED", "REFUSED"), starts))
     if not starts:
         return ""
@@ -64,7 +66,11 @@ def evidence_since(
     definition: Definition, claim: claims.RetrainClaim | None, window: Window, champion: Champion | None
 ) -> str:
     """The same, but as it was before for a window that has itself started one: a repeat finds the same evidence."""
-    return claim.evidence_since if claim and claim.window == window.name else since_start(definition, claim, champion)
+    return (
+        claim.evidence_since
+        if claim and claim.window == window.name
+        else since_start(definition, claim, window, champion)
+    )
 
 
 def weighed_losses(

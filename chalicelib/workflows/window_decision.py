@@ -147,7 +147,7 @@ def _decide(
     ]
     states = _alarms(services, definition, triggers)
     pause = pauses.in_force(services.ledger, definition.name, services.now())
-    started = since_start(definition, claim, champion)
+    started = since_start(definition, claim, window, champion)
     since = evidence_since(definition, claim, window, champion)
     unit = loss_unit(services, definition)
     scale = unit or 1.0
@@ -197,6 +197,7 @@ def _decide(
     digest = _evidence_digest(
         evaluation, ([], []) if newer else evidence, triggers, states, newer, situation.paused, found
     )
+    read = _evidence(definition, window, evaluation, gathered, services.settings.bucket)
     record = Record(
         decision_id=decisions.decision_id(definition.name, window.name, version, digest),
         monitor=definition.name,
@@ -215,7 +216,8 @@ def _decide(
         policy_version=version,
         evaluation_digest=evaluation.digest,
         evidence_digest=digest,
-        evidence=_evidence(definition, window, evaluation, gathered, services.settings.bucket),
+        evidence=read,
+        evidence_count=len(read),
         made_at=iso(services.now()),
     )
     if verdict.action is Action.RETRAIN:

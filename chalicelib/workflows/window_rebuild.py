@@ -6,6 +6,8 @@ What is stored names its inputs; where it is lost or damaged, the evidence of th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from chalicelib import keys
@@ -85,7 +87,11 @@ def _named(
     ]
     if found:
         newest = max(found, key=lambda record: (record.made_at, record.decision_id))
-        return _evidence(services, definition, newest), f"decision {newest.decision_id[:12]}; {trouble}"
+        said = f"decision {newest.decision_id[:12]}"
+        try:
+            return _evidence(services, definition, newest), f"{said}; {trouble}"
+        except NotFoundError:
+            trouble += f", and so is the document of {said}"
     return None, trouble
 
 
@@ -98,12 +104,20 @@ def _evidence(services: Services, definition: Definition, record: decisions.Reco
     own = keys.s3_uri(services.settings.bucket, "plumbline/")
     captures: dict[str, str] = {}
     labels: list[tuple[str, str]] = []
-    for each in record.evidence:
+    for each in _all_evidence(services, definition, record):
         if each.source.startswith(captures_place):
             captures[split_s3_uri(each.source)[1]] = each.digest
         elif not each.source.startswith(own):
             labels.append((each.source, each.digest))
     return Inputs(captures, tuple(sorted(labels)))
+
+
+def _all_evidence(services: Services, definition: Definition, record: decisions.Record) -> Sequence[decisions.Evidence]:
+    if record.evidence_count <= len(record.evidence):
+        return record.evidence
+    key = keys.decision_key(definition.name, record.decision_id)
+    body = services.objects.get(services.settings.bucket, key).body
+    return msgspec.json.decode(body, type=decisions.Record).evidence
 
 
 def _present(services: Services, definition: Definition, window: Window, named: Inputs) -> Inputs:

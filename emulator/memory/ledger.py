@@ -10,6 +10,7 @@ from chalicelib.ports import Item
 from emulator.memory.errors import ServiceError
 
 _ITEM_BYTES = 400 * 1024
+_SORT_KEY_BYTES = 1024
 
 
 class MemoryLedger:
@@ -31,6 +32,10 @@ class MemoryLedger:
         body.decode("utf-8")  # the table holds text
         if not pk or not sk:
             raise ServiceError("ValidationException", "an empty string cannot be a key")
+        if len(sk.encode()) > _SORT_KEY_BYTES:
+            raise ServiceError(
+                "ValidationException", "Size of rangekey has exceeded the maximum size limit of 1024 bytes"
+            )
         if len(pk.encode()) + len(sk.encode()) + len(body) > _ITEM_BYTES:
             raise ServiceError("ValidationException", "Item size has exceeded the maximum allowed size")
         self._check(pk, sk, expected)

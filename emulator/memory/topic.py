@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from chalicelib.adapters.topic import fit_subject
+from emulator.memory.errors import ServiceError
+
+_MESSAGE_BYTES = 256 * 1024
 
 
 class Published(NamedTuple):
@@ -21,5 +24,7 @@ class MemoryTopic:
         self.published: list[Published] = []
 
     def publish(self, subject: str, message: str, attributes: Mapping[str, str]) -> None:
+        if len(message.encode()) > _MESSAGE_BYTES:
+            raise ServiceError("InvalidParameter", "Invalid parameter: Message too long")
         kept = {name: value for name, value in attributes.items() if value}
         self.published.append(Published(fit_subject(subject), message, kept))
