@@ -47,9 +47,8 @@ def handle(body: str, services: Services) -> None:
             continue
         if read:
             _mark_windows(services, definition, source, read, stored.last_modified)
-    # Twice, for the last window that sweeps the folder does so when its own horizon is over.
-    kept = 2 * max(definition.horizon for definition in found.definitions)
-    labels.mark_landed(services.ledger, event.bucket, event.key, event.etag, services.now() + kept)
+    horizon = max(definition.horizon for definition in found.definitions)
+    labels.mark_landed(services.ledger, event.bucket, event.key, event.etag, services.now() + horizon)
 
 
 def _mark_windows(

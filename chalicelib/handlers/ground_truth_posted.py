@@ -240,10 +240,9 @@ def _decoded_line(line: bytes) -> Any:
 
 
 def _not_later(label: Label, latest: datetime) -> Label:
-    """The label. Raises _BadEntry for times to come: they outrank every correction, and open windows without end."""
-    times = (("labelTime", label.label_time), ("inferenceTime", label.inference_time))
-    if late := [name for name, time in times if time is not None and time > latest]:
-        raise _BadEntry([(name, "a time that is not more than an hour from now") for name in late])
+    """The label. Raises _BadEntry for a request to come: each would open a window that is looked at without end."""
+    if label.inference_time is not None and label.inference_time > latest:
+        raise _BadEntry([("inferenceTime", "a time that is not more than an hour from now")])
     return label
 
 

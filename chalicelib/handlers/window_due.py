@@ -114,7 +114,7 @@ def _swept_again(services: Services, definition: Definition, window: Window) -> 
     """Whether label objects are looked for once more: a job may file them late into the folder of an earlier hour. Not
     when what was worked off may be forgotten: all of it would be sent again."""
     now = services.now()
-    return window.end + definition.second_look <= now < window.start + 2 * definition.horizon
+    return window.end + definition.second_look <= now < window.start + definition.horizon
 
 
 def _order(

@@ -62,10 +62,11 @@ def add_monitor(services: Services, definition: Definition) -> monitors.Entry:
     """Store a definition, index it, and take the model that its endpoint serves now as the first champion.
 
     Raises MisconfiguredError, and stores nothing, when the endpoint, its variant or the pipeline does not exist, when
-    the pipeline takes other parameters, or when a stored monitor of this name has another endpoint, variant or window
-    length.
+    the pipeline takes other parameters, when a stored monitor of this name has another endpoint, variant or window
+    length, or when another monitor changes the model of this variant already.
     """
     _refuse_another(services, definition)
+    _refuse_second_hand(services, definition)
     _refuse_unknown_pipeline(services, definition)
     candidate, config_name = _serving(services, definition)
     now = services.now()
@@ -89,6 +90,23 @@ def _refuse_another(services: Services, definition: Definition) -> None:
             raise MisconfiguredError(field, new, f"{old!r}, {advice}")
     if stored.window_length != definition.window_length:
         raise MisconfiguredError("window.length", definition.window.length, f"{stored.window.length!r}, {advice}")
+
+
+def _refuse_second_hand(services: Services, definition: Definition) -> None:
+    """Refuse a second monitor that retrains for the same variant: each would replace the other's champion unseen."""
+    if not (definition.retraining and definition.policy.retrain):
+        return
+    pipeline = definition.retraining.pipeline_name
+    for entry in monitors.all_entries(services.ledger):
+        if entry.name == definition.name or entry.removed_at:
+            continue
+        other = services.definitions.of(entry)
+        same = (other.endpoint, other.variant) == (definition.endpoint, definition.variant)
+        if same and other.retraining and other.policy.retrain:
+            expected = (
+                f"no pipeline, for the monitor {other.name} retrains for {other.endpoint}/{other.variant} already"
+            )
+            raise MisconfiguredError("retraining", pipeline, expected)
 
 
 def _refuse_unknown_pipeline(services: Services, definition: Definition) -> None:

@@ -221,6 +221,24 @@ def test_a_changed_definition_is_a_new_version_and_the_champion_stays(tmp_path: 
     assert champions.load_champion(services.ledger, "churn") == champion
 
 
+def test_one_monitor_retrains_for_a_variant(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], services: MemoryServices
+):
+    services.sagemaker.add_pipeline("retraining", {"Manifest": None})
+    retraining = {
+        "pipeline_name": "retraining",
+        "output_uri": "s3://reports/retraining",
+        "parameters": {"Manifest": "{manifest_uri}"},
+    }
+    main(["add", write(tmp_path, {**DOCUMENT, "retraining": retraining})])
+    capsys.readouterr()
+    second = {**DOCUMENT, "name": "second", "retraining": retraining}
+    err = refused(capsys, "add", write(tmp_path, second))
+    assert "retraining: got 'retraining'; expected no pipeline, for" in err
+    assert "churn retrains for churn-endpoint/AllTraffic already" in err
+    assert main(["add", write(tmp_path, {**second, "policy": {"retrain": False}})]) == 0
+
+
 def test_an_unknown_endpoint_stores_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], services: MemoryServices
 ):
