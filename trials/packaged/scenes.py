@@ -50,6 +50,7 @@ class Scenes:
         self._lost_labels()
         self._late_capture_file()
         self._roll_back()
+        self._refusal()
         self._lost_start()
         self._lost_approval()
         self._rejection()
@@ -192,6 +193,18 @@ class Scenes:
         self._tick()
         self._hour()
         assert self._champion().generation == champion.generation + 1, f"expected {reference.decision_id} to roll back"
+
+    def _refusal(self) -> None:
+        """The pipeline registers nothing: its evaluation says why."""
+        claim, store = self._retrain(state="STARTED"), self._replay.account.sagemaker._store
+        execution = store.get("execution", claim.execution_arn)
+        assert execution is not None
+        steps = [{**step, "Metadata": {}} for step in execution["Steps"]]
+        store.put("execution", claim.execution_arn, {**execution, "Steps": steps})
+        self._tick()
+        store.put("execution", claim.execution_arn, execution)
+        refused = claims.load_retrain(self._ledger, LOOP)
+        assert refused is not None and refused.state == "REFUSED", "expected an execution without a package to end it"
 
     def _lost_start(self) -> None:
         self._retrain(state="STARTING")
