@@ -66,8 +66,8 @@ def add_monitor(services: Services, definition: Definition) -> monitors.Entry:
     length, or when another monitor changes the model of this variant already.
     """
     _refuse_another(services, definition)
-    _refuse_second_hand(services, definition)
     _refuse_unknown_pipeline(services, definition)
+    _refuse_second_hand(services, definition)
     candidate, config_name = _serving(services, definition)
     now = services.now()
     since = Window.of(now, definition.window_length)
