@@ -33,7 +33,7 @@ from chalicelib.states.facets import check as check_bias
 NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 # Monitor names become parts of endpoint names with a suffix, so they are kept shorter.
 MONITOR_NAME = re.compile(r"[a-z0-9](-?[a-z0-9]){0,39}")
-S3_URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?")
+S3_URI = re.compile(r"s3://([a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?)(?:/(.*))?")
 
 
 # A closed window is evaluated again this long after, or half a horizon, whichever is shorter: otherwise a late file

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-_S3_URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?")
+_S3_URI = re.compile(r"s3://([a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?)(?:/(.*))?")
 # At the end one asterisk: all names that begin so.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}\*?")
 

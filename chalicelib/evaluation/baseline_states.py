@@ -14,7 +14,7 @@ import msgspec
 
 from chalicelib.evaluation.measurement import Measurement
 from chalicelib.evidence.alarms import CountedWindow, evidence_of
-from chalicelib.evidence.assessment import UNKNOWN, Assessment, assess
+from chalicelib.evidence.assessment import NOTHING_READ, UNKNOWN, Assessment, assess
 from chalicelib.evidence.cause import Cause, cause_of
 from chalicelib.evidence.questions import questions_of
 from chalicelib.monitors.published import profile_of_statistics, selection_of_statistics
@@ -79,6 +79,8 @@ def assess_alone(baseline: BaselineStates | None, measured: Measurement) -> Asse
     """One look at one measurement: its budget of false alarms is for this look alone."""
     if baseline is None or not measured.rows:
         return UNKNOWN
+    if not measured.whole and not measured.labelled:
+        return NOTHING_READ
     counts = counts_of(baseline, measured)
     one = CountedWindow(name="", place=0, counts=counts, settled=bool(counts.labelled))
     evidence = evidence_of(baseline.questions, baseline.counts, [one], "", 1.0)

@@ -85,8 +85,8 @@ class Folded(msgspec.Struct):
 class CaptureFold:
     """Counts files and requests from `since` to `until` (UTC); an event that comes again is counted once.
 
-    subject_of   is asked once, with a request that counts: one as most of the first ones are, both asked and answered
-                 where there is one
+    subject_of   is asked once, with the first requests that count, both asked and answered where there are such; those
+                 of the width that most have stand first
     take         is given the answers of each batch
     attributes   how payloads are read and whose answers count, as far as that is declared
     preprocess   makes the records of a request, of it and its label (`labels_of`)
@@ -100,7 +100,7 @@ class CaptureFold:
 
     def __init__(
         self,
-        subject_of: Callable[[CapturedRequest], Subject],
+        subject_of: Callable[[Sequence[CapturedRequest]], Subject],
         take: Callable[[Batch], None],
         since: datetime | None = None,
         until: datetime | None = None,
@@ -241,7 +241,7 @@ class CaptureFold:
         if self._subject is None:
             sizes = accumulate(map(_size_of, requests[:_LOOKED_AT]))
             count = sum(size <= _READ_AT_FIRST for size in sizes)
-            self._subject = self._subject_of(_typical(requests[: max(count, 1)], self._attributes))
+            self._subject = self._subject_of(_usual_first(requests[: max(count, 1)], self._attributes))
         return self._subject
 
     def _answer(self, subject: Subject, batch: Captures, counted: Counted, keys: Words, ids: Ids) -> None:
@@ -290,14 +290,17 @@ class CaptureFold:
         self._subject = with_found_features(subject, table)
 
 
-def _typical(requests: Sequence[CapturedRequest], attributes: Attributes) -> CapturedRequest:
-    """The first request of the width that most have, among those that were both asked and answered, where there are
-    any: columns are named by it, and an odd one would name all of them wrongly."""
+def _usual_first(requests: Sequence[CapturedRequest], attributes: Attributes) -> list[CapturedRequest]:
+    """The requests that were both asked and answered, where there are any; those of the width that most have stand
+    first: columns are named by them, and an odd one would name all of them wrongly."""
     both = [one for one in requests if one.input and one.output]
     some = [one for one in both if one.input and one.input.data and one.output and one.output.data] or both or requests
     widths = [widths_of(one, attributes) for one in some]
     [(usual, _)] = Counter(widths).most_common(1)
-    return some[widths.index(usual)]
+    return [
+        *(one for one, width in zip(some, widths, strict=True) if width == usual),
+        *(one for one, width in zip(some, widths, strict=True) if width != usual),
+    ]
 
 
 def _reached(so_far: tuple[datetime, datetime] | None, times: Floats) -> tuple[datetime, datetime] | None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Half surrogate pairs, which UTF-8 lacks: Python uses them for bytes of a file name that are not UTF-8.
+_LONG_NUMBER = re.compile(r"\d+\.\d{5,}(?:[eE][-+]?\d+)?")
 _HALF_PAIRS = re.compile("[\ud800-\udfff]")
 
 
@@ -18,6 +19,12 @@ def encode_json(document: Mapping[str, Any]) -> bytes:
     """
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return _HALF_PAIRS.sub("\ufffd", text).encode() + b"\n"
+
+
+def shortened(description: str) -> str:
+    """A violation's description for people: four digits of each number, and no deviation that is not known."""
+    known = description.replace(" +/- NaN", "")
+    return _LONG_NUMBER.sub(lambda found: f"{float(found[0]):.4g}", known)
 
 
 def violations_document(violations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -211,7 +211,7 @@ _METRICS: dict[str, dict[str, tuple[str, Callable[[FacetCounts], float]]]] = {
         "CI": ("Class Imbalance (CI)", _ci),
         "DPL": ("Difference in Positive Proportions in Labels (DPL)", _dpl),
         "JS": ("Jensen-Shannon Divergence (JS)", _js),
-        "KL": ("Kullback-Liebler Divergence (KL)", _kl),
+        "KL": ("Kullback-Leibler Divergence (KL)", _kl),
         "KS": ("Kolmogorov-Smirnov Distance (KS)", _ks),
         "LP": ("L-p Norm (LP)", _lp),
         "TVD": ("Total Variation Distance (TVD)", _tvd),

@@ -18,6 +18,7 @@ from chalicelib.monitors.baseline import (
     MODEL_CONSTRAINTS,
     MODEL_STATISTICS,
 )
+from chalicelib.monitors.documents import shortened
 from chalicelib.monitors.spelling import snake_case
 from chalicelib.monitors.types import TYPES
 from chalicelib.pages.distributions import distributions
@@ -141,7 +142,7 @@ def _verdict(documents: Documents, violations: Mapping[str, Sequence[Document]],
         total = sum(map(len, violations.values()))
         beside = f" Model Monitor's thresholds: {plural(total, 'violation')}." if total else ""
         if is_broken:
-            look, mark, beside = "violated", "▲", f" The data is broken.{beside}"
+            return _banner(f"The data is broken. {assessed.headline}{beside}", "violated", "▲")
         return _banner(f"{assessed.headline}{beside}", look, mark)
     evaluated = [kind for kind in violations if documents[kind]["evaluation.json"]["status"] == "EVALUATED"]
     waiting = [kind for kind in violations if kind not in evaluated]
@@ -290,7 +291,7 @@ def _record_table(caption: str, reasons: Mapping[str, Document]) -> Markup:
 def _violation_table(violations: Mapping[str, Sequence[Document]]) -> Markup:
     rows = [
         [TITLES[kind], foreign(_subject_of(each)), foreign(each.get("constraint_check_type", "")),
-         sentence(each.get("description", ""))]
+         sentence(shortened(str(each.get("description", ""))))]
         for kind, found in violations.items()
         for each in found
     ]  # fmt: skip

@@ -39,10 +39,10 @@ from chalicelib.records.values import (
     NAN,
     OUTSIDE,
     class_name,
-    class_order,
     class_reader,
     number_of,
     text_of,
+    united_classes,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -148,8 +148,7 @@ class _Answers:
             return (), arrays
         # Without those that only a label document held which fits no request.
         met = {index for column in columns for index in column if index == index}
-        names = tuple(sorted((name for name, index in self._names.items() if index in met), key=class_order))
-        place = {name: float(index) for index, name in enumerate(names)}
+        names, place = united_classes(name for name, index in self._names.items() if index in met)
         places = [place.get(name, NAN) for name in self._names]
         return names, [_moved(array, places) for array in arrays]
 
@@ -282,6 +281,15 @@ def widths_of(request: CapturedRequest, attributes: Attributes) -> tuple[int | N
     return _width(_input_rows(request, attributes, nobody, nobody)), _width(content.rows if content else None)
 
 
+def answer_names(request: CapturedRequest) -> tuple[str, ...]:
+    """What the values of a request's first answer are called: the keys of an object, else places from 0; () where it
+    cannot be read."""
+    nobody = _Problems()
+    content = _output_content(request, Attributes(), nobody, nobody)
+    first = content.rows[0] if content and content.rows else ()
+    return tuple(first) if isinstance(first, dict) else tuple(str(place) for place in range(len(first)))
+
+
 def _width(rows: list[Row] | None) -> int | None:
     return len(rows[0]) if rows and isinstance(rows[0], list) else None
 
@@ -291,8 +299,7 @@ def with_shared_classes(tables: Sequence[Table]) -> list[Table]:
 
     Tables that are not multiclass have no classes and come back as they are.
     """
-    names = tuple(sorted({name for table in tables for name in table.classes}, key=class_order))
-    place = {name: float(index) for index, name in enumerate(names)}
+    names, place = united_classes(name for table in tables for name in table.classes)
     shared = []
     for table in tables:
         if table.problem_type == "MulticlassClassification":

@@ -24,7 +24,7 @@ from chalicelib.monitors import baseline
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.dataset import EXPECTED, Roles, first_names, table_of
 from chalicelib.records.table import Table
-from chalicelib.records.values import word_of
+from chalicelib.records.values import number_of, word_of
 from chalicelib.states.profile import column_of, profile_of
 from chalicelib.states.scores import are_classes, tally_of
 from plumbline.cli.explaining import add_options as add_explaining
@@ -43,6 +43,8 @@ _PATHS = (
 )
 # Columns that are named in one kind of note; --json has all.
 COLUMNS_SHOWN = 20
+# Rows of a table from which on a column without a repeated value looks like an id.
+LEAST_IDS = 100
 # Values of a label column that a message names.
 VALUES_NAMED = 5
 
@@ -167,6 +169,19 @@ def nearly_numbers(table: Table, documents: Mapping[str, bytes]) -> Iterator[str
             yield f"column {found.name}: {told}"
 
 
+def like_ids(table: Table, documents: Mapping[str, bytes]) -> Iterator[str]:
+    """A note on each column of whole numbers or texts in which no value comes twice: it will always drift."""
+    body = documents.get(baseline.DATA_CONSTRAINTS)
+    for feature in msgspec.json.decode(body)["features"] if body else []:
+        values = table.features.get(feature["name"], [])
+        different = {word_of(value) for value in values} - {None}
+        is_like = feature["inferred_type"] == "Integral" or not any(
+            number_of(each) == number_of(each) for each in different
+        )
+        if is_like and len(values) >= LEAST_IDS and len(different) == len(values):
+            yield f"column {feature['name']}: no value comes twice: an id or a time? It will always drift"
+
+
 def run(options: argparse.Namespace) -> tuple[str, int]:
     """The command: its output and its exit status."""
     folder = folder_of(options.out, {"TABLE": options.table}, _PATHS)
@@ -200,7 +215,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     written = write_files(folder, documents, _PATHS)
     bad = {reason: found.count for reason, found in table.bad.items()}
     noted = {reason: found.count for reason, found in table.noted.items()}
-    notes = list(nearly_numbers(table, documents))
+    notes = [*nearly_numbers(table, documents), *like_ids(table, documents)]
     if options.json:
         document = {
             "rows": len(table),

@@ -10,6 +10,7 @@ import contextlib
 import io
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 
 from chalicelib import wiring
 from chalicelib.errors import PlumblineError
@@ -81,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         "Watch deployed models; retrain when it pays. Each command has a page of its own: plumbline COMMAND --help",
         "add --check monitor.yaml",
     )
+    parser.add_argument("--version", action="version", version=f"plumbline {metadata.version('plumbline')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.register(commands)

@@ -38,7 +38,7 @@ from chalicelib.evaluation.label_join import LabelJoin
 from chalicelib.evaluation.measurement import Measurement, Subject, with_attributions
 from chalicelib.evidence.assessment import Assessment, Moved
 from chalicelib.monitors import baseline
-from chalicelib.monitors.documents import encode_json
+from chalicelib.monitors.documents import encode_json, shortened
 from chalicelib.monitors.types import TYPES, needs_inputs
 from chalicelib.pages.report import html_report
 from chalicelib.records.attributes import Attributes, ProblemType
@@ -48,7 +48,7 @@ from chalicelib.records.dataset import first_names
 from chalicelib.records.files import kind_of
 from chalicelib.records.ground_truth import Conflict
 from chalicelib.records.joins import read_labels
-from chalicelib.records.table import widths_of
+from chalicelib.records.table import answer_names, to_table, widths_of
 from chalicelib.records.times import iso
 from chalicelib.states.scores import are_classes
 from plumbline.cli.explaining import add_options as add_explaining
@@ -71,6 +71,8 @@ _NAMES = ("statistics.json", "constraints.json", "constraint_violations.json", "
 _EVIDENCE = "evidence.json"
 _PATHS = ("report.html", _EVIDENCE, *(f"{folder}/{name}" for folder in FOLDERS.values() for name in _NAMES))
 VIOLATIONS_SHOWN = MOVED_SHOWN = 20
+# What is told of a smaller probability.
+LEAST_P = 1e-300
 # Characters of a description; the rest is in the file.
 TOLD = 400
 _HOUR = timedelta(hours=1)
@@ -195,10 +197,10 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
     declared = definition.attributes if definition else given or Attributes()
     examples: list[CapturedRequest] = []
 
-    def subject_of(request: CapturedRequest) -> Subject:
-        examples.append(request)
+    def subject_of(requests: Sequence[CapturedRequest]) -> Subject:
+        examples.extend(requests)
         return Subject(
-            attributes=naming.named(declared, request, preprocess is not None),
+            attributes=naming.named(declared, requests, preprocess is not None),
             inputs=needs_inputs(wanted, declared.features),
             bias=definition.bias if definition else None,
             attribution=definition.attribution if definition else None,
@@ -269,7 +271,7 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
     notes = [
         *([assumed] if assumed else []),
         *naming.notes,
-        *_notes(captured.measured, label_count, subject.attributes, examples[0]),
+        *_notes(captured.measured, label_count, subject.attributes, examples, naming.missing),
     ]
     not_asked = _not_asked(states, captured.measured, baselines) if "DataQuality" in wanted else []
     found = _with_thresholds(assess_alone(states, captured.measured), reports, not_asked)
@@ -280,7 +282,7 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
     status = _status(reports, len(label_files), broken, found, options.exit_on)
     if options.json:
         return _json(scope, read, captured, reports, broken, notes, written, found), status
-    text = _text(scope, read, captured, conflict, reports, broken, notes, written, found, not_asked)
+    text = _text(scope, read, captured, conflict, reports, broken, notes, written, found, states, not_asked)
     return f"{told}\n{text}" if told else text, status
 
 
@@ -407,17 +409,34 @@ def _used(measured: Measurement, attributes: Attributes) -> Measurement:
     )
 
 
-def _notes(measured: Measurement, labels: int, attributes: Attributes, request: CapturedRequest) -> list[str]:
-    """What whoever reads the output would look for next; `request` is one of those that were read."""
-    lines = []
+def _notes(
+    measured: Measurement, labels: int, attributes: Attributes, requests: Sequence[CapturedRequest], missing: str | None
+) -> list[str]:
+    """What whoever reads the output would look for next; `requests` are some of those that were read, `missing`
+    the column that was found to be missing in some."""
+    lines, request = [], requests[0]
     refused = any(reason.startswith(("label ", "expected ")) for reason in measured.bad_records)
     if labels and measured.answered and not measured.labelled and not refused:
         lines.append(f"none of the {labels:,} labels has the id of a request: its inferenceId, else its eventId")
+    wanted = {"--inference-attribute": attributes.inference_attribute}
+    wanted["--probability-attribute"] = attributes.probability_attribute
+    known = answer_names(request)
+    if measured.rows and not measured.answered and known:
+        # An expression is more than a key: what it finds is not known by its text.
+        lines += [
+            f"{option} {name}: an answer has no such value; it has {first_names(known)}"
+            for option, name in wanted.items()
+            if name and name not in known and name.replace("_", "").isalnum()
+        ]
+    if measured.rows and not measured.answered and attributes.problem_type == "BinaryClassification":
+        several = msgspec.structs.replace(attributes, problem_type="MulticlassClassification", positive_class=None)
+        if classes := to_table(requests, {}, several).classes:
+            lines.append(f"answers are such as {first_names(classes)}: --positive-class says which one is 1")
     if attributes.probability_attribute is not None and are_classes(measured.tally):
         lines.append("every probability is 0 or 1: is it the class? auc and the curves say little then")
     asked, answered = widths_of(request, Attributes(features_attribute=attributes.features_attribute))
     names = (*attributes.output_names, *attributes.features)
-    if measured.rows and not measured.whole and asked and names:
+    if measured.rows and not measured.whole and asked and names and missing is None:
         told = f"the baseline or definition has {len(names)} columns ({first_names(names)})"
         told += f"; a request has {asked} values, its answer {answered or 'no list'}"
         lines.append(f"{told}: they fit neither the first nor both, another baseline is needed")
@@ -508,6 +527,7 @@ def _text(
     notes: Sequence[str],
     written: Sequence[str],
     found: Assessment,
+    states: BaselineStates | None,
     not_asked: Sequence[str],
 ) -> str:
     measured = captured.measured
@@ -515,6 +535,7 @@ def _text(
     more = outside + (f", {measured.repeated:,} repeated" if measured.repeated else "")
     share = measured.labelled / measured.answered if measured.answered else 0.0
     lines = [
+        *[f"Broken data: {reason}." for reason in broken],
         found.headline,
         *[f"  {each}" for each in found.why[:1]],
         "",
@@ -529,7 +550,6 @@ def _text(
     lines += _elsewhere(captured)
     for records in (measured.bad_records, measured.noted_records):
         lines += [f"{each.count:,} rows: {reason}" for reason, each in records.items()]
-    lines += [f"broken: {reason}" for reason in broken]
     lines += notes
     lines.append("")
     rows = [("MONITOR", "STATUS", "VIOLATIONS", "WHY")]
@@ -537,7 +557,10 @@ def _text(
         count = str(len(reports.violations[monitor_type])) if state == "EVALUATED" else "-"
         rows.append((FOLDERS[monitor_type], state.lower().replace("_", " "), count, reason))
     lines += aligned(rows)
-    moved = [(f"`{each.column}`" if each.column else "the error", each.what) for each in (*found.loss, *found.columns)]
+    moved = [
+        (f"`{each.column}`" if each.column else "the error", f"{each.what}{_new_values(each.column, states, measured)}")
+        for each in (*found.loss, *found.columns)
+    ]
     if moved:
         more = [f"  … and {len(moved) - MOVED_SHOWN:,} more in {_EVIDENCE}"] if len(moved) > MOVED_SHOWN else []
         lines += ["", "moved beyond chance, worst first:", *aligned(moved[:MOVED_SHOWN], "  "), *more]
@@ -567,13 +590,34 @@ def _violations(body: bytes, monitor_type: str, evidence: Assessment, not_asked:
     for each in found[:VIOLATIONS_SHOWN]:
         facet = f" of {each['facet']} in {each['facet_value']}" if "facet" in each else ""
         name = f"{each.get('feature_name') or each.get('metric_name') or each.get('label')}{facet}"
-        told = str(each["description"]).strip()
+        told = shortened(str(each["description"]).strip())
         seen = evidence_of(each)
-        noise = f"moved (p {seen.p:.0e})" if seen else "no evidence" if name in not_asked else "within chance"
+        noise = "no evidence" if name in not_asked else "within chance"
+        if each["constraint_check_type"] in ("missing_column_check", "extra_column_check"):
+            noise = "layout"
+        elif seen:
+            noise = f"moved (p {max(seen.p, LEAST_P):.0e})"
         row = (name, each["constraint_check_type"], *([noise] if judged else []))
         rows.append((*row, told[:TOLD] + ("…" if len(told) > TOLD else "")))
     more = len(found) - len(rows)
     return [*aligned(rows, "  "), *([f"  … and {more:,} more in constraint_violations.json"] if more else [])]
+
+
+def _new_values(name: str, states: BaselineStates | None, measured: Measurement) -> str:
+    """The values of a column that its baseline never had, the most frequent first; of whole numbers, whether all are
+    beyond the baseline's, as those of an id or a time are."""
+    before = states.profile.column(name) if states else None
+    now = measured.profile.column(name)
+    if not before or not now:
+        return ""
+    least, greatest = now.moments.least, before.moments.greatest
+    if before.inferred_type == "Integral" and least is not None and greatest is not None and least > greatest:
+        return "; all are above the baseline's: an id or a time?"
+    if not before.categories.counts or before.categories.more:
+        return ""
+    known = {value for value, _ in before.categories.counts}
+    new = sorted((-count, value) for value, count in now.categories.counts if value not in known)
+    return "; new: " + first_names(f'"{value}"' for _, value in new) if new else ""
 
 
 def _json(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from chalicelib.monitors.documents import shortened
 from plumbline.cli.main import main
 from tests.unit.cli.evaluating import (
     BINARY,
@@ -250,7 +253,7 @@ def test_many_of_them_are_broken_data_and_no_verdict(
     margins(captures, range(400), "37")
     given = ("--captures", captures, "--ground-truth", labels, "--baseline", baseline, "--out", tmp_path / "out")
     out, _ = call(capsys, 1, "evaluate", *given, *BINARY, "0")
-    assert f"broken: 100% of the answers cannot be used (output: {OUTSIDE})" in out
+    assert f"Broken data: 100% of the answers cannot be used (output: {OUTSIDE})" in out
     assert "no answer that can be read in 400 rows" in out
     assert not (tmp_path / "out/model_quality/statistics.json").exists()
     out, _ = call(capsys, 1, "evaluate", *given, *BINARY, "0", "--json")
@@ -269,7 +272,7 @@ def test_answers_that_cannot_be_read_are_broken_data_where_answers_are_used(
         write(path, [json.dumps(each) for each in lines])
     given = ("evaluate", "--captures", captures, "--baseline", baseline, "--out", tmp_path / "out")
     out, _ = call(capsys, 1, *given, *BINARY, "0")
-    assert "broken: 30% of the answers cannot be used (output: payload is not Base64)\n" in out
+    assert "Broken data: 30% of the answers cannot be used (output: payload is not Base64).\n" in out
     out, _ = call(capsys, 0, *given)
     assert "120 rows: output: payload is not Base64" in out and "broken" not in out
 
@@ -499,7 +502,7 @@ def test_captures_of_which_many_lines_cannot_be_read_are_not_clean(
     with first.open("ab") as stream:
         stream.write(b"\xff\n")
     out, _ = call(capsys, 1, *given, "--out", tmp_path / "out")
-    assert "broken: 5% of the lines of captures cannot be read" in out
+    assert "Broken data: 5% of the lines of captures cannot be read" in out
 
 
 def test_captures_of_which_many_files_cannot_be_read_are_not_clean(
@@ -517,7 +520,7 @@ def test_captures_of_which_many_files_cannot_be_read_are_not_clean(
     (folder / "00-01.jsonl").unlink()
     # One of 19: more than one in twenty.
     out, _ = call(capsys, 1, *given, "--out", tmp_path / "out")
-    assert "broken: 5% of the capture files cannot be read" in out and "lines of captures" not in out
+    assert "Broken data: 5% of the capture files cannot be read" in out and "lines of captures" not in out
 
 
 def test_lines_that_cannot_be_read_are_few_beside_repeated_requests_and_those_of_another_model(
@@ -578,3 +581,105 @@ def test_lines_of_labels_end_with_a_line_feed(
     given = ("--captures", captures, "--ground-truth", path, "--baseline", baseline, *BINARY, "0")
     out, _ = call(capsys, 0 if labelled else 1, "evaluate", *given, "--out", tmp_path / "out")
     assert f" {labelled} rows labelled" in out
+
+
+def shop(folder: Path) -> tuple[Path, Callable[[], list[object]]]:
+    """A baseline of four columns that do not look alike, and what makes one more row of it."""
+    random = Random(3)
+
+    def row() -> list[object]:
+        return [random.gauss(0, 1), random.gauss(30, 2), random.choice("abc"), random.gauss(500, 9)]
+
+    lines = ["age,visits,city,spent", *(",".join(map(str, row())) for _ in range(400))]
+    return write(folder / "table.csv", lines), row
+
+
+@pytest.mark.parametrize(("answer", "with_answer"), [("1", False), ("1", True), ('{"y": 1}', False)])
+def test_a_column_that_requests_lack_is_named_and_no_other_one_drifts(
+    answer: str, with_answer: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, row = shop(tmp_path)
+    if with_answer:
+        lines = table.read_text().splitlines()
+        write(table, [f"y,{lines[0]}", *(f"{place % 2},{each}" for place, each in enumerate(lines[1:]))])
+    short = [line(number, ",".join(map(str, (each := row())[:1] + each[2:])), answer) for number in range(200)]
+    captures = write(tmp_path / "captures" / "a.jsonl", short)
+    call(capsys, 0, "baseline", table, "--out", tmp_path / "base")
+    given = ("evaluate", "--captures", captures, "--baseline", tmp_path / "base", "--out", tmp_path / "out")
+    out, _ = call(capsys, 1, *given)
+    assert "requests of 3 values: they fit the 4 columns of the baseline if `visits` is missing\n" in out
+    assert out.startswith("Broken data: 100% of the rows do not have the declared features (expected 4 features, got 1")
+    assert "\nNot known: no row could be read as the baseline's columns.\n" in out and "another baseline" not in out
+
+
+def test_rows_that_lack_a_column_are_broken_and_the_others_are_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, row = shop(tmp_path)
+    rows = [each if number % 3 else each[:1] + each[2:] for number in range(600) for each in [row()]]
+    lines = [line(number, ",".join(map(str, each)), "1") for number, each in enumerate(rows)]
+    captures = write(tmp_path / "captures" / "a.jsonl", lines)
+    call(capsys, 0, "baseline", table, "--out", tmp_path / "base")
+    given = ("evaluate", "--captures", captures, "--baseline", tmp_path / "base", "--out", tmp_path / "out")
+    out, _ = call(capsys, 1, *given)
+    assert "Broken data: 33% of the rows" in out and "if `visits` is missing" in out
+    assert "All right: none of 4 columns moved" in out
+
+
+def test_a_value_that_the_baseline_never_had_is_named_and_numbers_are_short(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, row = shop(tmp_path)
+    rows = [[*each[:2], "zz" if number % 2 else each[2], each[3]] for number in range(600) for each in [row()]]
+    lines = [line(number, ",".join(map(str, each)), "1") for number, each in enumerate(rows)]
+    captures = write(tmp_path / "captures" / "a.jsonl", lines)
+    call(capsys, 0, "baseline", table, "--out", tmp_path / "base")
+    given = ("evaluate", "--captures", captures, "--baseline", tmp_path / "base", "--out", tmp_path / "out")
+    out, _ = call(capsys, 3, *given)
+    assert 'never had rose from 0.0 to 50.0 %; new: "zz"\n' in out
+    assert not re.search(r"\d\.\d{6}", out)
+    assert shortened("m with 0.8333333333333334 +/- NaN was LessThanThreshold '0.9'") == (
+        "m with 0.8333 was LessThanThreshold '0.9'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [('{"predicted_label": 1, "score": 0.75}', "it has predicted_label, score"), ("1,0.75", "it has 0, 1")],
+)
+def test_an_attribute_that_no_answer_has_is_told_beside_those_that_it_has(
+    answer: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, row = shop(tmp_path)
+    lines = [line(number, ",".join(map(str, row())), answer) for number in range(50)]
+    captures = write(tmp_path / "captures" / "a.jsonl", lines)
+    call(capsys, 0, "baseline", table, "--out", tmp_path / "base")
+    given = ("evaluate", "--captures", captures, "--baseline", tmp_path / "base", "--out", tmp_path / "out")
+    out, _ = call(capsys, 1, *given, "--problem-type", "BinaryClassification", "--inference-attribute", "predicted")
+    assert f"--inference-attribute predicted: an answer has no such value; {told}\n" in out
+
+
+def test_answers_of_two_names_ask_for_the_positive_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table, row = shop(tmp_path)
+    answers = ['{"label": "LABEL_1"}', '{"label": "LABEL_0"}']
+    lines = [line(number, ",".join(map(str, row())), answers[number % 2]) for number in range(50)]
+    captures = write(tmp_path / "captures" / "a.jsonl", lines)
+    call(capsys, 0, "baseline", table, "--out", tmp_path / "base")
+    given = ("evaluate", "--captures", captures, "--baseline", tmp_path / "base", "--out", tmp_path / "out")
+    given = (*given, "--problem-type", "BinaryClassification", "--inference-attribute", "label")
+    out, _ = call(capsys, 1, *given)
+    assert "answers are such as LABEL_0, LABEL_1: --positive-class says which one is 1\n" in out
+    assert "--positive-class" not in call(capsys, 0, *given, "--positive-class", "LABEL_1")[0]
+
+
+def test_an_id_is_told_in_the_baseline_and_where_it_drifts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    random = Random(5)
+    rows = [f"{number},{random.randrange(9)},{random.gauss(0, 1)}" for number in range(900)]
+    table = write(tmp_path / "table.csv", ["order,items,weight", *rows[:400]])
+    captures = write(tmp_path / "captures" / "a.jsonl", [line(n, rows[n], "1") for n in range(400, 900)])
+    out, _ = call(capsys, 0, "baseline", table, "--out", tmp_path / "base")
+    assert "column order: no value comes twice: an id or a time? It will always drift\n" in out
+    assert out.count("It will always drift") == 1
+    given = ("evaluate", "--captures", captures, "--baseline", tmp_path / "base", "--out", tmp_path / "out")
+    out, _ = call(capsys, 3, *given)
+    assert "all are above the baseline's: an id or a time?\n" in out

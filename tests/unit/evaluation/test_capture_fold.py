@@ -623,8 +623,8 @@ def test_names_that_were_found_hold_for_what_comes_later():
 def asked_about(captures, **options):
     asked = []
 
-    def subject_of(request):
-        asked.append(request.input.data)
+    def subject_of(requests):
+        asked.append(requests[0].input.data)
         return SUBJECTS["found"]
 
     fold_captures(captures, read_labels([]), subject_of, **options)
