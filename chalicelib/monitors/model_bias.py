@@ -211,7 +211,8 @@ _METRICS: dict[str, dict[str, tuple[str, Callable[[FacetCounts], float]]]] = {
         "CI": ("Class Imbalance (CI)", _ci),
         "DPL": ("Difference in Positive Proportions in Labels (DPL)", _dpl),
         "JS": ("Jensen-Shannon Divergence (JS)", _js),
-        "KL": ("Kullback-Leibler Divergence (KL)", _kl),
+        # Spelt as Clarify spells it: readers compare whole files.
+        "KL": ("Kullback-Liebler Divergence (KL)", _kl),
         "KS": ("Kolmogorov-Smirnov Distance (KS)", _ks),
         "LP": ("L-p Norm (LP)", _lp),
         "TVD": ("Total Variation Distance (TVD)", _tvd),
