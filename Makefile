@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine that has Python 3.11 or newer and make: `make demo` and `make test`.
-.PHONY: setup demo test check schemas simulate mutations kill late-labels evidence pipeline pipeline-check sdk-check package package-check bench bench-capture bench-guard bench-cold-start bench-label-join bench-labels bench-month bench-window openapi-fuzz deploy package-test fuzz clean
+.PHONY: setup demo test check schemas simulate mutations kill late-labels evidence pipeline pipeline-check sdk-check package package-check bench bench-capture bench-guard bench-cold-start bench-label-join bench-labels bench-month bench-window openapi-fuzz browser-check deploy package-test fuzz clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -66,6 +66,17 @@ openapi-fuzz: setup .venv-openapi/done  ## calls drawn from the webhook's OpenAP
 	$(PYTHON) -m venv .venv-openapi
 	.venv-openapi/bin/python -m pip install --quiet --disable-pip-version-check -r tests/openapi/requirements.txt \
 		-c tests/openapi/constraints.txt
+	touch $@
+
+browser-check: setup tests/browser/node_modules/done  ## the pages in headless Chromium, with axe; FOLDER=demo-output too, PICTURES=… a folder for pictures
+	$(BIN)/python -m tests.browser --chromium "$$(command -v chromium || command -v chromium-browser || command -v google-chrome)" \
+		--folder "$(FOLDER)" --pictures "$(PICTURES)"
+
+tests/browser/node_modules/done: tests/browser/package.json tests/browser/package-lock.json
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+		{ apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || \
+		{ echo "a browser is needed: install Chromium, so that \`chromium\` is found"; exit 1; }
+	npm --prefix tests/browser ci --silent --no-fund --no-audit
 	touch $@
 
 pipeline: .venv-pipeline/done  ## rebuild the retraining pipeline's definition with the SageMaker SDK (1 GB, own environment)

@@ -104,6 +104,42 @@ def openapi() -> Response:
     return Response(body=document(), headers={"Content-Type": "application/json"})
 
 
+def paged() -> Response:
+    from chalicelib.handlers.page_asked import PageRequest, handle
+
+    call = app.current_request
+    session = (call.query_params or {}).get("session", "")
+    request = PageRequest(call.path, call.uri_params or {}, call.context.get("path", ""), session, call.headers)
+    status, body, headers = handle(request, wiring.services())
+    return Response(body=body, status_code=status, headers=headers)
+
+
+# These ask for a session themselves: a browser cannot sign its requests for IAM.
+@app.route("/", methods=["GET"])
+def page_of_fleet() -> Response:
+    return paged()
+
+
+@app.route("/fleet.json", methods=["GET"])
+def fleet_as_json() -> Response:
+    return paged()
+
+
+@app.route("/monitors/{monitor}", methods=["GET"])
+def page_of_monitor(monitor: str) -> Response:
+    return paged()
+
+
+@app.route("/monitors/{monitor}/windows/{window}", methods=["GET"])
+def page_of_window(monitor: str, window: str) -> Response:
+    return paged()
+
+
+@app.route("/decisions/{decision}", methods=["GET"])
+def page_of_decision(decision: str) -> Response:
+    return paged()
+
+
 @app.on_sqs_message(queue=queue("ground-truth"), batch_size=10)
 def ground_truth_landed(event: SQSEvent) -> dict[str, Any]:
     from chalicelib.handlers.ground_truth_landed import handle

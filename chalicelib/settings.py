@@ -56,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True):
     metrics_namespace: str = "Plumbline"
     outgoing_allowances: tuple[str, ...] = ()  # "host:port" that alerts may reach without being public https
     log_level: str = "INFO"
+    page_key_parameter: str = ""  # SSM parameter (or "secretsmanager:…") with the page's key; empty: no page
     webhook_iam: bool = False  # whether callers that IAM authorizes may also post labels, without a signature
 
 
@@ -64,6 +65,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
 
     Required: PLUMBLINE_BUCKET, PLUMBLINE_TABLE, PLUMBLINE_TOPIC_ARN, PLUMBLINE_MODEL_ROLE_ARN and a region (AWS_REGION,
     which Lambda sets, or AWS_DEFAULT_REGION). Optional: PLUMBLINE_STAGE ("dev"), PLUMBLINE_WEBHOOK_KEYS (none),
+    PLUMBLINE_PAGE_KEY (none),
     PLUMBLINE_METRICS_NAMESPACE ("Plumbline"), PLUMBLINE_OUTGOING_ALLOWANCES (none), PLUMBLINE_LOG_LEVEL ("INFO"),
     PLUMBLINE_WEBHOOK_IAM ("no"). Raises MisconfiguredError naming the variable, what it holds and what was expected,
     and all that are missing at once.
@@ -98,6 +100,13 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         ),
         outgoing_allowances=_allowances(environ),
         log_level=_log_level(environ),
+        page_key_parameter=_checked(
+            environ,
+            "PLUMBLINE_PAGE_KEY",
+            _PARAMETER,
+            'the name of an SSM parameter, or "secretsmanager:" and the name of a secret, or nothing',
+            default="",
+        ),
         webhook_iam=_checked(environ, "PLUMBLINE_WEBHOOK_IAM", _YES_OR_NO, '"yes" or "no"', default="no") == "yes",
     )
 

@@ -49,7 +49,7 @@ WEBHOOK, WEBHOOK_TIMEOUT, WEBHOOK_MEMORY = "ground_truth_posted", 29, 512
 
 # Below /plumbline/{stage}/ in Parameter Store, plumbline/{stage}/ in Secrets Manager. The author of a definition
 # chooses which secret a route sends, so routes and the webhook's keys share no prefix.
-ROUTE_SECRETS, WEBHOOK_SECRETS = "routes/", "webhook-keys"
+ROUTE_SECRETS, WEBHOOK_SECRETS, PAGE_SECRETS = "routes/", "webhook-keys", "page-key"
 
 SOURCES: tuple[Source, ...] = (
     # The two S3 sources share the event; the key layout tells them apart (keys.py), one rule per bucket and prefix.

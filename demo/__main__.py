@@ -31,6 +31,8 @@ from demo.run import HOUR, LABEL_DELAY, Replay, made_decisions
 from demo.stream import TRAINING_WEEKS
 from demo.summary import Summary, alerts_by_receiver, summarise
 from emulator.world import world
+from plumbline.cli.account.kept_stage import KeptStage, keep
+from plumbline.cli.serve import write_site
 
 WEEKS = 134 - TRAINING_WEEKS
 
@@ -134,10 +136,11 @@ def _run(folder: Path, windows: int, out: TextIO) -> int:
         summary = _finish(replay, folder)
     print(summary.text, file=out)
     print(f"\nreports and picture: {folder}/  (picture: {folder}/error-over-time.png)", file=out)
+    plumbline = os.path.relpath(Path(sys.executable).with_name("plumbline"))
     first = next((record for record in _records(folder) if record.action == "RETRAIN"), None)
     if first:
-        command = os.path.relpath(Path(sys.executable).with_name("plumbline"))
-        print(f"why a retrain was started: {command} explain {first.decision_id[:12]} --from {folder}", file=out)
+        print(f"why a retrain was started: {plumbline} explain {first.decision_id[:12]} --from {folder}", file=out)
+    print(f"the page: {folder}/page/index.html, or {plumbline} serve {folder}", file=out)
     if summary.faults and windows < WEEKS:
         print(f"a run of {windows} windows may be too short to close the loop; the whole demo has {WEEKS}", file=out)
     faults = [*bike_faults, *summary.faults]
@@ -149,6 +152,8 @@ def _run(folder: Path, windows: int, out: TextIO) -> int:
 def _finish(replay: Replay, folder: Path) -> Summary:
     ledger = replay.services.ledger
     save(replay.account.client("s3"), BUCKET, folder)
+    keep(folder, replay.services)
+    write_site(KeptStage(folder), folder / "page")
     outcomes = decisions.outcomes(ledger, LOOP)
     (folder / "outcomes.json").write_bytes(msgspec.json.format(msgspec.json.encode(outcomes)))
     alerts = [{"path": each.path, "status": each.status, "body": each.json} for each in replay.receiver.received]

@@ -44,7 +44,9 @@ from emulator.clock import LogicalClock, timestamp
 from emulator.memory import SETTINGS, MemoryServices, memory_services
 from emulator.memory.functions import EventBucket, Functions
 from emulator.memory.shared import SharedLedger
+from plumbline.cli.account.kept_stage import KeptStage, keep
 from plumbline.cli.add import add_monitor, read_definition
+from plumbline.cli.serve import write_site
 
 ROOT = Path(__file__).resolve().parents[1]
 MONITOR, BUCKET, PIPELINE = "bikes", "plumbline-demo", "bikes-retraining"
@@ -371,6 +373,8 @@ def play(folder: Path, weeks: int | None = None) -> tuple[str, list[str]]:
     losses = np.array([one.loss for one in demo.evaluated if one.loss is not None])
     outcomes = demo.outcomes()
     folder.mkdir(parents=True)
+    keep(folder, demo.services)
+    write_site(KeptStage(folder), folder / "page")
     (folder / "outcomes.json").write_bytes(msgspec.json.format(msgspec.json.encode(outcomes)))
     (folder / "alerts-received.json").write_bytes(msgspec.json.format(msgspec.json.encode(demo.alerts())))
     _draw(folder / "error-over-time.png", losses, alternatives, outcomes)

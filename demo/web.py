@@ -1,4 +1,4 @@
-"""API Gateway for the label webhook, played by Chalice's test client."""
+"""API Gateway for the label webhook and the page, played by Chalice's test client."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from chalice.test import Client
 from demo.stream import ROOT
 
 Post = Callable[[str, Mapping[str, str], bytes], int]
+Get = Callable[[str, Mapping[str, str]], tuple[int, bytes]]
 
 
 def poster(app: Any) -> Post:
@@ -20,3 +21,14 @@ def poster(app: Any) -> Post:
         return int(client.http.post(path, headers=dict(headers), body=body).status_code)
 
     return post
+
+
+def getter(app: Any) -> Get:
+    """A function (path, headers) -> (status, body) that asks the routes of the app's module for a page."""
+    client = Client(app.app, project_dir=str(ROOT))
+
+    def get(path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        answer = client.http.get(path, headers=dict(headers))
+        return int(answer.status_code), bytes(answer.body)
+
+    return get

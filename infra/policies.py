@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from chalicelib.topology import ROUTE_SECRETS, SOURCES, WEBHOOK, WEBHOOK_SECRETS
+from chalicelib.topology import PAGE_SECRETS, ROUTE_SECRETS, SOURCES, WEBHOOK, WEBHOOK_SECRETS
 from infra.expressions import Value, arn, logical, ref, sub, when
 
 
@@ -122,11 +122,11 @@ def _alerts() -> Iterator[Statement]:
     yield Statement("Alerts", ("sns:Publish",), ref("AlertsTopic"))
 
 
-def _secrets(name: str) -> Iterator[Statement]:
+def _secrets(*names: str) -> Iterator[Statement]:
     parameter = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/plumbline/${Stage}/"
     secret = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:plumbline/${Stage}/"
-    yield Statement("Parameters", ("ssm:GetParameter",), sub(f"{parameter}{name}*"))
-    yield Statement("Secrets", ("secretsmanager:GetSecretValue",), sub(f"{secret}{name}*"))
+    yield Statement("Parameters", ("ssm:GetParameter",), [sub(f"{parameter}{name}*") for name in names])
+    yield Statement("Secrets", ("secretsmanager:GetSecretValue",), [sub(f"{secret}{name}*") for name in names])
 
 
 DEFINITIONS = "plumbline/facts/*/definitions/*"
@@ -191,7 +191,7 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
         *_table("GetItem", "PutItem", "Query"),
         *_objects("Definitions", _GET, DEFINITIONS),
         *_place("GroundTruth", "PutObject"),
-        *_secrets(WEBHOOK_SECRETS),
+        *_secrets(WEBHOOK_SECRETS, PAGE_SECRETS),
     ),
     "ground_truth_landed": (
         *_table("GetItem", "PutItem", "DeleteItem", "Query"),

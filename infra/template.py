@@ -14,6 +14,7 @@ from typing import Any
 
 from chalicelib.topology import (
     MAX_RECEIVES,
+    PAGE_SECRETS,
     SOURCES,
     WEBHOOK,
     WEBHOOK_MEMORY,
@@ -95,7 +96,7 @@ _RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 10
 
 def parameters(stage: str) -> Mapping[str, Value]:
     """The parameters of a stage; only the models' role has no default."""
-    keys = f"plumbline/{stage}/{WEBHOOK_SECRETS}.*"
+    keys, page = (f"plumbline/{stage}/{name}.*" for name in (WEBHOOK_SECRETS, PAGE_SECRETS))
     return {
         "Stage": _text("The stage that this template was made for.", stage, allowed=[stage]),
         "ModelRoleArn": {
@@ -106,6 +107,10 @@ def parameters(stage: str) -> Mapping[str, Value]:
         "WebhookKeys": {
             **_text("SSM parameter, or secretsmanager: and a secret, with the label webhook's keys; empty: none.", ""),
             "AllowedPattern": f"|/{keys}|secretsmanager:{keys}",
+        },
+        "PageKey": {
+            **_text("SSM parameter, or secretsmanager: and a secret, with the page's key; empty: no page.", ""),
+            "AllowedPattern": f"|/{page}|secretsmanager:{page}",
         },
         "WebhookIam": _text(
             "Whether callers whom IAM lets in may post labels without a signature.", "no", allowed=["yes", "no"]
@@ -160,6 +165,7 @@ def _parameter_groups() -> Value:
             "SecurityGroupIds",
             "OutgoingAllowances",
             "WebhookKeys",
+            "PageKey",
             "WebhookIam",
         ),
         "Operation": (
@@ -217,6 +223,7 @@ def _environment() -> Value:
         "PLUMBLINE_TOPIC_ARN": ref("AlertsTopic"),
         "PLUMBLINE_MODEL_ROLE_ARN": ref("ModelRoleArn"),
         "PLUMBLINE_WEBHOOK_KEYS": ref("WebhookKeys"),
+        "PLUMBLINE_PAGE_KEY": ref("PageKey"),
         "PLUMBLINE_WEBHOOK_IAM": ref("WebhookIam"),
         "PLUMBLINE_METRICS_NAMESPACE": ref("MetricsNamespace"),
         "PLUMBLINE_OUTGOING_ALLOWANCES": ref("OutgoingAllowances"),

@@ -38,6 +38,7 @@ SEEDED = {"Generator", "PCG64", "SeedSequence", "default_rng"}
 FACTS_IMPORT = {
     "counted_windows": {"evidence.assessment"},
     "due": {"records.window"},
+    "standings": {"evidence.assessment"},
     "evaluations": {"states.maturity"},
     "monitors": {"keys", "definition"},
     "incidents": {"decisions.alert"},
@@ -54,7 +55,7 @@ EVIDENCE_IMPORT = {
 # Who reads events, and who says which events reach whom.
 EVENT_SHAPES = ("chalicelib/events.py", "chalicelib/topology.py", "plumbline/cli/account/bucket_rules.py")
 
-EVENT_SOURCES = {source.function for source in SOURCES} | {"ground_truth_posted"}
+EVENT_SOURCES = {source.function for source in SOURCES} | {"ground_truth_posted", "page_asked"}
 # What cannot be taken back is called in one place only.
 EFFECTS = {
     "start_pipeline": "retrain_claimed",

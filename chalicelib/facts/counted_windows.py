@@ -85,5 +85,17 @@ def load_assessed(ledger: Ledger, monitor: str, window: str) -> Assessment | Non
     return stored.value.found if stored else None
 
 
+def assessed(ledger: Ledger, monitor: str, since: str) -> list[Assessed]:
+    """What evidence came to in windows from `since` on, oldest first."""
+    return load_all(
+        ledger,
+        monitor_partition(monitor),
+        Assessed,
+        begins_with="ASSESSED#",
+        since=f"ASSESSED#{since}",
+        until="ASSESSED#~",
+    )
+
+
 def _key(baseline: str, window: str) -> str:
     return f"QUESTIONS#{baseline}#{window}"

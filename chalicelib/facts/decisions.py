@@ -93,10 +93,11 @@ def load_record(ledger: Ledger, decision: str) -> Record | None:
     return stored.value if stored else None
 
 
-def references(ledger: Ledger, monitor: str, window: str = "") -> list[Reference]:
-    """The decisions of a window, or of all windows, in window order."""
+def references(ledger: Ledger, monitor: str, window: str = "", since: str = "") -> list[Reference]:
+    """The decisions of a window, or of all windows from `since` on, in window order."""
     prefix = f"DECISION#{window}#" if window else "DECISION#"
-    return load_all(ledger, monitor_partition(monitor), Reference, begins_with=prefix)
+    first = f"DECISION#{since}" if since else None
+    return load_all(ledger, monitor_partition(monitor), Reference, begins_with=prefix, since=first)
 
 
 def save_outcome(ledger: Ledger, monitor: str, outcome: Outcome) -> None:

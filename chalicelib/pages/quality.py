@@ -85,7 +85,8 @@ def bias(analysis: Document, baseline: Document | None, violations: Sequence[Doc
     for stage, name, selection, metric in _bias_metrics(analysis):
         hit = (name, selection, metric["name"]) in violated
         old = before.get((stage, name, selection, metric["name"]))
-        name_of = joined(foreign(metric.get("description") or metric["name"]))
+        # SageMaker's files spell Leibler wrongly.
+        name_of = joined(foreign(str(metric.get("description") or metric["name"]).replace("Liebler", "Leibler")))
         if hit:
             name_of = joined(name_of, element("div", "▲ Violation", class_="flag"))
         elif metric.get("error"):

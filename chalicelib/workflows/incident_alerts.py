@@ -37,17 +37,20 @@ class Finding(msgspec.Struct, frozen=True):
     decision_id: str = ""
 
 
-def publish_pending(services: Services, definition: Definition, findings: Mapping[str, Finding]) -> None:
-    """Publish every alert that this monitor's incidents owe, also those that an earlier crash left behind.
+def publish_pending(services: Services, definition: Definition, findings: Mapping[str, Finding]) -> tuple[str, ...]:
+    """Publish every alert that this monitor's incidents owe, also those that an earlier crash left behind; returns the
+    kinds of the incidents that are open.
 
     `findings`: by the incident's name, which is its kind where the kind has one source only.
     While a pause holds none is: they stay owed, and of an incident that begins and ends within it nobody is told.
     """
-    owing = [each for each in incidents.read_incidents(services.ledger, definition.name) if incidents.pending(each)]
+    known = incidents.read_incidents(services.ledger, definition.name)
+    still_open = tuple(sorted({each.kind for each in known if each.state == "OPEN"}))
+    owing = [each for each in known if incidents.pending(each)]
     if owing and (pause := pauses.in_force(services.ledger, definition.name, services.now())):
         for incident in owing:
             incidents.forget_ended(services.ledger, definition.name, incident.name, pause.since)
-        return
+        return still_open
     for incident in owing:
         for owed in incidents.pending(incident):
             finding = findings.get(incident.name)
@@ -76,6 +79,7 @@ def publish_pending(services: Services, definition: Definition, findings: Mappin
                 ),
             )
             incidents.mark_published(services.ledger, definition.name, incident.name, owed.alert_id)
+    return still_open
 
 
 def notify(

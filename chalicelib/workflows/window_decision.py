@@ -22,10 +22,11 @@ from chalicelib.errors import ConflictError
 from chalicelib.evaluation.evaluate import Findings
 from chalicelib.events import ClaimMessage
 from chalicelib.evidence.assessment import Assessment
-from chalicelib.facts import alarms, champions, claims, decisions, due, evaluations, pauses
+from chalicelib.facts import alarms, champions, claims, decisions, due, evaluations, pauses, standings
 from chalicelib.facts.champions import Champion
 from chalicelib.facts.decisions import Evidence, Record, Reference
 from chalicelib.facts.evaluations import Evaluation, Loss
+from chalicelib.facts.standings import Standing
 from chalicelib.records.times import iso
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
@@ -94,7 +95,40 @@ def decide_and_act(
             due.mark(services.ledger, definition.name, Window.parse(newer, length), definition.grace, services.now())
         record = _decide(services, definition, window, evaluation, findings, gathered, found, champion, newer)
         _act(services, definition, window, record)
-    tell(services, definition, window, evaluation, findings, found, record.decision_id if record else "")
+    told = tell(services, definition, window, evaluation, findings, found, record.decision_id if record else "")
+    _stand(services, definition, window, evaluation, found, newest, record, told)
+
+
+def _stand(
+    services: Services,
+    definition: Definition,
+    window: Window,
+    evaluation: Evaluation,
+    found: Assessment,
+    settled: str,
+    record: Record | None,
+    open_incidents: tuple[str, ...],
+) -> None:
+    """Keep how the monitor stands after this window."""
+    if evaluation.window != settled:
+        stored = evaluations.load_evaluation(services.ledger, definition.name, settled) if settled else None
+        last = stored.value if stored else None
+    else:
+        last = evaluation
+    standing = Standing(
+        monitor=definition.name,
+        endpoint=definition.endpoint,
+        window=window.name,
+        hours=int(definition.window_length.total_seconds()) // 3600,
+        level=found.level,
+        headline=found.headline,
+        broken=evaluation.broken[0] if evaluation.broken else "",
+        action=record.action if record else "",
+        loss=last.loss if last else None,
+        coverage=last.coverage if last else 0.0,
+        incidents=open_incidents,
+    )
+    standings.save(services.ledger, standing)
 
 
 def _ask_anew(

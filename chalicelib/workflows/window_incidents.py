@@ -55,8 +55,9 @@ def tell(
     findings: Findings,
     found: Assessment,
     decision_id: str,
-) -> None:
-    """Open or resolve the incidents that this window has a verdict on, and publish what is owed."""
+) -> tuple[str, ...]:
+    """Open or resolve the incidents that this window has a verdict on, and publish what is owed; returns the kinds that
+    are open then."""
     bucket, output = split_s3_uri(definition.output_s3_uri)
     finding: dict[str, Finding] = {}
     for kind, verdict in _verdicts(definition, evaluation, findings, found).items():
@@ -75,9 +76,10 @@ def tell(
             report=keys.s3_uri(bucket, folder),
             decision_id=decision_id,
         )
-    publish_pending(services, definition, finding)
+    still_open = publish_pending(services, definition, finding)
     if definition.alerts.violations == "digest":
         _digest(services, definition, window)
+    return still_open
 
 
 def _verdicts(

@@ -27,10 +27,12 @@ from plumbline.cli import (
     forget,
     ground_truth,
     migrate,
+    page,
     pause,
     rebuild,
     redrive,
     remove,
+    serve,
     status,
     tune,
 )
@@ -41,7 +43,7 @@ from plumbline.cli.terminal.usage import UNWRITTEN, new_parser
 # In the order of the help page.
 COMMANDS = (
     *(add, explain, rebuild, redrive, baseline, evaluate, backtest, tune, cost, doctor, connect, migrate),
-    *(status, ground_truth, forget, pause, remove, diff),
+    *(status, serve, page, ground_truth, forget, pause, remove, diff),
 )
 
 

@@ -93,6 +93,11 @@ def services() -> Iterator[MemoryServices]:
     wiring.use(None)
 
 
+PAGES = {
+    *("/", "/fleet.json", "/monitors/{monitor}", "/monitors/{monitor}/windows/{window}", "/decisions/{decision}"),
+}
+
+
 def batch(*bodies: str) -> dict[str, Any]:
     """What Lambda hands over from a queue; messages are called m0, m1, ..."""
     return {
@@ -167,13 +172,15 @@ def test_every_source_has_its_function_and_every_function_its_source():
     assert all(isinstance(each, SQSEventConfig) for each in deployed.app.event_sources)
 
 
-def test_the_only_other_functions_are_the_webhooks():
+def test_the_only_other_functions_are_the_webhooks_and_the_pages():
     routes = {"ground_truth_posted", "ground_truth_posted_by_iam", "openapi"}
+    routes |= {"page_of_fleet", "fleet_as_json", "page_of_monitor", "page_of_window", "page_of_decision"}
     assert set(deployed.app.handler_map) == {source.function for source in SOURCES} | routes
     assert {path: list(methods) for path, methods in deployed.app.routes.items()} == {
         "/ground-truth/{endpoint}": ["POST"],
         "/iam/ground-truth/{endpoint}": ["POST"],
         "/openapi.json": ["GET"],
+        **{path: ["GET"] for path in PAGES},
     }
 
 
@@ -445,7 +452,7 @@ def test_the_openapi_document_needs_no_key_and_no_environment():
     with Client(deployed.app, project_dir=str(ROOT)) as client:
         answer = client.http.get("/openapi.json")
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
-    assert set(answer.json_body["paths"]) == set(deployed.app.routes)
+    assert set(answer.json_body["paths"]) == set(deployed.app.routes) - PAGES
 
 
 def test_a_webhook_id_is_for_one_body(services: MemoryServices):

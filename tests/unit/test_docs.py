@@ -257,7 +257,8 @@ def test_every_source_is_in_the_table_of_events() -> None:
         (row["queue"].strip("`"), row["function"].strip("`"))
         for row in rows(section(ARCHITECTURE, "The way of an event"))
     }
-    routes = ("ground_truth_posted", "ground_truth_posted_by_iam", "openapi")
+    routes = ["ground_truth_posted", "ground_truth_posted_by_iam", "openapi"]
+    routes += ["page_of_fleet", "fleet_as_json", "page_of_monitor", "page_of_window", "page_of_decision"]
     meant = {(source.queue, source.function) for source in SOURCES} | {("none", name) for name in routes}
     assert told == meant
 
@@ -430,7 +431,7 @@ def test_documents_of_the_table_are_classes_of_facts() -> None:
 
 
 def test_whoever_writes_and_reads_exists() -> None:
-    functions = {source.function for source in SOURCES} | {"ground_truth_posted"}
+    functions = {source.function for source in SOURCES} | {"ground_truth_posted", "page_asked"}
     functions |= {"add", "explain", "explain --from", "forget", "pause", "rebuild", "redrive", "remove", "status"}
     named = set()
     for row in rows(STATE):

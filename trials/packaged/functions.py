@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from chalicelib.topology import SOURCES, WEBHOOK, WEBHOOK_TIMEOUT, resource_name
-from demo.web import poster
+from demo.web import getter, poster
 from emulator.clock import LogicalClock
 from infra.package import Package
 
@@ -137,7 +137,7 @@ class PackagedFunctions:
         routes = importlib.import_module("app").app
         self._clock = clock
         self.app = _Routes(routes, lambda event: self._answer(WEBHOOK, event, WEBHOOK_TIMEOUT))
-        self.post = poster(self)
+        self.post, self.get = poster(self), getter(self)
         return self
 
     def __getattr__(self, name: str) -> Callable[[Any, Any], Any]:

@@ -18,16 +18,18 @@ from chalicelib import keys
 from chalicelib.definition import Definition
 from chalicelib.facts import champions, claims, decisions, due, evaluations, labels, rebuilds
 from chalicelib.facts.document import change, monitor_partition
+from chalicelib.page_sessions import session
 from chalicelib.records.times import iso
 from chalicelib.records.window import Window
 from chalicelib.workflows.label_batches import SETTLED_AFTER, SPAN
 from chalicelib.workflows.label_containers import FEWEST, HOUR
-from demo.account import BUCKET, HOOK_SECRET, LOOP, WEBHOOK_SECRET, definition
+from demo.account import BUCKET, HOOK_SECRET, LOOP, STAGE, WEBHOOK_SECRET, definition
 from demo.run import Replay
 from plumbline.cli.add import add_monitor
 from trials.packaged.functions import PackagedFunctions
 
 HOOK_NAME, WEBHOOK_NAME = "plumbline/demo/routes/hook-key", "plumbline/demo/webhook-keys"
+PAGE_NAME = "plumbline/demo/page-key"
 
 
 class Scenes:
@@ -58,6 +60,7 @@ class Scenes:
         self._lost_promotion()
         self._many_label_objects()
         self._labels_after_their_day()
+        self._pages()
         self._other_secrets()
 
     def _put(self, prefix: str, name: str, body: bytes) -> None:
@@ -241,6 +244,22 @@ class Scenes:
         """A promotion crashed while it cleaned up."""
         self._set("CLAIM#PROMOTION", claims.PromotionClaim, state="ENDING", ending="SUPERSEDED", kind="promote")
         self._tick()
+
+    def _pages(self) -> None:
+        """Somebody reads the page with a session, whose key lies in either store."""
+        key = "the key of the packaged demo's page"
+        self._replay.account.client("ssm").put_parameter(
+            Name=f"/{PAGE_NAME}", Value=key.replace(" ", "-"), Type="String"
+        )
+        self._replay.account.client("secretsmanager").create_secret(Name=PAGE_NAME, SecretString=key.replace(" ", "-"))
+        made = session(key.replace(" ", "-"), STAGE, self._replay.clock.now())
+        for name in (f"/{PAGE_NAME}", f"secretsmanager:{PAGE_NAME}"):
+            os.environ["PLUMBLINE_PAGE_KEY"] = name
+            self._functions.end_all()
+            for path in ("/", f"/monitors/{LOOP}", f"/monitors/{LOOP}.json"):
+                status, body = self._functions.get(path, {"Authorization": f"Bearer {made}"})
+                assert status == 200 and LOOP.encode() in body, f"expected the page {path} with a session"
+            assert self._functions.get("/", {})[0] == 401, "expected no page without a session"
 
     def _other_secrets(self) -> None:
         """The webhook's keys and a route's key lie in Secrets Manager instead of the Parameter Store."""

@@ -100,6 +100,8 @@ def check_stage(account: Account, settings: Settings) -> Findings:
     check_bucket(account, settings.bucket, "Plumbline's own", found)
     if settings.webhook_key_parameter:
         check_secret(account, settings.webhook_key_parameter, "the keys of the label webhook", found)
+    if settings.page_key_parameter:
+        check_secret(account, settings.page_key_parameter, "the key of the page", found)
     check_role(account, settings.execution_role_arn, "the role of the models that are promoted", found)
     found.check("the quota of Lambda", _executions, account, found)
     return found

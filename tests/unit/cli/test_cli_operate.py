@@ -15,9 +15,9 @@ from chalicelib import wiring
 from chalicelib.definition import parse_definition
 from chalicelib.facts import due, pauses
 from chalicelib.records.window import Window
+from chalicelib.workflows.monitor_status import OVERDUE_AFTER
 from plumbline.cli.diff import differences
 from plumbline.cli.main import main
-from plumbline.cli.status import OVERDUE_AFTER
 from tests.unit.handlers.world import HOUR, MINUTE, MONITOR, World, definition, hour
 
 DOCUMENT: dict[str, Any] = {
