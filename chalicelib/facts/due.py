@@ -15,13 +15,17 @@ import msgspec
 
 from chalicelib.errors import ConflictError
 from chalicelib.facts.document import Stored, change, decoded, load, load_all
-from chalicelib.ports import Ledger
+from chalicelib.ports import Item, Ledger
 from chalicelib.records.window import Window
 
 SHARDS = 8
 
 # A message that was sent and not worked off after this long is sent again.
 RESEND_AFTER = timedelta(minutes=15)
+
+# Of one tick; and how many of those that are no first evaluation may be with the workers at once. What is newly closed
+# waits behind no more than these: a queue has no priorities.
+MOST_SENT, MOST_RESTATED = 1000, 500
 
 # A window that is still owed this long after its time had come: its messages are lost, or its evaluations fail.
 OVERDUE_AFTER = timedelta(hours=1)
@@ -31,6 +35,7 @@ class Due(msgspec.Struct, frozen=True):
     """`marks` counts causes, so that every mark is a new generation; `not_before` debounces, `sent_until` leases.
 
     `anew`: the stored segment is not to be trusted, everything is derived again from what the segment was made of.
+    `fresh`: the window has closed and was not evaluated yet.
     """
 
     monitor: str
@@ -39,6 +44,12 @@ class Due(msgspec.Struct, frozen=True):
     not_before: datetime
     sent_until: datetime | None = None
     anew: bool = False
+    fresh: bool = False
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether somebody waits for it: the first verdict of a window, or what a person asked for."""
+        return self.fresh or self.anew
 
 
 def _key(monitor: str, window: str) -> tuple[str, str]:
@@ -63,20 +74,24 @@ def mark(
     *,
     wait: timedelta | None = None,
     anew: bool = False,
+    fresh: bool = False,
 ) -> None:
     """Owe a window an evaluation: not before its end and grace, and not before `wait` is over, during which more is
     awaited (by default `debounce`); one owed already keeps its time.
 
-    `anew`: a person asks for it, so nothing is awaited. Whoever marks the window meanwhile does not take that back.
+    `anew`: a person asks for it, so nothing is awaited. `fresh`: the window has just closed. Whoever marks the window
+    meanwhile takes neither back.
     """
     awaited = debounce(window.end, now) if wait is None else wait
     not_before = max(window.end + grace, now if anew else now + awaited)
 
     def think(stored: Due | None) -> Due:
         if stored is None:
-            return Due(monitor, window.name, 1, not_before, anew=anew)
+            return Due(monitor, window.name, 1, not_before, anew=anew, fresh=fresh)
         earliest = min(stored.not_before, not_before)
-        return Due(monitor, window.name, stored.marks + 1, earliest, anew=anew or stored.anew)
+        return Due(
+            monitor, window.name, stored.marks + 1, earliest, anew=anew or stored.anew, fresh=fresh or stored.fresh
+        )
 
     change(ledger, *_key(monitor, window.name), Due, think)
 
@@ -101,21 +116,34 @@ def owed(ledger: Ledger, monitor: str) -> list[Due]:
     return sorted(found, key=lambda due: due.window)
 
 
-def take_ready(ledger: Ledger, now: datetime, limit: int = 1000) -> list[Due]:
-    """Windows whose time has come and that are not with a worker; each is leased to the caller, who sends it."""
-    ready: list[Due] = []
+def take_ready(ledger: Ledger, now: datetime) -> list[Due]:
+    """Windows whose time has come and that are not with a worker; each is leased to the caller, who sends it.
+
+    The first verdicts of windows come first, then the newest windows. Of these others only so many are with the workers
+    at once, however many wait: else a window that closes now would be behind all of them in the queue.
+    """
+    ready: list[tuple[Item, Due]] = []
+    restated = 0
     for shard in range(SHARDS):
         for item in ledger.query(f"DUE#{shard}"):
             due = decoded(item, Due)
-            if due.not_before > now or (due.sent_until and due.sent_until > now) or len(ready) >= limit:
-                continue
-            leased = msgspec.structs.replace(due, sent_until=now + RESEND_AFTER)
-            try:
-                ledger.put(item.pk, item.sk, msgspec.json.encode(leased), expected=item.revision)
-            except ConflictError:
-                continue  # marked or taken this very moment: the next tick sees it
-            ready.append(leased)
-    return sorted(ready, key=lambda due: (due.window, due.monitor))
+            if due.sent_until and due.sent_until > now:
+                restated += not due.is_urgent
+            elif due.not_before <= now:
+                ready.append((item, due))
+    ready.sort(key=lambda each: (each[1].is_urgent, each[1].window), reverse=True)
+    taken: list[Due] = []
+    for item, due in ready:
+        if len(taken) >= MOST_SENT or (restated >= MOST_RESTATED and not due.is_urgent):
+            break
+        leased = msgspec.structs.replace(due, sent_until=now + RESEND_AFTER)
+        try:
+            ledger.put(item.pk, item.sk, msgspec.json.encode(leased), expected=item.revision)
+        except ConflictError:
+            continue  # marked or taken this very moment: the next tick sees it
+        taken.append(leased)
+        restated += not due.is_urgent
+    return sorted(taken, key=lambda due: (not due.is_urgent, due.window, due.monitor))
 
 
 def count_overdue(ready: Sequence[Due], now: datetime) -> int:

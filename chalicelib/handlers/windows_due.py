@@ -99,7 +99,7 @@ def _owe_closed_windows(services: Services, definition: Definition, since: str, 
     for _ in range(CATCH_UP):
         if now < window.end + definition.grace:
             break
-        due.mark(services.ledger, definition.name, window, definition.grace, now)
+        due.mark(services.ledger, definition.name, window, definition.grace, now, fresh=True)
         earlier = Window(window.start - back, length)
         if earlier.name >= since:
             due.mark(services.ledger, definition.name, earlier, definition.grace, now)

@@ -100,7 +100,8 @@ def monitor_view(services: Services, name: str) -> MonitorView:
         _line(definition, each, assessed.get(each.window, UNKNOWN), decided.get(each.window, ())) for each in shown
     ]
     opened = [each for each in incidents.read_incidents(services.ledger, name) if each.state == "OPEN"]
-    level, sentence, why = _sentence(found, lines)
+    marks = [_mark(each) for each in decisions.outcomes(services.ledger, name) if each.window >= first]
+    level, sentence, why = _sentence(found, lines, marks, definition.window_length)
     return MonitorView(
         status=found,
         level=level,
@@ -113,7 +114,7 @@ def monitor_view(services: Services, name: str) -> MonitorView:
         metric=_metric(definition),
         promise=_promise(definition),
         windows=tuple(lines),
-        marks=tuple(_mark(each) for each in decisions.outcomes(services.ledger, name) if each.window >= first),
+        marks=tuple(marks),
         incidents=tuple(
             OpenIncident(
                 kind=each.kind, severity=each.severity, since=each.opened_window, joined=tuple(sorted(each.joined))
@@ -218,6 +219,7 @@ def _mark(outcome: Outcome) -> Mark:
 
 def _promise(definition: Definition) -> str:
     within = re.sub(r"P(\d+)D", r"\1 days", definition.promise.within)
+    within = re.sub(r"PT(\d+)H", r"\1 hours", within)
     return f"with at most {definition.promise.ever:.0%} for a false alarm within {within}"
 
 
@@ -225,7 +227,9 @@ def _metric(definition: Definition) -> str:
     return "mean absolute error" if definition.attributes.problem_type == "Regression" else "error rate"
 
 
-def _sentence(found: Status, lines: Sequence[WindowLine]) -> tuple[Level, str, tuple[str, ...]]:
+def _sentence(
+    found: Status, lines: Sequence[WindowLine], marks: Sequence[Mark], length: timedelta
+) -> tuple[Level, str, tuple[str, ...]]:
     """How the monitor stands, and why: broken data first, then answers as the newest labels tell, then columns."""
     doing = _doing(found)
     if not lines:
@@ -235,7 +239,8 @@ def _sentence(found: Status, lines: Sequence[WindowLine]) -> tuple[Level, str, t
     if newest.broken:
         return "unknown", f"Broken data: {newest.broken[0]}.{doing}", newest.broken[1:]
     if known and known.found.level == "worse":
-        return "worse", f"{known.found.headline}{doing}", known.found.why
+        told = _served_since(found, marks, iso(Window.parse(known.window, length).end))
+        return "worse", f"{known.found.headline}{told}{doing}", known.found.why
     if newest.found.level in ("drift", "worse"):
         return newest.found.level, f"{newest.found.headline}{doing}", newest.found.why
     if found.incidents:
@@ -246,6 +251,14 @@ def _sentence(found: Status, lines: Sequence[WindowLine]) -> tuple[Level, str, t
         told = f"All right: none of {newest.found.asked} columns moved beyond chance, nor did the error."
         return "fine", f"{told}{doing}", ()
     return newest.found.level, f"{newest.found.headline}{doing}", newest.found.why
+
+
+def _served_since(found: Status, marks: Sequence[Mark], end: str) -> str:
+    """That another model serves since the newest labelled window, so that its verdict is about the one before."""
+    changed = [mark for mark in marks if mark.kind in ("promoted", "rolled_back") and mark.at >= end]
+    if not changed:
+        return ""
+    return f" {found.champion} has served since {changed[-1].at}; no window of it is labelled yet."
 
 
 def _doing(found: Status) -> str:

@@ -125,15 +125,47 @@ def test_marking_again_does_not_put_it_off():
     assert first and second and second.value.not_before == first.value.not_before == NOW + timedelta(minutes=1)
 
 
-def test_many_monitors_are_taken_oldest_window_first_and_up_to_a_limit():
+def test_first_verdicts_go_before_a_backlog_and_the_newest_of_that_first(monkeypatch: pytest.MonkeyPatch):
+    """A label file over the past month restates thousands of windows: those that close meanwhile wait for none."""
+    monkeypatch.setattr(due, "MOST_SENT", 50)
+    monkeypatch.setattr(due, "MOST_RESTATED", 30)
+    ledger = memory_ledger()
+    old = [Window.of(NOW - number * HOUR, HOUR) for number in range(2, 22)]
+    for window in old:
+        for number in range(5):
+            mark(ledger, f"backlog-{number}", window)
+    due.mark(ledger, "asked-for", old[-1], GRACE, NOW, anew=True)
+    due.mark(ledger, "closed", CLOSED, GRACE, NOW, fresh=True)
+    first = due.take_ready(ledger, LATER)
+    assert [each.monitor for each in first[:2]] == ["asked-for", "closed"] and len(first) == 32
+    assert {each.window for each in first[2:]} == {window.name for window in old[:6]}
+    # They are with the workers: nothing is sent but what has just closed.
+    due.mark(ledger, "closed-too", CLOSED, GRACE, NOW, fresh=True)
+    assert [each.monitor for each in due.take_ready(ledger, LATER)] == ["closed-too"]
+    for each in first[2:12]:
+        stored = due.read(ledger, each.monitor, each.window)
+        assert stored and due.finish(ledger, each.monitor, each.window, stored.revision)
+    assert len(due.take_ready(ledger, LATER)) == 10
+
+
+def test_a_window_stays_urgent_when_labels_come_meanwhile():
+    ledger = memory_ledger()
+    due.mark(ledger, "churn", CLOSED, GRACE, NOW, fresh=True)
+    mark(ledger)
+    [taken] = due.take_ready(ledger, LATER)
+    assert taken.is_urgent and taken.marks == 2
+
+
+def test_a_tick_sends_up_to_a_limit(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(due, "MOST_SENT", 100)
     ledger = memory_ledger()
     for monitor in range(60):
-        mark(ledger, f"m{monitor:02}", CLOSED)
-        mark(ledger, f"m{monitor:02}", CLOSED.previous())
+        for window in (CLOSED, CLOSED.previous()):
+            due.mark(ledger, f"m{monitor:02}", window, GRACE, NOW, fresh=True)
     assert len({pk for pk, _ in ledger.items}) > due.SHARDS // 2
-    first = due.take_ready(ledger, LATER, limit=100)
+    first = due.take_ready(ledger, LATER)
     assert len(first) == 100 and first == sorted(first, key=lambda each: (each.window, each.monitor))
-    rest = due.take_ready(ledger, LATER, limit=100)
+    rest = due.take_ready(ledger, LATER)
     assert len(rest) == 20
     assert len({(each.monitor, each.window) for each in first + rest}) == 120
 
