@@ -210,7 +210,7 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
             *("windows", "ground-truth", "retrain-claims", "promotion-claims"),
             *("pipelines", "model-packages", "endpoints"),
         ),
-        *_describe("endpoint", "execution", "package"),
+        *_describe("endpoint", "endpoint-config", "execution", "package"),
         *_alerts(),
     ),
     "window_due": (
@@ -303,8 +303,9 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
     "endpoint_changed": (
         *_table("GetItem", "PutItem", "Query"),
         *_objects("Definitions", _GET, DEFINITIONS),
-        *_describe("endpoint"),
+        *_describe("endpoint", "endpoint-config"),
         *_queues("promotion-claims"),
+        *_alerts(),
     ),
     "alert_published": (
         *_table("GetItem", "PutItem"),

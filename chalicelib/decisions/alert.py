@@ -28,6 +28,7 @@ Kind = Literal[
     "model-bias",
     "model-explainability",
     "model-monitor",
+    "deployment",
     "retraining",
     "promotion",
 ]

@@ -18,7 +18,7 @@ from typing import Literal, get_args
 import msgspec
 
 from chalicelib.decisions.alert import Severity, alert_id, incident_id
-from chalicelib.facts.document import change, load_all, monitor_partition
+from chalicelib.facts.document import change, load, load_all, monitor_partition
 from chalicelib.ports import Ledger
 from chalicelib.records.times import iso
 
@@ -142,6 +142,24 @@ def resolve_incident(
         return _owing(_decided_by(resolved, window_start), "resolved", window_start, now)
 
     return _change(ledger, monitor, _name(kind, source), think)
+
+
+def end_incident(ledger: Ledger, monitor: str, kind: str, window_start: str, now: datetime) -> Incident:
+    """Resolve an open incident because its cause is seen to be gone, also in the window that opened it."""
+
+    def think(stored: Incident | None) -> Incident:
+        incident = stored or Incident(monitor=monitor, kind=kind)
+        if incident.state == "RESOLVED":
+            return incident
+        resolved = msgspec.structs.replace(incident, state="RESOLVED", resolved_window="")
+        return _owing(_decided_by(resolved, window_start), "resolved", window_start, now)
+
+    return _change(ledger, monitor, kind, think)
+
+
+def load_incident(ledger: Ledger, monitor: str, name: str) -> Incident | None:
+    stored = load(ledger, *_key(monitor, name), Incident)
+    return stored.value if stored else None
 
 
 def pending(incident: Incident) -> tuple[OwedAlert, ...]:

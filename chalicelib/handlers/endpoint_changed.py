@@ -5,9 +5,11 @@ from __future__ import annotations
 from chalicelib.errors import NotFoundError
 from chalicelib.events import EndpointChanged, endpoint_changed
 from chalicelib.facts import claims, deployments, due
+from chalicelib.ports import Endpoint
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from chalicelib.workflows.challenges import send_promotion
+from chalicelib.workflows.served_model import check_served
 
 
 def handle(body: str, services: Services) -> None:
@@ -15,9 +17,10 @@ def handle(body: str, services: Services) -> None:
     event = endpoint_changed(body)
     watched = services.definitions.find("endpoint", event.name)
     waiting = services.definitions.find("pool-endpoint", event.name)
-    if watched:
-        _record(services, event)
+    endpoint = _record(services, event) if watched else None
     for definition in watched:
+        if endpoint:
+            check_served(services, definition, endpoint)
         _restate_touched_windows(services, definition.name, event)
     for definition in (*watched, *waiting):
         claim = claims.load_promotion(services.ledger, definition.name)
@@ -26,16 +29,18 @@ def handle(body: str, services: Services) -> None:
             send_promotion(services, definition.name, claim.claim_id)
 
 
-def _record(services: Services, event: EndpointChanged) -> None:
+def _record(services: Services, event: EndpointChanged) -> Endpoint | None:
+    """The endpoint as it is described now, where it may be in service."""
     if event.status == "UPDATING":
         deployments.mark_updating(services.ledger, event.name, event.time)
-        return
+        return None
     try:
         endpoint = services.sagemaker.describe_endpoint(event.name)
     except NotFoundError:
-        return
+        return None
     if endpoint.status == "InService":
         deployments.mark_in_service(services.ledger, endpoint)
+    return endpoint
 
 
 def _restate_touched_windows(services: Services, monitor: str, event: EndpointChanged) -> None:

@@ -36,6 +36,7 @@ from chalicelib.workflows.challenges import (
     send_promotion,
 )
 from chalicelib.workflows.label_containers import hours_to_compact
+from chalicelib.workflows.served_model import check_served
 
 # One tick marks at most this many windows of a monitor; the next tick continues.
 CATCH_UP = 500
@@ -166,6 +167,8 @@ def _reconcile_deployment(services: Services, definition: Definition, closed: bo
     if endpoint.status == "InService" and endpoint.config_name != known:
         body = endpoint_changed_body(endpoint.name, endpoint.config_name, endpoint.last_modified)
         services.queues.send("endpoints", [body])
+    if closed:
+        check_served(services, definition, endpoint)
 
 
 def _reconcile_retrain(services: Services, entry: Entry, now: datetime) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ from chalicelib import wiring
 from chalicelib.definition import Definition, parse_definition
 from chalicelib.errors import MisconfiguredError, NotFoundError
 from chalicelib.facts import champions, monitors
-from chalicelib.facts.champions import Candidate
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
+from chalicelib.workflows.served_model import serving
 from plumbline.cli.terminal.answer import Answer
 from plumbline.cli.terminal.usage import add_command
 
@@ -68,10 +67,10 @@ def add_monitor(services: Services, definition: Definition) -> monitors.Entry:
     _refuse_another(services, definition)
     _refuse_unknown_pipeline(services, definition)
     _refuse_second_hand(services, definition)
-    candidate, config_name = _serving(services, definition)
+    candidate, endpoint = serving(services, definition)
     now = services.now()
     since = Window.of(now, definition.window_length)
-    champions.crown_first(services.ledger, definition.name, candidate, config_name, since.name)
+    champions.crown_first(services.ledger, definition.name, candidate, endpoint.config_name, since.name)
     return monitors.add(services.ledger, services.objects, services.settings.bucket, definition, since.name)
 
 
@@ -125,29 +124,6 @@ def _refuse_unknown_pipeline(services: Services, definition: Definition) -> None
     if ungiven := sorted({each for each, needed in pipeline.parameters.items() if needed} - set(retraining.parameters)):
         expected = f"also {', '.join(ungiven)}, which have no default in {name}"
         raise MisconfiguredError("retraining.parameters", sorted(retraining.parameters), expected)
-
-
-def _serving(services: Services, definition: Definition) -> tuple[Candidate, str]:
-    try:
-        config_name = services.sagemaker.describe_endpoint(definition.endpoint).config_name
-    except NotFoundError:
-        raise MisconfiguredError("endpoint", definition.endpoint, "an endpoint that exists in this account") from None
-    variants = services.sagemaker.describe_endpoint_config(config_name)["ProductionVariants"]
-    model_name = next((each["ModelName"] for each in variants if each["VariantName"] == definition.variant), None)
-    if model_name is None:
-        known = ", ".join(sorted(each["VariantName"] for each in variants))
-        raise MisconfiguredError("variant", definition.variant, f"a variant of {definition.endpoint}: {known}")
-    package_arn, model_data = _artifact(services, services.sagemaker.describe_model(model_name))
-    candidate = Candidate(name=model_name, model_name=model_name, model_data=model_data, package_arn=package_arn)
-    return candidate, config_name
-
-
-def _artifact(services: Services, model: Mapping[str, Any]) -> tuple[str, str]:
-    """A model's package ARN and model data URL; of several containers, the first holds the model to retrain."""
-    container = model.get("PrimaryContainer") or next(iter(model.get("Containers", [])), {})
-    if package_arn := container.get("ModelPackageName", ""):
-        return package_arn, services.sagemaker.describe_model_package(package_arn).model_data_url
-    return "", container.get("ModelDataUrl", "")
 
 
 def run(options: argparse.Namespace) -> Answer:

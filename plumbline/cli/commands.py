@@ -16,6 +16,7 @@ from chalicelib import wiring
 from chalicelib.errors import PlumblineError
 from plumbline.cli import (
     add,
+    adopt,
     backtest,
     baseline,
     connect,
@@ -43,7 +44,7 @@ from plumbline.cli.terminal.usage import UNWRITTEN, new_parser
 # In the order of the help page.
 COMMANDS = (
     *(add, explain, rebuild, redrive, baseline, evaluate, backtest, tune, cost, doctor, connect, migrate),
-    *(status, serve, page, ground_truth, forget, pause, remove, diff),
+    *(status, serve, page, ground_truth, forget, pause, adopt, remove, diff),
 )
 
 

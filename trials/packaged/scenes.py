@@ -16,14 +16,14 @@ import msgspec
 
 from chalicelib import keys
 from chalicelib.definition import Definition
-from chalicelib.facts import champions, claims, decisions, due, evaluations, labels, rebuilds
+from chalicelib.facts import champions, claims, decisions, due, evaluations, incidents, labels, rebuilds
 from chalicelib.facts.document import change, monitor_partition
 from chalicelib.page_sessions import session
 from chalicelib.records.times import iso
 from chalicelib.records.window import Window
 from chalicelib.workflows.label_batches import SETTLED_AFTER, SPAN
 from chalicelib.workflows.label_containers import FEWEST, HOUR
-from demo.account import BUCKET, HOOK_SECRET, LOOP, STAGE, WEBHOOK_SECRET, definition
+from demo.account import BUCKET, FIRST, HOOK_SECRET, LOOP, STAGE, WEBHOOK_SECRET, definition
 from demo.run import Replay
 from plumbline.cli.add import add_monitor
 from trials.packaged.functions import PackagedFunctions
@@ -60,6 +60,7 @@ class Scenes:
         self._lost_promotion()
         self._many_label_objects()
         self._labels_after_their_day()
+        self._deployed_by_hand()
         self._pages()
         self._other_secrets()
 
@@ -244,6 +245,32 @@ class Scenes:
         """A promotion crashed while it cleaned up."""
         self._set("CLAIM#PROMOTION", claims.PromotionClaim, state="ENDING", ending="SUPERSEDED", kind="promote")
         self._tick()
+
+    def _deployed_by_hand(self) -> None:
+        """Somebody gives the endpoint another model, first unheard; then the champion serves again."""
+        sagemaker = self._replay.account.client("sagemaker")
+        own = sagemaker.describe_endpoint(EndpointName=LOOP)["EndpointConfigName"]
+        config = sagemaker.describe_endpoint_config(EndpointConfigName=own)
+        model = f"{FIRST}-by-hand"
+        first = sagemaker.describe_endpoint_config(
+            EndpointConfigName=sagemaker.describe_endpoint(EndpointName=FIRST)["EndpointConfigName"]
+        )["ProductionVariants"][0]["ModelName"]
+        described = sagemaker.describe_model(ModelName=first)
+        sagemaker.create_model(
+            ModelName=model,
+            PrimaryContainer=described["PrimaryContainer"],
+            ExecutionRoleArn=described["ExecutionRoleArn"],
+        )
+        variants = [{**each, "ModelName": model} for each in config["ProductionVariants"]]
+        sagemaker.create_endpoint_config(
+            EndpointConfigName=model, ProductionVariants=variants, DataCaptureConfig=config["DataCaptureConfig"]
+        )
+        for wanted, state in ((model, "OPEN"), (own, "RESOLVED")):
+            sagemaker.update_endpoint(EndpointName=LOOP, EndpointConfigName=wanted)
+            self._replay._settle()
+            self._hour()
+            found = incidents.load_incident(self._ledger, LOOP, "deployment")
+            assert found and found.state == state, f"expected an incident of another model: {state}"
 
     def _pages(self) -> None:
         """Somebody reads the page with a session, whose key lies in either store."""
