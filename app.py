@@ -151,8 +151,8 @@ def ground_truth_landed(event: SQSEvent) -> dict[str, Any]:
 def windows_due(event: SQSEvent) -> dict[str, Any]:
     from chalicelib.handlers.windows_due import handle
 
-    def tick(_: str, services: Services) -> None:
-        metrics.add_metric(name="WindowsOverdue", unit=MetricUnit.Count, value=handle(services))
+    def tick(body: str, services: Services) -> None:
+        metrics.add_metric(name="WindowsOverdue", unit=MetricUnit.Count, value=handle(body, services))
 
     return work_off(event, tick)
 

@@ -66,6 +66,16 @@ class WindowMessage(msgspec.Struct, frozen=True):
     window: str
 
 
+class ClockMessage(msgspec.Struct, frozen=True):
+    """Plumbline's own message on the clock queue: tend every `of`-th monitor, beginning with number `part`.
+
+    EventBridge's own event has neither, and stands for all monitors.
+    """
+
+    part: int = 0
+    of: int = 0
+
+
 class ClaimMessage(msgspec.Struct, frozen=True):
     """Plumbline's own message on the claim queues: the claim to act on."""
 
@@ -179,6 +189,10 @@ def subject(body: str) -> dict[str, str]:
 
 def window_message(body: str) -> WindowMessage:
     return _own(body, WindowMessage)
+
+
+def clock_message(body: str) -> ClockMessage:
+    return _own(body, ClockMessage)
 
 
 def claim_message(body: str) -> ClaimMessage:

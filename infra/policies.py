@@ -207,7 +207,7 @@ CALLED: Mapping[str, tuple[Statement, ...]] = {
         *_table("GetItem", "PutItem", "Query"),
         *_objects("Definitions", _GET, DEFINITIONS),
         *_queues(
-            *("windows", "ground-truth", "retrain-claims", "promotion-claims"),
+            *("clock", "windows", "ground-truth", "retrain-claims", "promotion-claims"),
             *("pipelines", "model-packages", "endpoints"),
         ),
         *_describe("endpoint", "endpoint-config", "execution", "package"),

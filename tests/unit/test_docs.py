@@ -432,7 +432,18 @@ def test_documents_of_the_table_are_classes_of_facts() -> None:
 
 def test_whoever_writes_and_reads_exists() -> None:
     functions = {source.function for source in SOURCES} | {"ground_truth_posted", "page_asked"}
-    functions |= {"add", "adopt", "explain", "explain --from", "forget", "pause", "rebuild", "redrive", "remove", "status"}
+    functions |= {
+        "add",
+        "adopt",
+        "explain",
+        "explain --from",
+        "forget",
+        "pause",
+        "rebuild",
+        "redrive",
+        "remove",
+        "status",
+    }
     named = set()
     for row in rows(STATE):
         for title in ("written by", "read by"):

@@ -16,8 +16,9 @@ import msgspec
 
 from chalicelib import keys
 from chalicelib.definition import Definition
-from chalicelib.facts import champions, claims, decisions, due, evaluations, incidents, labels, rebuilds
+from chalicelib.facts import champions, claims, decisions, due, evaluations, incidents, labels, rebuilds, standings
 from chalicelib.facts.document import change, monitor_partition
+from chalicelib.handlers.windows_due import MONITORS_A_PART
 from chalicelib.page_sessions import session
 from chalicelib.records.times import iso
 from chalicelib.records.window import Window
@@ -26,6 +27,7 @@ from chalicelib.workflows.label_containers import FEWEST, HOUR
 from demo.account import BUCKET, FIRST, HOOK_SECRET, LOOP, STAGE, WEBHOOK_SECRET, definition
 from demo.run import Replay
 from plumbline.cli.add import add_monitor
+from plumbline.cli.remove import remove
 from trials.packaged.functions import PackagedFunctions
 
 HOOK_NAME, WEBHOOK_NAME = "plumbline/demo/routes/hook-key", "plumbline/demo/webhook-keys"
@@ -61,6 +63,7 @@ class Scenes:
         self._many_label_objects()
         self._labels_after_their_day()
         self._deployed_by_hand()
+        self._many_monitors()
         self._pages()
         self._other_secrets()
 
@@ -271,6 +274,18 @@ class Scenes:
             self._hour()
             found = incidents.load_incident(self._ledger, LOOP, "deployment")
             assert found and found.state == state, f"expected an incident of another model: {state}"
+
+    def _many_monitors(self) -> None:
+        """More monitors than one tick tends: the clock sends itself a message for each part."""
+        services = self._replay.services
+        own = definition(FIRST, self._replay.receiver.url)
+        names = [f"many-{number}" for number in range(MONITORS_A_PART)]
+        for name in names:
+            add_monitor(services, msgspec.structs.replace(own, name=name))
+        self._hour()
+        assert {each.monitor for each in standings.all_standings(self._ledger)} >= set(names), "expected all tended"
+        for name in names:
+            remove(services, name)
 
     def _pages(self) -> None:
         """Somebody reads the page with a session, whose key lies in either store."""

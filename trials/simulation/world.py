@@ -110,7 +110,7 @@ WEBHOOK_SECRET = "whsec_" + base64.b64encode(bytes(range(24))).decode()
 HANDLERS: dict[str, Callable[[str, Services], Any]] = {
     "captures": lambda body, services: capture_landed.handle(body, services),
     "ground-truth": lambda body, services: ground_truth_landed.handle(body, services),
-    "clock": lambda _, services: windows_due.handle(services),
+    "clock": windows_due.handle,
     "windows": lambda body, services: window_due.handle(body, services),
     "executions": lambda body, services: execution_finished.handle(body, services),
     "alarms": lambda body, services: alarm_changed.handle(body, services),

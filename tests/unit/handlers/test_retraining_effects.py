@@ -478,7 +478,7 @@ def test_a_retraining_that_cannot_be_looked_at_does_not_hold_up_the_promotion() 
     world.clock.time += 11 * MINUTE
     denied = Faults.replaced(world.services, sagemaker=Denied(0, after=False).wrap(world.services.sagemaker))
     with pytest.raises(windows_due.TickError, match=r"^churn: PermissionError$"):
-        windows_due.handle(denied)
+        windows_due.handle("{}", denied)
     assert len(world.services.queues.take("promotion-claims")) == 1
 
 

@@ -79,7 +79,7 @@ TOYS: dict[str, Toy] = {
 HANDLERS: dict[str, Callable[[str, Services], Any]] = {
     "captures": capture_landed.handle,
     "ground-truth": ground_truth_landed.handle,
-    "clock": lambda _, services: windows_due.handle(services),
+    "clock": windows_due.handle,
     "windows": window_due.handle,
     "executions": execution_finished.handle,
     "alarms": alarm_changed.handle,
