@@ -4,13 +4,15 @@ Knows the words and the shapes of messages; refuses to know how one is sent, whe
 (facts/deliveries.py), what opens or closes an incident (facts/incidents.py), and any secret.
 Texts are written by whoever decides and hold names, numbers and reasons: never captured data or labels.
 
-Formats: Slack incoming webhooks and Block Kit (docs.slack.dev/reference/block-kit), PagerDuty Events API v2
+Formats: Slack incoming webhooks and Block Kit (docs.slack.dev/reference/block-kit), Adaptive Cards 1.4
+(adaptivecards.io/explorer), PagerDuty Events API v2
 (developer.pagerduty.com/docs/events-api-v2), Standard Webhooks 1.0.0, "Payload structure" (standardwebhooks.com).
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -33,6 +35,9 @@ Kind = Literal[
     "promotion",
 ]
 
+# What `plumbline alerts test` sends: every route takes it.
+TEST = "test"
+
 PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
 
 # A routing key is sent in the body, so no definition may choose who gets it: PagerDuty's two service regions
@@ -42,9 +47,13 @@ _PAGERDUTY_HOSTS = ("https://events.pagerduty.com/", "https://events.eu.pagerdut
 
 # Limits of the receivers, in characters: a longer text is refused by them, so it is cut by us.
 _SLACK_TEXT = 3000
+# A message to Teams holds 28 KB (learn.microsoft.com, "Format cards in Teams"); escaped, a character may be two.
+_TEAMS_TEXT, _TEAMS_REASONS = 500, 12
 _PAGERDUTY_SUMMARY = 1024
 _PAGERDUTY_DEDUP_KEY = 255
 
+# An Adaptive Card's colours.
+_COLOR = {"critical": "Attention", "error": "Attention", "warning": "Warning", "info": "Accent"}
 _SIGN = {
     "critical": ":red_circle:",
     "error": ":red_circle:",
@@ -81,11 +90,11 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
 class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One receiver of a monitor's alerts. `severities` and `kinds`: empty takes all.
 
-    `secret` is the NAME of a secret, whose text is for slack the URL (then `url` stays empty), for pagerduty the
-    routing key, for a webhook the signing secret (whsec_…; two, separated by white space, during a rotation).
+    `secret` is the NAME of a secret, whose text is for slack and teams the URL (then `url` stays empty), for pagerduty
+    the routing key, for a webhook the signing secret (whsec_…; two, separated by white space, during a rotation).
     """
 
-    kind: Literal["slack", "pagerduty", "webhook"]
+    kind: Literal["slack", "teams", "pagerduty", "webhook"]
     url: str = ""
     secret: str = ""
     severities: tuple[Severity, ...] = ()
@@ -95,8 +104,10 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         # ValueError, because msgspec turns it into its ValidationError with the place in the document. Each text says
         # what was expected.
         # The URL is not repeated: a chat's URL is a password.
-        if self.kind == "slack" and bool(self.url) == bool(self.secret):
-            raise ValueError("in a slack route either `url` or `secret` (the name of a secret that holds the URL)")
+        if self.kind in ("slack", "teams") and bool(self.url) == bool(self.secret):
+            raise ValueError(
+                f"in a {self.kind} route either `url` or `secret` (the name of a secret that holds the URL)"
+            )
         if self.kind == "pagerduty" and not self.secret:
             raise ValueError("in a pagerduty route `secret` (the name of a secret that holds the routing key)")
         if self.kind == "pagerduty" and self.url and not self.url.startswith(_PAGERDUTY_HOSTS):
@@ -152,7 +163,9 @@ def subject(alert: Alert) -> str:
 
 def route_accepts(route: Route, alert: Alert) -> bool:
     """Whether the route wants the alert. A pager takes a warning only where its route names the severity: it would wake
-    somebody."""
+    somebody. A test goes to all."""
+    if alert.kind == TEST:
+        return True
     if route.severities and alert.severity not in route.severities:
         return False
     if route.kinds and alert.kind not in route.kinds:
@@ -179,6 +192,46 @@ def slack_message(alert: Alert) -> dict[str, Any]:
     line = " · ".join(f"{name} {_escape(value)}" for name, value in facts.items() if value)
     blocks.append({"type": "context", "elements": [_mrkdwn(line)]})
     return {"text": _cut(_escape(_with_summary(_headline(alert), alert)), _SLACK_TEXT), "blocks": blocks}
+
+
+def teams_message(alert: Alert) -> dict[str, Any]:
+    """The alert for a Microsoft Teams webhook ("post to a channel when a webhook request is received"): one Adaptive
+    Card, as Microsoft's "Create incoming webhooks with Workflows" has it."""
+    color = "Good" if alert.state == "resolved" else _COLOR[alert.severity]
+    body: list[dict[str, Any]] = [
+        _text_block(_headline(alert), weight="Bolder", size="Medium", color=color),
+    ]
+    if alert.summary not in alert.title:
+        body.append(_text_block(alert.summary))
+    body += [_text_block(reason) for reason in alert.reasons[:_TEAMS_REASONS]]
+    if rest := len(alert.reasons[_TEAMS_REASONS:]):
+        body.append(_text_block(f"and {rest} more"))
+    facts = {
+        "Monitor": alert.monitor,
+        "Endpoint": alert.endpoint,
+        "Window": alert.window,
+        "Decision": alert.decision_id,
+        "Report": alert.report,
+    }
+    shown = [{"title": name, "value": _markdown(value)} for name, value in facts.items() if value]
+    body.append({"type": "FactSet", "facts": shown})
+    card = {
+        "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+        "type": "AdaptiveCard",
+        "version": "1.4",
+        "body": body,
+    }
+    attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": None, "content": card}
+    return {"type": "message", "attachments": [attachment]}
+
+
+def _text_block(text: str, **looks: str) -> dict[str, Any]:
+    return {"type": "TextBlock", "text": _markdown(_cut(_one_line(text), _TEAMS_TEXT)), "wrap": True, **looks}
+
+
+def _markdown(text: str) -> str:
+    """Text in which a card finds no links and no emphasis: names come from outside."""
+    return re.sub(r"([\\`*_\[\]()#~<>|])", r"\\\1", text)
 
 
 def pagerduty_event(alert: Alert, routing_key: str) -> dict[str, Any]:

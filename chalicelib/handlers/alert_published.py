@@ -20,6 +20,7 @@ from chalicelib.decisions.alert import (
     pagerduty_event,
     route_accepts,
     slack_message,
+    teams_message,
     webhook_body,
 )
 from chalicelib.errors import NotFoundError, PermanentError, PlumblineError
@@ -140,8 +141,9 @@ def _post(alert: Alert, route: Route, services: Services) -> int:
     """Write the message in the receiver's form and post it."""
     headers = {"Content-Type": "application/json", "User-Agent": "Plumbline"}
     secret = services.secrets.get(route.secret).strip() if route.secret else ""
-    if route.kind == "slack":
-        return services.courier.post(route.url or secret, msgspec.json.encode(slack_message(alert)), headers)
+    if route.kind in ("slack", "teams"):
+        message = slack_message(alert) if route.kind == "slack" else teams_message(alert)
+        return services.courier.post(route.url or secret, msgspec.json.encode(message), headers)
     if route.kind == "pagerduty":
         event = msgspec.json.encode(pagerduty_event(alert, secret))
         return services.courier.post(route.url or PAGERDUTY_URL, event, headers)

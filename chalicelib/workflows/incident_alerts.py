@@ -116,6 +116,30 @@ def notify(
     )
 
 
+def publish_test(services: Services, definition: Definition) -> tuple[str, str]:
+    """Publish an opening and its resolution that every route takes; their alert ids."""
+    now = iso(services.now())
+    incident = words.incident_id(definition.name, words.TEST, now)
+    ids = []
+    for state in ("opened", "resolved"):
+        ids.append(words.alert_id(incident, state))
+        alert = Alert(
+            alert_id=ids[-1],
+            incident=incident,
+            monitor=definition.name,
+            endpoint=definition.endpoint,
+            kind=words.TEST,
+            state=state,
+            severity="info",
+            title=f"{definition.name}: a test of this route",
+            summary="nothing is wrong",
+            reasons=["somebody ran `plumbline alerts`"],
+            occurred_at=now,
+        )
+        _publish(services, alert)
+    return ids[0], ids[1]
+
+
 def _publish(services: Services, alert: Alert) -> None:
     """Publish, cut to what the topic takes: 256 KB."""
     rest = len(alert.reasons) - MOST_REASONS

@@ -17,6 +17,7 @@ from chalicelib.errors import PlumblineError
 from plumbline.cli import (
     add,
     adopt,
+    alerts,
     backtest,
     baseline,
     connect,
@@ -44,7 +45,7 @@ from plumbline.cli.terminal.usage import UNWRITTEN, new_parser
 # In the order of the help page.
 COMMANDS = (
     *(add, explain, rebuild, redrive, baseline, evaluate, backtest, tune, cost, doctor, connect, migrate),
-    *(status, serve, page, ground_truth, forget, pause, adopt, remove, diff),
+    *(status, serve, page, ground_truth, forget, pause, alerts, adopt, remove, diff),
 )
 
 

@@ -23,6 +23,7 @@ from chalicelib.decisions.alert import (
     route_accepts,
     slack_message,
     subject,
+    teams_message,
     webhook_body,
 )
 from chalicelib.errors import UnreadableError
@@ -52,6 +53,7 @@ def alert_of(**changes: Any) -> Alert:
 
 
 SLACK = Route("slack", url="https://hooks.example.com/T/B/x")
+TEAMS = Route("teams", secret="teams")
 PAGER = Route("pagerduty", secret="pager")
 HOOK = Route("webhook", url="https://example.com/hook", secret="hook")
 
@@ -233,3 +235,49 @@ def test_the_webhook_body_has_type_time_and_data_and_is_canonical():
     assert msgspec.convert(document["data"], Alert) == alert_of()
     assert webhook_body(alert_of()) == body
     assert json.dumps(document, sort_keys=True, separators=(",", ":")).encode() == body
+
+
+# Teams ----------------------------------------------------------------------------------------------------------------
+
+
+def card_of(alert: Alert) -> dict[str, Any]:
+    message = teams_message(alert)
+    [attachment] = message["attachments"]
+    assert message["type"] == "message" and attachment["contentType"] == "application/vnd.microsoft.card.adaptive"
+    card: dict[str, Any] = attachment["content"]
+    assert (card["type"], card["version"]) == ("AdaptiveCard", "1.4")
+    return card
+
+
+def test_a_card_says_what_since_when_and_where():
+    title, summary, *reasons, facts = card_of(alert_of())["body"]
+    assert (title["text"], title["color"]) == (r"\[error\] AUC fell", "Attention")
+    assert summary["text"] == "auc 0.71 is below 0.80"
+    assert [each["text"] for each in reasons] == [r"auc 0.71 \< 0.80", "p = 0.0003"]
+    assert {each["title"]: each["value"] for each in facts["facts"]} == {
+        "Monitor": "churn",
+        "Endpoint": "churn-prod",
+        "Window": "2026-03-01T12:00:00Z",
+        "Decision": "d1",
+        "Report": "s3://bucket/report",
+    }
+    assert card_of(alert_of(state="resolved"))["body"][0]["color"] == "Good"
+
+
+def test_names_are_no_links_in_a_card():
+    body = card_of(alert_of(reasons=["[click](https://evil.example) **now**"]))["body"]
+    assert body[2]["text"] == r"\[click\]\(https://evil.example\) \*\*now\*\*"
+
+
+@given(st.lists(st.text(alphabet="[]*a ", min_size=1, max_size=1200), max_size=40), st.text(max_size=600))
+def test_a_card_fits_a_message(reasons: list[str], title: str):
+    message = msgspec.json.encode(teams_message(alert_of(reasons=reasons, title=title, report="s3://b/" + "[" * 900)))
+    assert len(message) <= 28 * 1024
+
+
+def test_a_test_goes_to_every_route():
+    test = alert_of(kind="test", severity="info")
+    narrow = [Route("slack", url="https://hooks.example.com/T", severities=("critical",), kinds=("promotion",)), PAGER]
+    assert all(route_accepts(route, test) for route in (*narrow, TEAMS, HOOK))
+    with pytest.raises(ValueError, match="in a teams route either `url` or `secret`"):
+        Route("teams")
