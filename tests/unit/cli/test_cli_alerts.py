@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterator
 from datetime import timedelta
@@ -12,7 +11,10 @@ import pytest
 
 from chalicelib import wiring
 from chalicelib.decisions.alert import Route
-from chalicelib.handlers.alert_published import UndeliveredError
+from chalicelib.definition import Definition
+from chalicelib.facts import deliveries
+from chalicelib.wiring import Services
+from plumbline.cli import alerts
 from plumbline.cli.add import add_monitor
 from plumbline.cli.main import main
 from tests.unit.handlers.world import MONITOR, World, definition
@@ -29,8 +31,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
     def pause(seconds: float) -> None:
         found.clock.time += timedelta(seconds=seconds)
-        with contextlib.suppress(UndeliveredError):
-            found.settle()
+        found.settle()
 
     monkeypatch.setattr(wiring, "pause", pause)
     wiring.use(found.services)
@@ -49,10 +50,25 @@ def test_every_route_gets_an_opening_and_its_resolution(world: World, capsys: py
     assert cards == [r"\[info\] churn: a test of this route", r"\[resolved\] churn: a test of this route"]
 
 
-def test_what_was_not_delivered_is_told(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    world.services.courier.answers[TEAMS.url] = 500
-    assert main(["alerts", MONITOR, "--wait", "20"]) == 1
-    assert "not delivered; the receiver answered HTTP 500" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [(500, "the receiver answered HTTP 500"), (404, "the receiver answered HTTP 404"), (0, "no answer: address")],
+)
+def test_what_was_not_delivered_is_told(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, status: int, told: str
+) -> None:
+    ledger, now = world.services.ledger, world.clock.time
+
+    def publish(services: Services, own: Definition) -> tuple[str, str]:
+        deliveries.finish(ledger, "resolved", own.routes[0], "DELIVERED", now, 200)
+        claimed, _ = deliveries.claim(ledger, "resolved", TEAMS, now)
+        deliveries.release(ledger, "resolved", TEAMS, claimed, now, status)
+        return "opened", "resolved"
+
+    monkeypatch.setattr(alerts, "publish_test", publish)
+    assert main(["alerts", MONITOR, "--wait", "4"]) == 1
+    out = capsys.readouterr().out
+    assert out.count("delivered, HTTP 200") == 1 and f"not delivered; {told}" in out
 
 
 def test_a_stage_that_does_nothing_is_told(
