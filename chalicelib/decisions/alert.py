@@ -31,6 +31,7 @@ Kind = Literal[
     "model-explainability",
     "model-monitor",
     "deployment",
+    "traffic",
     "retraining",
     "promotion",
 ]

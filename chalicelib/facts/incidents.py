@@ -157,6 +157,15 @@ def end_incident(ledger: Ledger, monitor: str, kind: str, window_start: str, now
     return _change(ledger, monitor, kind, think)
 
 
+def end_if_open(ledger: Ledger, monitor: str, kind: str, window_start: str, now: datetime) -> bool:
+    """Resolve an incident whose cause is gone, unless a newer window was bad; False where none is open."""
+    known = load_incident(ledger, monitor, kind)
+    if known is None or known.state != "OPEN" or known.decided_window > window_start:
+        return False
+    end_incident(ledger, monitor, kind, window_start, now)
+    return True
+
+
 def load_incident(ledger: Ledger, monitor: str, name: str) -> Incident | None:
     stored = load(ledger, *_key(monitor, name), Incident)
     return stored.value if stored else None

@@ -21,6 +21,7 @@ TITLES = {
     "broken-data": "captured data is broken",
     **{kind.suffix: kind.incident for kind in TYPES.values()},
     "model-monitor": "a Model Monitor execution found violations",
+    "traffic": "traffic stopped, or is less than half of the least at this time",
     "deployment": "the endpoint serves another model than the champion",
 }
 

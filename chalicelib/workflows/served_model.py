@@ -53,11 +53,9 @@ def check_served(services: Services, definition: Definition, endpoint: Endpoint)
     window = Window.of(services.now(), definition.window_length)
     name, now = definition.name, services.now()
     if model == champion.candidate.model_name:
-        known = incidents.load_incident(services.ledger, name, KIND)
-        if known is None or known.state != "OPEN":
-            return
         # In the window that opened it, too: a person who gives the endpoint back has ended it.
-        incidents.end_incident(services.ledger, name, KIND, window.name, now)
+        if not incidents.end_if_open(services.ledger, name, KIND, window.name, now):
+            return
         reasons = [f"{definition.endpoint} serves {model} again"]
     else:
         incidents.open_incident(services.ledger, name, KIND, window.name, now, "error", joined={model: 0.0})

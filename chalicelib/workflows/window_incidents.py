@@ -25,6 +25,8 @@ from chalicelib.monitors.types import TYPES
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from chalicelib.workflows.incident_alerts import Finding, notify, publish_pending
+from chalicelib.workflows.window_traffic import KIND as TRAFFIC
+from chalicelib.workflows.window_traffic import watch_traffic
 
 # A chat message is no report: the report has them all.
 VIOLATIONS_SHOWN = 8
@@ -60,6 +62,8 @@ def tell(
     are open then."""
     bucket, output = split_s3_uri(definition.output_s3_uri)
     finding: dict[str, Finding] = {}
+    if low := watch_traffic(services, definition, window, evaluation, decision_id):
+        finding[TRAFFIC] = low
     for kind, verdict in _verdicts(definition, evaluation, findings, found).items():
         name, now = definition.name, services.now()
         if verdict.bad:
