@@ -11,6 +11,7 @@ MONITOR#{monitor} / EXECUTION#{job} -> Execution.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -231,14 +232,16 @@ def note_settled(ledger: Ledger, monitor: str, window: str) -> None:
 def newest_settled(ledger: Ledger, monitor: str) -> str:
     """The name of the newest settled window, or "".
 
-    It is remembered; only where that window is not settled any more, for captures came, all are looked through.
+    It is remembered; only where that window is not settled any more, for captures came, all are looked through. Where
+    none is remembered, one may have been stored by a worker that died before it was: that is a matter of some windows,
+    and a monitor without labels is not looked through again for each decision.
     """
     known = load(ledger, monitor_partition(monitor), "SETTLED", Settled)
     if known:
         evaluation = load_evaluation(ledger, monitor, known.value.window)
         if evaluation and evaluation.value.settled:
             return known.value.window
-    found = _newest_settled(ledger, monitor)
+    found = _newest_settled(ledger, monitor, (16, 256, None) if known else (16,))
     if known and found:
         with suppress(ConflictError):  # noted meanwhile by somebody who knows more
             body = msgspec.json.encode(Settled(found))
@@ -246,9 +249,9 @@ def newest_settled(ledger: Ledger, monitor: str) -> str:
     return found
 
 
-def _newest_settled(ledger: Ledger, monitor: str) -> str:
+def _newest_settled(ledger: Ledger, monitor: str, pages: Sequence[int | None]) -> str:
     # Labels come late but not for ever: the newest settled window is near the newest evaluated one.
-    for page in (16, 256, None):
+    for page in pages:
         found = last_evaluations(ledger, monitor, page)
         for evaluation in found:
             if evaluation.settled:

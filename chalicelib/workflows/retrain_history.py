@@ -84,6 +84,8 @@ def weighed_losses(
 ) -> tuple[list[float], list[SurrogateLosses]]:
     """What the policy's rule weighs, from `since` on and in multiples of `unit`: the served losses of settled, unbroken
     windows, this one last, or what the surrogates lost on settled windows."""
+    if not definition.ground_truth_s3_uri:
+        return [], []  # no label, no loss: nothing to look for in all windows there ever were
     if definition.policy.rule == "regret":
         return [], history(services, definition, window, champion, since, unit) if champion else []
     before = evaluations.evaluations(services.ledger, definition.name, since, window.name)
