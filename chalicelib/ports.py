@@ -256,7 +256,7 @@ class SageMaker(Protocol):
         """CreateEndpoint."""
 
     def update_endpoint(self, name: str, config_name: str) -> None:
-        """UpdateEndpoint. Raises ConflictError while another update runs."""
+        """UpdateEndpoint; instances and weights stay as they are. Raises ConflictError while another update runs."""
 
     def delete_endpoint(self, name: str) -> None:
         """DeleteEndpoint and its configuration of the same name; a missing one is no error."""

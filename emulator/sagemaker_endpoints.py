@@ -93,11 +93,30 @@ class Endpoints:
             raise invalid(f'Cannot update in-progress endpoint "{endpoint["EndpointArn"]}".')
         if endpoint["EndpointStatus"] == "Failed":
             raise invalid(f'Cannot update endpoint "{endpoint["EndpointArn"]}" with status "Failed".')
-        return self._deploy(endpoint, self._config(request["EndpointConfigName"]))
+        kept = endpoint["Serving"]["Variants"] if request.get("RetainAllVariantProperties") else []
+        return self._deploy(endpoint, self._config(request["EndpointConfigName"]), kept)
 
-    def _deploy(self, endpoint: Document, config: Document) -> Document:
+    def update_endpoint_weights_and_capacities(self, request: Document) -> Document:
+        """UpdateEndpointWeightsAndCapacities, done at once: how scaling sets instances."""
+        endpoint = self.endpoint(request["EndpointName"])
+        if endpoint["EndpointStatus"] != "InService":
+            raise invalid(f'Cannot update in-progress endpoint "{endpoint["EndpointArn"]}".')
+        for wanted in request["DesiredWeightsAndCapacities"]:
+            for variant in endpoint["Serving"]["Variants"]:
+                if variant["VariantName"] == wanted["VariantName"]:
+                    variant["Instances"] = wanted.get("DesiredInstanceCount", variant["Instances"])
+                    variant["Weight"] = wanted.get("DesiredWeight", variant["Weight"])
+        self._store.put("endpoint", endpoint["EndpointName"].lower(), endpoint)
+        return {"EndpointArn": endpoint["EndpointArn"]}
+
+    def _deploy(self, endpoint: Document, config: Document, kept: Sequence[Document] = ()) -> Document:
+        """`kept`: variants whose instances and weight go over to those of the same name."""
         name, now = endpoint["EndpointName"], self._world.now()
         served = self._served(config)
+        for variant in served["Variants"]:
+            for known in kept:
+                if known["VariantName"] == variant["VariantName"]:
+                    variant |= {"Instances": known["Instances"], "Weight": known["Weight"]}
         serverless = all(variant["Serverless"] for variant in served["Variants"])
         ready = now + (self._serverless_takes if serverless else self._takes)
         reasons = (self._probe(variant["Containers"]) for variant in served["Variants"])
@@ -127,6 +146,7 @@ class Endpoints:
                     "Weight": variant["InitialVariantWeight"],
                     "InitialVariantWeight": variant["InitialVariantWeight"],
                     "InitialInstanceCount": variant.get("InitialInstanceCount", 1),
+                    "Instances": variant.get("InitialInstanceCount", 1),
                     "Serverless": "ServerlessConfig" in variant,
                     "Containers": self._registry.serving_containers(variant["ModelName"]),
                 }
@@ -213,8 +233,8 @@ def _summaries(served: Document, status: str) -> list[Document]:
             "VariantName": variant["VariantName"],
             "CurrentWeight": variant["Weight"],
             "DesiredWeight": variant["Weight"],
-            "CurrentInstanceCount": variant["InitialInstanceCount"] if status != "Creating" else 0,
-            "DesiredInstanceCount": variant["InitialInstanceCount"],
+            "CurrentInstanceCount": variant["Instances"] if status != "Creating" else 0,
+            "DesiredInstanceCount": variant["Instances"],
             "InitialVariantWeight": variant["InitialVariantWeight"],
             "InitialInstanceCount": variant["InitialInstanceCount"],
         }

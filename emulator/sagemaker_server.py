@@ -212,6 +212,7 @@ def _operations(
         "CreateEndpoint": endpoints.create_endpoint,
         "DescribeEndpoint": endpoints.describe_endpoint,
         "UpdateEndpoint": endpoints.update_endpoint,
+        "UpdateEndpointWeightsAndCapacities": endpoints.update_endpoint_weights_and_capacities,
         "DeleteEndpoint": endpoints.delete_endpoint,
         "ListEndpoints": endpoints.list_endpoints,
     }

@@ -150,9 +150,16 @@ class SageMakerApi:
             self._client.create_endpoint(EndpointName=name, EndpointConfigName=config_name)
 
     def update_endpoint(self, name: str, config_name: str) -> None:
-        """UpdateEndpoint. Raises ConflictError while the endpoint is being created or updated."""
+        """UpdateEndpoint; what is in no configuration stays: the instances that scaling has added, the weights that
+        somebody has set, how the last deployment went. Raises ConflictError while the endpoint is being created or
+        updated."""
         try:
-            self._client.update_endpoint(EndpointName=name, EndpointConfigName=config_name)
+            self._client.update_endpoint(
+                EndpointName=name,
+                EndpointConfigName=config_name,
+                RetainAllVariantProperties=True,
+                RetainDeploymentConfig=True,
+            )
         except ClientError as error:
             if _says(error, _BUSY_WORDS):
                 raise ConflictError(f"endpoint {name}: it is being created or updated") from error

@@ -149,7 +149,9 @@ def test_an_update_while_another_runs_is_a_conflict(aws: Aws) -> None:
     stubber.add_client_error("update_endpoint", "ValidationException", 'Could not find endpoint "arn:…".')
     with pytest.raises(ClientError):
         api.update_endpoint("churn", "churn-2")
-    stubber.add_response("update_endpoint", {"EndpointArn": ARN + "endpoint/churn"})
+    kept = {"RetainAllVariantProperties": True, "RetainDeploymentConfig": True}
+    sent = {"EndpointName": "churn", "EndpointConfigName": "churn-2", **kept}
+    stubber.add_response("update_endpoint", {"EndpointArn": ARN + "endpoint/churn"}, sent)
     api.update_endpoint("churn", "churn-2")
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from chalicelib.adapters.sagemaker import SageMakerApi
+
 CAPTURE = {
     "EnableCapture": True,
     "InitialSamplingPercentage": 100,
@@ -81,6 +83,24 @@ def test_while_an_endpoint_is_updating_the_old_model_answers_and_another_update_
     assert answer() == b"2.0"
     states = [each["EndpointStatus"] for each in scene.sent("SageMaker Endpoint State")]
     assert states == ["CREATING", "IN_SERVICE", "UPDATING", "IN_SERVICE"]
+
+
+def test_an_update_keeps_the_instances_that_scaling_has_added(scene: Any) -> None:
+    scene.endpoint("fraud", scene.config("config-a", scene.model("model-a", 1.0)))
+    scene.config("config-b", scene.model("model-b", 2.0))
+    [variant] = scene.sm.describe_endpoint(EndpointName="fraud")["ProductionVariants"]
+    wanted = {"VariantName": variant["VariantName"], "DesiredInstanceCount": 7, "DesiredWeight": 0.5}
+    scene.sm.update_endpoint_weights_and_capacities(EndpointName="fraud", DesiredWeightsAndCapacities=[wanted])
+    SageMakerApi(scene.sm).update_endpoint("fraud", "config-b")
+    scene.advance(minutes=3)
+    described = scene.sm.describe_endpoint(EndpointName="fraud")
+    [variant] = described["ProductionVariants"]
+    assert described["EndpointConfigName"] == "config-b"
+    assert (variant["CurrentInstanceCount"], variant["CurrentWeight"]) == (7, 0.5)
+    scene.sm.update_endpoint(EndpointName="fraud", EndpointConfigName="config-a")
+    scene.advance(minutes=3)
+    [variant] = scene.sm.describe_endpoint(EndpointName="fraud")["ProductionVariants"]
+    assert variant["CurrentInstanceCount"] == 1
 
 
 def test_an_update_to_a_model_that_does_not_load_is_rolled_back(scene: Any) -> None:
