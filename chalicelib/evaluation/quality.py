@@ -25,7 +25,7 @@ from chalicelib.records.label_values import (
     not_one_for_each,
     record_labels_of,
 )
-from chalicelib.records.values import EXPECTED, NAN, class_name, class_reader, number_of, united_classes
+from chalicelib.records.values import EXPECTED, NAN, class_name, class_order, class_reader, number_of
 from chalicelib.states.bias import BiasCounts, bias_counts
 from chalicelib.states.class_matrix import class_matrix
 from chalicelib.states.facets import MISSING, BiasSettings, Members
@@ -157,12 +157,13 @@ class _Reading:
             return self._answers.served, labels, ()
         met = list(self._classes)
         used = {met[int(place)] for place in np.unique(labels[~np.isnan(labels)]).tolist()}
+        classes = tuple(sorted({*self._answers.classes, *used}, key=class_order))
         # Without those that only a document held which fits no request.
-        classes, place = united_classes([*self._answers.classes, *used])
+        place = {name: float(index) for index, name in enumerate(classes)}
         moved = np.array([place.get(name, NAN) for name in met] or [NAN], dtype=np.float64)
         known = ~np.isnan(labels)
         labels[known] = moved[labels[known].astype(np.int64)]
-        return places_among(place, self._answers.classes, self._answers.served), labels, classes
+        return places_among(classes, self._answers.classes, self._answers.served), labels, classes
 
     def bad(self) -> tuple[Reason, ...]:
         found = []

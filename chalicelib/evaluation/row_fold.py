@@ -34,9 +34,9 @@ from chalicelib.records.values import (
     NAN,
     binary_class,
     class_name,
+    class_order,
     class_reader,
     number_of,
-    united_classes,
 )
 from chalicelib.states.columns import ProfileFold
 
@@ -198,8 +198,9 @@ def _class_places(buffer: Bytes, cells: Cells) -> tuple[Floats, tuple[str, ...]]
     """The place of each field's class in a list of names, which is in order; nan where it names none."""
     texts, places = _different(buffer, cells)
     names = [class_name(text) for text in texts]
-    classes, place = united_classes(name for name in names if name is not None)
-    return np.array([NAN if name is None else place[name] for name in names], dtype=np.float64)[places], classes
+    classes = sorted({name for name in names if name is not None}, key=class_order)
+    place: dict[str | None, float] = {None: NAN, **{name: float(index) for index, name in enumerate(classes)}}
+    return np.array([place[name] for name in names], dtype=np.float64)[places], tuple(classes)
 
 
 def _different(buffer: Bytes, cells: Cells) -> tuple[list[str], Places]:

@@ -174,9 +174,8 @@ def _by_bin(baseline: Selection, window: Selection) -> tuple[list[int | str], Fl
     sides = []
     for selection in (baseline, window):
         found: dict[int | str, list[float]] = {}
-        names = selection.class_keys
         for bin_, outcome, rows in selection.cells.tolist():
-            key = names[bin_] if selection.classes else bin_
+            key = selection.classes[bin_] if selection.classes else bin_
             own = found.setdefault(key, [0.0, 0.0, 0.0])
             own[2] += rows
             if outcome >= LABELLED:

@@ -6,7 +6,7 @@ hashes of its ids only. Not here: what labels say (`label_values`) and what is c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,7 +19,7 @@ from chalicelib.records.capture import CapturedRequest
 from chalicelib.records.cells import hashes_of
 from chalicelib.records.joins import Ids, ids_of
 from chalicelib.records.table import Table
-from chalicelib.records.values import united_classes
+from chalicelib.records.values import class_order
 
 VERSION = 1
 
@@ -85,7 +85,7 @@ class Answers(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     served       float64: the class 0 or 1, the place in `classes`, or the number; nan where it cannot be read
     scores       float64: nan where there is none
     whole        bool: `Table.whole`; `regular`: `Table.regular`
-    classes      multiclass: the names that were served, as `values.united_classes` spells and orders them
+    classes      multiclass: the names that were served, in the order of `values.class_order`
     facets       what bias needs, None where it is not asked for or cannot be had
     """
 
@@ -245,18 +245,19 @@ def together(parts: Sequence[Answers]) -> Answers:
     some = [part for part in parts if len(part)]
     if len(some) < 2:
         return some[0] if some else no_answers()
-    classes, place = united_classes(name for part in some for name in part.classes)
+    classes = tuple(sorted({name for part in some for name in part.classes}, key=class_order))
     columns = {name: np.concatenate([getattr(part, name) for part in some]) for name in _COLUMNS}
     if classes:
-        columns["served"] = np.concatenate([places_among(place, part.classes, part.served) for part in some])
+        columns["served"] = np.concatenate([places_among(classes, part.classes, part.served) for part in some])
     facets = [part.facets for part in some]
     whole = _facets_together([each for each in facets if each is not None]) if all(facets) else None
     return Answers(**columns, classes=classes, facets=whole)
 
 
-def places_among(place: Mapping[str, int], known: Sequence[str], places: Floats) -> Floats:
-    """Places in the list `known` as those that `place` gives its names; nan stays."""
+def places_among(classes: Sequence[str], known: Sequence[str], places: Floats) -> Floats:
+    """Places in the list `known` as places in `classes`, which has all of its names; nan stays."""
     moved = np.full(len(places), np.nan)
+    place = {name: index for index, name in enumerate(classes)}
     there = np.array([place[name] for name in known], dtype=np.float64)
     read = ~np.isnan(places)
     moved[read] = there[places[read].astype(np.int64)]

@@ -23,9 +23,9 @@ from chalicelib.records.values import (
     NAN,
     OUTSIDE,
     class_name,
+    class_order,
     class_reader,
     number_of,
-    united_classes,
 )
 
 # A column with more numbers than this outside of 0 to 1 holds no probabilities.
@@ -87,7 +87,8 @@ def table_of(columns: Mapping[str, Sequence[Any]], roles: Roles) -> Table:
     classes: tuple[str, ...] = ()
     if roles.problem_type == "MulticlassClassification":
         names = {name for column in (answers or (), labels or ()) for value in column if (name := class_name(value))}
-        classes, place = united_classes(names)
+        classes = tuple(sorted(names, key=class_order))
+        place = {name: float(index) for index, name in enumerate(classes)}
         predictions, known = (
             np.array([place.get(class_name(value) or "", NAN) for value in column or [None] * rows], dtype=np.float64)
             for column in (answers, labels)

@@ -39,10 +39,10 @@ from chalicelib.records.values import (
     NAN,
     OUTSIDE,
     class_name,
+    class_order,
     class_reader,
     number_of,
     text_of,
-    united_classes,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -148,7 +148,8 @@ class _Answers:
             return (), arrays
         # Without those that only a label document held which fits no request.
         met = {index for column in columns for index in column if index == index}
-        names, place = united_classes(name for name, index in self._names.items() if index in met)
+        names = tuple(sorted((name for name, index in self._names.items() if index in met), key=class_order))
+        place = {name: float(index) for index, name in enumerate(names)}
         places = [place.get(name, NAN) for name in self._names]
         return names, [_moved(array, places) for array in arrays]
 
@@ -299,7 +300,8 @@ def with_shared_classes(tables: Sequence[Table]) -> list[Table]:
 
     Tables that are not multiclass have no classes and come back as they are.
     """
-    names, place = united_classes(name for table in tables for name in table.classes)
+    names = tuple(sorted({name for table in tables for name in table.classes}, key=class_order))
+    place = {name: float(index) for index, name in enumerate(names)}
     shared = []
     for table in tables:
         if table.problem_type == "MulticlassClassification":

@@ -6,7 +6,7 @@ Knows the spellings in which CSV and JSON hold the same thing; refuses to know w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -85,11 +85,11 @@ def class_reader(positive: str | None) -> Callable[[Any], float]:
     any other as 0; nan for what is no class."""
     if positive is None:
         return binary_class
-    wanted = class_key(positive)
+    wanted = class_name(positive)
 
     def read(value: Any) -> float:
         name = class_name(value)
-        return NAN if name is None else float(class_key(name) == wanted)
+        return NAN if name is None else float(name == wanted)
 
     return read
 
@@ -120,41 +120,19 @@ def word_of(value: Any) -> str | None:
 
 
 def class_name(value: Any) -> str | None:
-    """The name of a class as it was sent, without blanks around it, or None.
+    """The name of a class, as the keys of a confusion matrix spell it (model-monitor formats, section 6.2), or None.
 
-    None beside a missing value also for lists (but of one value), objects and texts of more than 256 characters.
-    Two names may say one class: see `class_key`.
+    1, 1.0, "1" and "1.0" are one class, as true and "True" are: CSV and JSON write one value so. A text that no writer
+    makes of a number is a name and stays as it is: "01", "1.00", "1E3", "+1", "NAN". None beside a missing value also
+    for lists (but of one value), objects and texts of more than 256 characters.
     """
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, list | dict) or (isinstance(value, str) and len(value) > LONGEST_CLASS):
         return None
-    if isinstance(value, str) and (name := value.strip()) and (word_of(name) is not None or not _is_written(name)):
+    if isinstance(value, str) and (name := value.strip()) and not _is_written(name):
         return name
     return word_of(value)
-
-
-def class_key(name: str) -> str:
-    """What is equal for all names of one class.
-
-    1, 1.0, "1" and "1.0" are one class, as true and "True" are: CSV and JSON write one value so. A text that no writer
-    makes of a number is a class of its own: "01", "1.00", "1E3", "+1", "NAN".
-    """
-    return (word_of(name) or name) if _is_written(name) else name
-
-
-def united_classes(names: Iterable[str]) -> tuple[tuple[str, ...], dict[str, int]]:
-    """Classes in order, and the place of each name among them; a class of several spellings is named by its key.
-
-    In whatever order and groups names are united, the classes are the same.
-    """
-    spelled: dict[str, str] = {}
-    keys = {name: class_key(name) for name in names}
-    for name, key in keys.items():
-        spelled[key] = name if spelled.get(key, name) == name else key
-    classes = sorted(spelled.values(), key=class_order)
-    place = {name: index for index, name in enumerate(classes)}
-    return tuple(classes), {name: place[spelled[key]] for name, key in keys.items()}
 
 
 def _is_written(text: str) -> bool:

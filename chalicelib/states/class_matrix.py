@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chalicelib.records.table import Table
-from chalicelib.records.values import class_order, united_classes
+from chalicelib.records.values import class_order
 from chalicelib.states.serialization import MOST_ROWS, pack, unpack
 
 VERSION = 1
@@ -55,7 +55,8 @@ class ClassMatrix(msgspec.Struct, frozen=True, array_like=True):
             return self
         if not self.classes:
             return other
-        classes, position = united_classes([*self.classes, *other.classes])
+        classes = sorted({*self.classes, *other.classes}, key=class_order)
+        position = {name: index for index, name in enumerate(classes)}
         labels, served = [], []
         for state in (self, other):
             known = np.array([position[name] for name in state.classes], dtype=np.int64)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from chalicelib.records.cells import hashes_of
 from chalicelib.records.table import Table
-from chalicelib.records.values import class_key, word_of
+from chalicelib.records.values import word_of
 from chalicelib.states.flips import numbers_of
 from chalicelib.states.serialization import MOST_ROWS, pack, unpack
 
@@ -118,7 +118,7 @@ def row_sample_of(table: Table, most: int = WINDOW_ROWS) -> RowSample:
     features = {name: _chosen(column, usable) for name, column in table.features.items()}
     served, labels = table.predictions[usable], table.labels[usable]
     if table.problem_type == "MulticlassClassification":
-        codes = np.array([text_code(class_key(name)) for name in table.classes])
+        codes = np.array([text_code(name) for name in table.classes])
         served = codes[served.astype(np.intp)]
         labels = np.array([codes[int(label)] if label == label else np.nan for label in labels.tolist()])
     hashes = row_hashes(events, np.array(positions, dtype=np.uint64))

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from chalicelib.records.attributes import ProblemType
 from chalicelib.records.table import Table
-from chalicelib.records.values import class_key, class_order, united_classes
+from chalicelib.records.values import class_order
 from chalicelib.states.serialization import MOST_ROWS, pack, unpack
 
 VERSION = 2
@@ -88,7 +88,8 @@ class Selection(msgspec.Struct, frozen=True, array_like=True):
             return other
         if self.problem_type != other.problem_type:
             raise ValueError("states of one problem type")
-        classes, position = united_classes([*self.classes, *other.classes])
+        classes = sorted({*self.classes, *other.classes}, key=class_order)
+        position = {name: index for index, name in enumerate(classes)}
         parts = []
         for state in (self, other):
             cells = state.cells.copy()
@@ -97,11 +98,6 @@ class Selection(msgspec.Struct, frozen=True, array_like=True):
             parts.append(cells)
         both = np.concatenate(parts)
         return _selection(self.problem_type, classes, both[:, 0], both[:, 1], both[:, 2])
-
-    @property
-    def class_keys(self) -> list[str]:
-        """What is equal for a class in any two states, in the order of `classes`."""
-        return [class_key(name) for name in self.classes]
 
     @property
     def cells(self) -> Counts:

@@ -283,6 +283,7 @@ class Scenes:
         for name in names:
             add_monitor(services, msgspec.structs.replace(own, name=name))
         self._hour()
+        self._hour()
         assert {each.monitor for each in standings.all_standings(self._ledger)} >= set(names), "expected all tended"
         for name in names:
             remove(services, name)

@@ -7,7 +7,7 @@ from chalicelib.records.attributes import Attributes
 from chalicelib.records.ground_truth import Label
 from chalicelib.records.sample import loss_of
 from chalicelib.records.table import to_table, with_shared_classes
-from chalicelib.records.values import binary_class, class_key, class_name, class_order, number_of, united_classes
+from chalicelib.records.values import binary_class, class_name, class_order, number_of
 from tests.unit.records.building import captured, captured_json
 
 MULTICLASS = Attributes(problem_type="MulticlassClassification", inference_attribute="0")
@@ -39,26 +39,8 @@ def table_of(answers, labels, attributes):
         ((None, "", " ", "nan", float("nan"), [], [1, 2], {}, "x" * 257), None),
     ],
 )
-def test_a_class_has_one_key(values, name):
-    names = [class_name(value) for value in values]
-    assert {None if each is None else class_key(each) for each in names} == {name}
-
-
-def test_a_class_is_named_as_it_was_sent_until_it_comes_in_two_spellings():
-    assert united_classes(["250.0", "250.00", "038.10"])[0] == ("038.10", "250.0", "250.00")
-    assert united_classes(["10.0", "2", "True"])[0] == ("2", "10.0", "True")
-    assert united_classes(["1.0", "1", "true", "True"]) == (("1", "true"), {"1.0": 0, "1": 0, "true": 1, "True": 1})
-
-
-CLASSES = st.lists(st.sampled_from(["1", "1.0", "01", "1.00", "true", "True", "TRUE", "2.5", "x"]), max_size=6)
-
-
-@given(CLASSES, CLASSES)
-def test_classes_unite_to_the_same_in_any_groups(some, others):
-    whole, place = united_classes([*some, *others])
-    parts = [united_classes(each)[0] for each in (some, others)]
-    assert united_classes([name for part in parts for name in part])[0] == whole
-    assert united_classes([*others, *some]) == (whole, place)
+def test_a_class_has_one_name(values, name):
+    assert {class_name(value) for value in values} == {name}
 
 
 def test_numbers_are_written_in_ascii_decimals():
@@ -127,7 +109,6 @@ def test_json_answers_of_several_records():
 def test_names_are_stable_and_have_an_order(values):
     names = [name for value in values if (name := class_name(value)) is not None]
     assert [class_name(name) for name in names] == names
-    assert [class_key(class_key(name)) for name in names] == [class_key(name) for name in names]
     assert sorted(names, key=class_order) == sorted(reversed(names), key=class_order)
 
 
