@@ -207,7 +207,7 @@ def test_a_missing_field_is_named(path: str, field: str):
         ("alarms.0.role", "trigerr", "alarms[0].role", "trigerr", "one of trigger, evidence, veto"),
         ("labels.conflict", "newest", "labels.conflict", "newest", "one of latest, first, reject"),
         ("policy.promotion", "ask", "policy.promotion", "ask", "one of auto, manual"),
-        ("routes.0.kind", "mail", "routes[0].kind", "mail", "one of slack, pagerduty, webhook"),
+        ("routes.0.kind", "mail", "routes[0].kind", "mail", "one of slack, teams, pagerduty, webhook"),
         (
             "routes.1.severities",
             ["error", "bad"],

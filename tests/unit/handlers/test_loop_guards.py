@@ -241,7 +241,8 @@ def test_a_trigger_whose_window_is_overtaken_is_answered_by_the_newer_one() -> N
     world.deliver("clock", b"{}")
     messages = [(queue, message) for queue, message in world.take() if queue == "windows"]
     assert len(messages) == 2
-    for queue, message in reversed(messages):  # window 3, the newer one, comes first
+    # Window 3, the newer one, comes first.
+    for queue, message in sorted(messages, key=lambda each: json.loads(each[1])["window"], reverse=True):
         world.deliver(queue, message)
     world.minutes(3)
     [execution] = world.running()
