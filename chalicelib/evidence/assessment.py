@@ -66,6 +66,7 @@ class Assessment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 UNKNOWN = Assessment(level="unknown", headline="Not known: there is no baseline to compare with.")
+NO_RECORDS = Assessment(level="unknown", headline="Not known: no record was captured in this window.")
 NOTHING_READ = Assessment(level="unknown", headline="Not known: no row could be read as the baseline's columns.")
 
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from chalicelib import keys
 from chalicelib.definition import Definition, split_s3_uri
 from chalicelib.errors import NotFoundError
-from chalicelib.evidence.assessment import UNKNOWN, Assessment, Level
+from chalicelib.evidence.assessment import NO_RECORDS, UNKNOWN, Assessment, Level
 from chalicelib.facts import counted_windows, decisions, evaluations, incidents, monitors, standings
 from chalicelib.facts.decisions import Outcome, Reference
 from chalicelib.facts.evaluations import Evaluation
@@ -201,7 +201,7 @@ def _line(
         high=span[1] if span else None,
         violations=evaluation.violations,
         broken=evaluation.broken,
-        found=found,
+        found=found if evaluation.rows else NO_RECORDS,
         action=references[-1].action if references else "",
         decision_id=references[-1].decision_id if references else "",
     )

@@ -26,7 +26,7 @@ from chalicelib.evaluation.baseline_states import (
 )
 from chalicelib.evaluation.evaluate import Findings
 from chalicelib.evidence.alarms import MOST_WINDOWS, CountedWindow, evidence_of
-from chalicelib.evidence.assessment import UNKNOWN, Assessment, assess
+from chalicelib.evidence.assessment import NO_RECORDS, UNKNOWN, Assessment, assess
 from chalicelib.evidence.windows import LEAST_WINDOWS
 from chalicelib.facts import counted_windows
 from chalicelib.facts.counted_windows import Assessed, Counted
@@ -50,8 +50,10 @@ def weigh_evidence(
     gathered: Gathered,
 ) -> Assessment:
     """Count the window, keep the counts, and say what the evidence comes to. The same facts, the same answer."""
+    if not findings.rows:
+        return NO_RECORDS
     known_states = _states(services, definition, window, gathered)
-    if known_states is None or not findings.rows:
+    if known_states is None:
         return UNKNOWN
     states = asked_by(known_states, definition.monitor_types)
     length, monitor = definition.window_length, definition.name

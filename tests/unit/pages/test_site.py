@@ -107,6 +107,16 @@ def test_an_older_window_tells_the_loss_and_never_how_the_newest_stands() -> Non
     assert standings.all_standings(ledger) == [msgspec.structs.replace(newest, loss=0.25, incidents=("x",))]
 
 
+def test_a_window_without_a_record_says_so() -> None:
+    world = World(definition())
+    world.live(0)
+    world.minutes(65)
+    *_, newest = monitor_view(world.services, MONITOR).windows
+    told = "Not known: no record was captured in this window."
+    assert (newest.rows, newest.found.headline) == (0, told)
+    assert fleet_view(world.services).monitors[0].sentence == told
+
+
 def test_a_removed_monitor_is_not_listed_and_a_new_one_is() -> None:
     found = World(definition())
     assert [line.sentence for line in fleet_view(found.services).monitors] == ["No window was decided yet."]
