@@ -11,6 +11,7 @@ import gzip
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from chalicelib import wiring
@@ -99,10 +100,17 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing: what is asked for is on the screen of who asks."""
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that goes away is no error to print."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 def server_of(services: Services | None, folder: Path | None = None, port: int = 0) -> ThreadingHTTPServer:
     """A server that listens already; `serve_forever` answers. Port 0: a free one."""
     handler = type("Handler", (_Handler,), {"site": _Site(services, folder)})
-    return ThreadingHTTPServer((LOOPBACK, port), handler)
+    return _Server((LOOPBACK, port), handler)
 
 
 def write_site(services: Services, folder: Path) -> int:
