@@ -144,6 +144,10 @@ class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     routes: tuple[Route, ...] = ()
 
     @property
+    def window_hours(self) -> int:
+        return self.window_length // timedelta(hours=1)
+
+    @property
     def window_length(self) -> timedelta:
         return parse_duration(self.window.length, "window.length")
 

@@ -14,7 +14,7 @@ from time import sleep
 from typing import Any
 
 from chalicelib import settings as deployment
-from chalicelib.errors import PlumblineError
+from chalicelib.errors import MisconfiguredError, NotFoundError, PlumblineError
 from chalicelib.facts.monitors import Definitions
 from chalicelib.ports import (
     Courier,
@@ -54,6 +54,17 @@ class Services:
     def definitions(self) -> Definitions:
         """The monitor definitions, each decoded once per version and process."""
         return Definitions(self.ledger, self.objects, self.settings.bucket)
+
+    def keys_of(self, field: str) -> list[str]:
+        """The keys in the secret that a field of the settings names: several while one is rotated.
+
+        Raises MisconfiguredError where there is no such secret.
+        """
+        parameter = getattr(self.settings, field)
+        try:
+            return self.secrets.get(parameter).split()
+        except NotFoundError:
+            raise MisconfiguredError(field, parameter, "the name of a secret that exists") from None
 
 
 def utc_now() -> datetime:

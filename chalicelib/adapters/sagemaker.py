@@ -150,9 +150,8 @@ class SageMakerApi:
             self._client.create_endpoint(EndpointName=name, EndpointConfigName=config_name)
 
     def update_endpoint(self, name: str, config_name: str) -> None:
-        """UpdateEndpoint; what is in no configuration stays: the instances that scaling has added, the weights that
-        somebody has set, how the last deployment went. Raises ConflictError while the endpoint is being created or
-        updated."""
+        """UpdateEndpoint. The instances that scaling has added, the weights that were set by hand and the deployment
+        configuration of the last update stay. Raises ConflictError while the endpoint is being created or updated."""
         try:
             self._client.update_endpoint(
                 EndpointName=name,

@@ -36,7 +36,7 @@ Kind = Literal[
     "promotion",
 ]
 
-# What `plumbline alerts test` sends: every route takes it.
+# What `plumbline alerts` sends: every route takes it.
 TEST = "test"
 
 PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"

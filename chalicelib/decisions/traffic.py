@@ -44,9 +44,9 @@ def traffic_finding(
     least = min(known)
     if least < LEAST_ROWS:
         return None
-    told = f"{len(known)} windows before{phase} had at least {least:,}"
+    usual_rows = f"{len(known)} windows before{phase} had at least {least:,}"
     if rows == 0:
-        return TrafficFinding("error", f"no record was captured; {told}")
+        return TrafficFinding("error", f"no record was captured; {usual_rows}")
     if rows < SHARE * least and is_sampled_alike:
-        return TrafficFinding("warning", f"{rows:,} records were captured; {told}")
+        return TrafficFinding("warning", f"{rows:,} records were captured; {usual_rows}")
     return None

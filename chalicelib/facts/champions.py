@@ -61,11 +61,6 @@ class Champion(msgspec.Struct, frozen=True, kw_only=True):
         return next((reign for reign in reversed(self.reigns) if reign.since <= moment), self.reigns[0])
 
 
-def with_baseline(candidate: Candidate, fair_from: str, baseline: str) -> Candidate:
-    """A candidate that is compared with this baseline, fairly from this window on."""
-    return msgspec.structs.replace(candidate, fair_from=fair_from, baseline=baseline)
-
-
 def load_champion(ledger: Ledger, monitor: str) -> Champion | None:
     stored = load(ledger, monitor_partition(monitor), "CHAMPION", Champion)
     return stored.value if stored else None

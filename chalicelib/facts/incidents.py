@@ -144,26 +144,18 @@ def resolve_incident(
     return _change(ledger, monitor, _name(kind, source), think)
 
 
-def end_incident(ledger: Ledger, monitor: str, kind: str, window_start: str, now: datetime) -> Incident:
-    """Resolve an open incident because its cause is seen to be gone, also in the window that opened it."""
+def end_if_open(ledger: Ledger, monitor: str, kind: str, window_start: str, now: datetime) -> bool:
+    """Resolve an open incident because its cause is seen to be gone, also in the window that opened it, but not where a
+    newer window was bad; False where nothing was resolved."""
 
-    def think(stored: Incident | None) -> Incident:
-        incident = stored or Incident(monitor=monitor, kind=kind)
-        if incident.state == "RESOLVED":
-            return incident
-        resolved = msgspec.structs.replace(incident, state="RESOLVED", resolved_window="")
+    def think(stored: Incident | None) -> Incident | None:
+        if stored is None or stored.state != "OPEN" or stored.decided_window > window_start:
+            return None
+        resolved = msgspec.structs.replace(stored, state="RESOLVED", resolved_window="")
         return _owing(_decided_by(resolved, window_start), "resolved", window_start, now)
 
-    return _change(ledger, monitor, kind, think)
-
-
-def end_if_open(ledger: Ledger, monitor: str, kind: str, window_start: str, now: datetime) -> bool:
-    """Resolve an incident whose cause is gone, unless a newer window was bad; False where none is open."""
-    known = load_incident(ledger, monitor, kind)
-    if known is None or known.state != "OPEN" or known.decided_window > window_start:
-        return False
-    end_incident(ledger, monitor, kind, window_start, now)
-    return True
+    _, resolved = change(ledger, *_key(monitor, kind), Incident, think)
+    return resolved
 
 
 def load_incident(ledger: Ledger, monitor: str, name: str) -> Incident | None:

@@ -22,7 +22,6 @@ from typing import Any
 import msgspec
 
 from chalicelib import keys
-from chalicelib.errors import MisconfiguredError, NotFoundError
 from chalicelib.facts.deliveries import Receipt, receive
 from chalicelib.openapi import (
     CONTENT_TYPES,
@@ -114,13 +113,9 @@ def handle(request: PostedRequest, services: Services, ground_truth_places: Plac
 
 
 def _verified(request: PostedRequest, services: Services, now: datetime) -> Verified:
-    parameter = services.settings.webhook_key_parameter
-    if not parameter:
+    if not services.settings.webhook_key_parameter:
         raise _Refusal(404, "this deployment takes no webhooks: it has no key to verify them with")
-    try:
-        secrets = services.secrets.get(parameter).split()
-    except NotFoundError:
-        raise MisconfiguredError("webhook_key_parameter", parameter, "the name of a secret that exists") from None
+    secrets = services.keys_of("webhook_key_parameter")
     try:
         return verify(secrets, request.headers, request.body, now)
     except SignatureError as error:

@@ -10,7 +10,6 @@ from http.cookies import CookieError, SimpleCookie
 
 import msgspec
 
-from chalicelib.errors import MisconfiguredError, NotFoundError
 from chalicelib.page_sessions import COOKIE, LONGEST, holds
 from chalicelib.pages.markup import element
 from chalicelib.pages.site import page, trail
@@ -44,15 +43,11 @@ class PageRequest(msgspec.Struct, frozen=True):
 
 def handle(request: PageRequest, services: Services) -> tuple[int, str, dict[str, str]]:
     """Status, text and headers."""
-    parameter = services.settings.page_key_parameter
-    if not parameter:
+    if not services.settings.page_key_parameter:
         return _said(404, "This deployment has no page: its parameter PageKey names no key.")
-    try:
-        secrets = services.secrets.get(parameter).split()
-    except NotFoundError:
-        raise MisconfiguredError("page_key_parameter", parameter, "the name of a secret that exists") from None
+    keys = services.keys_of("page_key_parameter")
     given = request.session or _sent(request.headers)
-    if not holds(secrets, services.settings.stage, given, services.now()):
+    if not holds(keys, services.settings.stage, given, services.now()):
         return _said(401, _SIGN_IN)
     if request.session:
         # The address that stays in the browser's history has no session in it. Lax: the link may come from a chat.

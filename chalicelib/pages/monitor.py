@@ -27,18 +27,18 @@ def monitor_page(view: MonitorView, links: Links) -> bytes:
             f"{view.metric} of {plural(len(view.windows), 'window')}",
             *(found.monitor, view.metric, view.windows, view.marks, links),
         )
-        told = (
+        caption = (
             "Line: windows with enough labels, with the range that holds the rate with 95 %. Hollow: labels are still "
             f"coming. Large: worse than the baseline beyond chance ({view.promise}). {LEGEND}"
         )
-        parts += _section("Quality over time", element("figure", _wide(chart), element("figcaption", told)))
+        parts += _section("Quality over time", element("figure", _wide(chart), element("figcaption", caption)))
     number = moved_columns(view.windows)
     if number:
-        told = "The darker, the more points the share moved; an outline: no second look has confirmed it."
+        caption = "The darker, the more points the share moved; an outline: no second look has confirmed it."
         if number > COLUMNS_SHOWN:
-            told += f" The {COLUMNS_SHOWN} that moved most often, of {count(number)}."
+            caption += f" The {COLUMNS_SHOWN} that moved most often, of {count(number)}."
         chart = heat(f"{plural(number, 'column')} that moved, by window", view.windows)
-        parts += _section("Columns that moved", element("figure", _wide(chart), element("figcaption", told)))
+        parts += _section("Columns that moved", element("figure", _wide(chart), element("figcaption", caption)))
     if view.marks:
         rows = [_mark(mark, links) for mark in reversed(view.marks)]
         parts += _section("What was done", table_of(("When", "What", "Why", "Decision"), rows))
@@ -46,8 +46,8 @@ def monitor_page(view: MonitorView, links: Links) -> bytes:
         heads = ("Window", "State", "Rows", "Labelled", view.metric.capitalize(), "Violations", "Decision")
         lines = view.windows[::-1][:WINDOWS_LISTED]
         rows = [_window(found.monitor, line, links) for line in lines]
-        told = "" if len(lines) == len(view.windows) else f"The newest {len(lines)} windows."
-        parts += _section("Windows", table_of(heads, rows, (2, 3, 4, 5), told))
+        caption = "" if len(lines) == len(view.windows) else f"The newest {len(lines)} windows."
+        parts += _section("Windows", table_of(heads, rows, (2, 3, 4, 5), caption))
     parts += _section("About this monitor", _facts(view))
     where = trail(("Monitors", links.fleet()), (found.monitor, ""))
     return page(found.monitor, where, *parts, as_json=links.json_of(links.monitor(found.monitor)))

@@ -110,7 +110,7 @@ def monitor_view(services: Services, name: str) -> MonitorView:
         at=iso(services.now()),
         variant=definition.variant,
         types=tuple(definition.monitor_types),
-        hours=int(definition.window_length.total_seconds()) // 3600,
+        hours=definition.window_hours,
         metric=_metric(definition),
         promise=_promise(definition),
         windows=tuple(lines),
@@ -143,7 +143,7 @@ def window_view(services: Services, name: str, window_name: str) -> WindowView:
     return WindowView(
         monitor=name,
         endpoint=definition.endpoint,
-        hours=int(definition.window_length.total_seconds()) // 3600,
+        hours=definition.window_hours,
         metric=_metric(definition),
         line=_line(definition, stored.value, found, references),
         before=before.name if before.name in there else "",

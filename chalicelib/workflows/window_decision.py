@@ -119,7 +119,7 @@ def _stand(
         monitor=definition.name,
         endpoint=definition.endpoint,
         window=window.name,
-        hours=int(definition.window_length.total_seconds()) // 3600,
+        hours=definition.window_hours,
         level=found.level,
         headline=found.headline,
         broken=evaluation.broken[0] if evaluation.broken else "",

@@ -57,7 +57,7 @@ def weigh_evidence(
         return UNKNOWN
     states = asked_by(known_states, definition.monitor_types)
     length, monitor = definition.window_length, definition.name
-    asked = f"{states.name}-{int(length.total_seconds()) // 3600}"
+    asked = f"{states.name}-{definition.window_hours}"
     since = Window.of(window.start - (MOST_WINDOWS - 1) * length, length)
     after = Window.of(window.start + 2 * length, length)
     known = counted_windows.counted_between(services.ledger, monitor, asked, since.name, after.name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+import msgspec
+
 from chalicelib import wiring
 from chalicelib.errors import MisconfiguredError
 from chalicelib.facts import champions, claims, due, monitors
@@ -41,8 +43,8 @@ def adopt(services: Services, name: str, baseline: str = "") -> Champion | None:
     first = Window.of(endpoint.last_modified, length)
     candidate = known
     if known is served:
-        # Nobody knows what it was trained on; what came after it was deployed it cannot have seen.
-        candidate = champions.with_baseline(known, first.next().name, baseline)
+        # Its training rows are not known; it cannot have seen what came after its deployment.
+        candidate = msgspec.structs.replace(served, fair_from=first.next().name, baseline=baseline)
     crowned = champions.crown(
         services.ledger,
         name,

@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> tuple[str, int]:
     parameter = services.settings.page_key_parameter
     if not parameter:
         raise MisconfiguredError("PLUMBLINE_PAGE_KEY", "", "the name of the parameter or secret with the page's key")
-    keys = services.secrets.get(parameter).split()
+    keys = services.keys_of("page_key_parameter")
     if not keys:
         raise MisconfiguredError(parameter, "a text that is not shown", "a key")
     made = session(keys[0], services.settings.stage, services.now(), timedelta(hours=options.hours))
