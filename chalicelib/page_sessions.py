@@ -1,4 +1,4 @@
-"""Signed sessions of the page: whoever may read the stage's page key can make one, and it holds for some hours.
+"""Signed sessions of the page: anyone who may read the stage's page key can make one, and it is valid for hours.
 
 A session is `{expires}.{signature}`: seconds since 1970, and the HMAC-SHA256 in hex of it and the stage. Pure; not
 here: the clock, where the key is kept.

@@ -297,10 +297,8 @@ def _usual_first(requests: Sequence[CapturedRequest], attributes: Attributes) ->
     some = [one for one in both if one.input and one.input.data and one.output and one.output.data] or both or requests
     widths = [widths_of(one, attributes) for one in some]
     [(usual, _)] = Counter(widths).most_common(1)
-    return [
-        *(one for one, width in zip(some, widths, strict=True) if width == usual),
-        *(one for one, width in zip(some, widths, strict=True) if width != usual),
-    ]
+    by_width = sorted(zip(widths, some, strict=True), key=lambda pair: pair[0] != usual)
+    return [one for _, one in by_width]
 
 
 def _reached(so_far: tuple[datetime, datetime] | None, times: Floats) -> tuple[datetime, datetime] | None:

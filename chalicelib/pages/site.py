@@ -90,7 +90,7 @@ POLICY = (
 """What a browser may load for a page: its own style and script, and nothing from anywhere."""
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
-# Else a browser asks for /favicon.ico, which nobody has.
+# Without it a browser asks for /favicon.ico, which does not exist.
 _ICON = "data:,"
 
 

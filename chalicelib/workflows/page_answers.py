@@ -21,7 +21,7 @@ from chalicelib.wiring import Services
 from chalicelib.workflows.page_views import decision_view, fleet_view, monitor_view, window_view
 
 HTML, JSON = "text/html; charset=utf-8", "application/json"
-# For every answer: nothing is kept by whoever stands between, nothing is loaded, nobody frames it.
+# For every answer: no cache keeps it, it loads nothing from elsewhere, and no other page frames it.
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": f"{POLICY}; frame-ancestors 'none'",

@@ -1,6 +1,6 @@
 """Which model an endpoint serves, and whether that is the champion: a person may have deployed another one.
 
-Not an event source: whoever describes the endpoint shares it.
+Not an event source: the handlers that describe the endpoint share it.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         commands,
         "page",
         "print a link to the stage's page",
-        "Whoever has the link reads the page until it ends, so send it only to your own people. Needs permission to "
+        "Anyone with the link reads the page until it ends, so send it only to your own people. Needs permission to "
         "read the key, which the stack's parameter PageKey names.",
         "page --url https://abc.execute-api.eu-west-1.amazonaws.com/api",
     )

@@ -1,7 +1,7 @@
 """`plumbline serve`: the page of a stage, or of a folder, on this machine; or the same as files.
 
-Listens on the loopback interface alone, and answers only who asks for it by that name: no other site can read it
-through a browser.
+Listens on the loopback interface only, and answers only requests for that host name: no other site can read it through
+a browser.
 """
 
 from __future__ import annotations
@@ -97,12 +97,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Nothing: what is asked for is on the screen of who asks."""
+        """Print nothing: the browser shows what was requested."""
 
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that goes away is no error to print."""
+        """Print no traceback when a browser closes its connection."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
