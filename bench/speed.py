@@ -24,8 +24,10 @@ from bench import traffic
 from bench.usage import cpu_seconds, peak_megabytes
 
 FOLDER = Path("build/bench")
-# CI's machine is shared: the same code gave 2.6 to 4.1 times, by what others did meanwhile.
-GOAL, MUST, GUARD = 3.0, 3.5, 4.5
+GOAL, MUST = 3.0, 3.5
+# CI's machine is shared: what others do there moved the ratio of the same code from 3.6 to 4.9. A call that is made for
+# each row shows in the number of calls, which is the same wherever it is counted.
+GUARD, CALLS = 6.0, 1.5
 MIXED_MUST, MEMORY_MUST, JOIN_MUST = 1.5, 150, 40.0
 ARRIVED = datetime(2026, 1, 6, tzinfo=UTC)
 END = datetime(2026, 1, 5, 11, tzinfo=UTC)
@@ -73,10 +75,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def guard(records: int) -> int:
     folder = prepared(records)
-    best = rounds([("orjson", ("orjson", folder)), ("ours", ("ours", folder))], 5)
-    ratio = best["ours"]["cpu"] / best["orjson"]["cpu"]
-    print(f"{records:,} records: {ratio:.2f} times orjson.loads (bound {GUARD}), {best['ours']['peak']:.0f} MB")
-    return int(ratio > GUARD)
+    best = rounds([("orjson", ("orjson", folder)), ("ours", ("ours", folder))], 3)
+    ratio, peak = best["ours"]["cpu"] / best["orjson"]["cpu"], best["ours"]["peak"]
+    calls = run("stages", folder)["calls"] / records
+    print(
+        f"{records:,} records: {ratio:.2f} times orjson.loads (at most {GUARD}), {calls:.2f} calls a record (at most "
+        f"{CALLS}), {peak:.0f} MB (at most {MEMORY_MUST})"
+    )
+    return int(ratio > GUARD or calls > CALLS or peak > MEMORY_MUST)
 
 
 def full(records: int, count: int, large: bool) -> int:
@@ -266,13 +272,13 @@ def _stages(folder: Path) -> dict[str, Any]:
     profiler = cProfile.Profile(time.process_time)
     profiler.runcall(_ours, folder)
     found = dict.fromkeys([*STAGES.values(), "everything else"], 0.0)
-    total = 0.0
-    for (path, _, name), (_, _, own, cumulated, _) in pstats.Stats(profiler).stats.items():  # type: ignore[attr-defined]
-        total += own
+    total, calls = 0.0, 0
+    for (path, _, name), (_, count, own, cumulated, _) in pstats.Stats(profiler).stats.items():  # type: ignore[attr-defined]
+        total, calls = total + own, calls + count
         if stage := STAGES.get((Path(path).name, name)):
             found[stage] += cumulated
     found["everything else"] = total - sum(found.values())
-    return {"stages": {stage: seconds for stage, seconds in found.items() if seconds > 0}}
+    return {"calls": calls, "stages": {stage: seconds for stage, seconds in found.items() if seconds > 0}}
 
 
 def _orjson(folder: Path) -> dict[str, Any]:

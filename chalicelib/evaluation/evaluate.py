@@ -38,8 +38,8 @@ from chalicelib.records.joins import NONE, Ids
 from chalicelib.records.label_table import NEVER, LabelTable
 from chalicelib.records.merge import MergedRequest
 from chalicelib.records.sample import labelled_sample, sample_digest
+from chalicelib.records.values import class_labels
 from chalicelib.records.window import Window
-from chalicelib.states.class_matrix import ClassMatrix
 from chalicelib.states.facets import BiasSettings
 from chalicelib.states.maturity import LabelAges, label_ages
 
@@ -302,10 +302,10 @@ def _model_quality(measured: Measurement, asked: Asked) -> tuple[dict[str, bytes
     counts = measured.quality
     if not counts.rows:
         return {}, ("NOT_EVALUATED", _unlabelled(measured, asked)), []
-    statistics = model_quality.statistics(counts, asked.end)
+    statistics = model_quality.statistics(counts, asked.end, measured.spelled)
     documents = {"statistics.json": encode_json(statistics)}
     if class_reasons(measured.matrix):
-        return documents, ("NOT_EVALUATED", _disjoint(measured.matrix)), []
+        return documents, ("NOT_EVALUATED", _disjoint(measured)), []
     if asked.baselines.model_quality_constraints is None:
         return documents, ("NOT_EVALUATED", "there is no model-quality baseline to compare with"), []
     if not model_quality.thresholds(asked.baselines.model_quality_constraints):
@@ -351,10 +351,12 @@ def _model_explainability(
     return documents, ("EVALUATED", ""), _names(violations)
 
 
-def _disjoint(matrix: ClassMatrix) -> str:
+def _disjoint(measured: Measurement) -> str:
     """Both sets of classes, by name."""
+    matrix = measured.matrix
+    names = class_labels(matrix.classes, measured.spelled)
     served, labels = (
-        ", ".join(matrix.classes[place] for place in sorted(set(each.tolist()))[:CLASSES_NAMED])
+        ", ".join(names[place] for place in sorted(set(each.tolist()))[:CLASSES_NAMED])
         for each in (matrix.served, matrix.labels)
     )
     return f"answers and labels have no class in common: answers {served}; labels {labels}"

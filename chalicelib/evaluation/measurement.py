@@ -77,6 +77,7 @@ class Measurement(msgspec.Struct, frozen=True, array_like=True):
     attributions  attributions, empty where they are not asked for
     unmeasured    (monitor type, why) of what was asked for and these data do not have, in order
     selection     answered rows with and without a label, by score
+    spelled       how classes were written that can be written in several ways, in answers and labels, in order
     """
 
     rows: int = 0
@@ -94,6 +95,7 @@ class Measurement(msgspec.Struct, frozen=True, array_like=True):
     attributions: Attributions = Attributions()
     unmeasured: tuple[tuple[str, str], ...] = ()
     selection: Selection = Selection()
+    spelled: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         reasons = (*self.bad, *self.noted)
@@ -113,6 +115,8 @@ class Measurement(msgspec.Struct, frozen=True, array_like=True):
                 raise ValueError("each once, in order")
         if any(one >= other for one, other in pairwise(self.unmeasured)):
             raise ValueError("each once, in order")
+        if any(one >= other for one, other in pairwise(self.spelled)):
+            raise ValueError("each once, in order")
 
     def __add__(self, other: Measurement) -> Measurement:
         return Measurement(
@@ -131,6 +135,7 @@ class Measurement(msgspec.Struct, frozen=True, array_like=True):
             self.attributions + other.attributions,
             tuple(sorted({*self.unmeasured, *other.unmeasured})),
             self.selection + other.selection,
+            tuple(sorted({*self.spelled, *other.spelled})),
         )
 
     @property
@@ -231,6 +236,7 @@ def measure_captures(table: Table, subject: Subject, repeated: int = 0) -> Measu
         profile=profile_of(table),
         attributions=attributions,
         unmeasured=unmeasured,
+        spelled=table.spelled,
     )
 
 

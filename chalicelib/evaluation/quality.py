@@ -25,7 +25,7 @@ from chalicelib.records.label_values import (
     not_one_for_each,
     record_labels_of,
 )
-from chalicelib.records.values import EXPECTED, NAN, class_name, class_order, class_reader, number_of
+from chalicelib.records.values import EXPECTED, NAN, ambiguous, class_reader, class_text, classes_of, number_of
 from chalicelib.states.bias import BiasCounts, bias_counts
 from chalicelib.states.class_matrix import class_matrix
 from chalicelib.states.facets import MISSING, BiasSettings, Members
@@ -91,7 +91,9 @@ class QualityFold:
         bias = BiasCounts()
         if subject.bias and answers.facets is not None:
             bias = _bias(answers, served, labels, classes, subject.bias)
-        self._measured += Measurement(labelled=int((answered & known).sum()), bad=reading.bad(), bias=bias)
+        self._measured += Measurement(
+            labelled=int((answered & known).sum()), bad=reading.bad(), bias=bias, spelled=reading.spelled
+        )
         if attributes.problem_type == "BinaryClassification":
             scores = answers.scores if self._has_scores else served
             self._tally.add(scores, served, labels)
@@ -146,7 +148,9 @@ class _Reading:
         self._answers, self._codes, self._texts = answers, codes, texts
         self._attributes, self._names = attributes, names
         self._problem_type = attributes.problem_type
-        self._classes: dict[str, float] = {}
+        # What is known once `columns` were read: how the labels wrote classes.
+        self.spelled: tuple[str, ...] = ()
+        self._texts_of_classes: dict[str, float] = {}
         self._known: dict[str, list[float] | None] = {}
         self._rows_of: dict[str, list[Places]] = {}
 
@@ -155,14 +159,14 @@ class _Reading:
         labels = self._labels()
         if self._problem_type != "MulticlassClassification":
             return self._answers.served, labels, ()
-        met = list(self._classes)
-        used = {met[int(place)] for place in np.unique(labels[~np.isnan(labels)]).tolist()}
-        classes = tuple(sorted({*self._answers.classes, *used}, key=class_order))
-        # Without those that only a document held which fits no request.
-        place = {name: float(index) for index, name in enumerate(classes)}
-        moved = np.array([place.get(name, NAN) for name in met] or [NAN], dtype=np.float64)
         known = ~np.isnan(labels)
-        labels[known] = moved[labels[known].astype(np.int64)]
+        # Without those that only a document held which fits no request.
+        used, found = np.unique(labels[known], return_inverse=True)
+        met = [*self._texts_of_classes]
+        texts = [met[int(place)] for place in used]
+        self.spelled = ambiguous(texts)
+        classes, places = classes_of([*self._answers.classes, *texts])
+        labels[known] = np.array(places[len(self._answers.classes) :], dtype=np.float64)[found]
         return places_among(classes, self._answers.classes, self._answers.served), labels, classes
 
     def bad(self) -> tuple[Reason, ...]:
@@ -239,8 +243,9 @@ class _Reading:
             return class_reader(self._attributes.positive_class)(value)
         if self._problem_type == "Regression":
             return number_of(value)
-        name = class_name(value)
-        return NAN if name is None else self._classes.setdefault(name, float(len(self._classes)))
+        text = class_text(value)
+        known = self._texts_of_classes
+        return NAN if text is None else known.setdefault(text, float(len(known)))
 
     def _note(self, reason: str, rows: Places) -> None:
         if len(rows):

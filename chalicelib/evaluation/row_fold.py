@@ -32,10 +32,11 @@ from chalicelib.records.values import (
     GREATEST_PROBABILITY,
     LEAST_PROBABILITY,
     NAN,
+    ambiguous,
     binary_class,
-    class_name,
-    class_order,
     class_reader,
+    class_text,
+    classes_of,
     number_of,
 )
 from chalicelib.states.columns import ProfileFold
@@ -65,11 +66,18 @@ class RowFold:
         self.fits = fits(subject)
         self._profile = ProfileFold((*attributes.output_names, *attributes.features), len(attributes.features))
         self._rows = self._answered = 0
+        self._spelled: set[str] = set()
         self._headers = [_Header(names) for names in (attributes.features, attributes.output_names)]
 
     def finish(self) -> Measurement:
         """What was counted."""
-        return Measurement(rows=self._rows, whole=self._rows, answered=self._answered, profile=self._profile.state)
+        return Measurement(
+            rows=self._rows,
+            whole=self._rows,
+            answered=self._answered,
+            profile=self._profile.state,
+            spelled=tuple(sorted(self._spelled)),
+        )
 
     def add(self, captures: Captures) -> Counted:
         """Count those requests that can be counted so, each as a whole or not at all."""
@@ -85,7 +93,8 @@ class RowFold:
         usable = ~self._headers[0].may_be(asked.buffer, columns[0])
         if outputs:
             usable &= ~self._headers[1].may_be(answered.buffer, answers[0])
-        scores, served, classes, readable = self._answers(answered.buffer, answers, len(usable))
+        scores, served, texts, readable = self._answers(answered.buffer, answers, len(usable))
+        classes: tuple[str, ...] = ()
         usable &= readable
         if not usable.all():
             whole = _of_all(usable, counts)
@@ -93,10 +102,12 @@ class RowFold:
             columns, answers = [each.of(kept) for each in columns], [each.of(kept) for each in answers]
             scores, served, counts = scores[kept], served[kept], counts[whole]
             fine[fine] = whole
-        if classes:
+        if texts:
             # Without those of rows that are not counted.
-            met, places = np.unique(served, return_inverse=True)
-            classes, served = tuple(classes[int(each)] for each in met), places.astype(np.float64)
+            met, found = np.unique(served, return_inverse=True)
+            classes, places = classes_of([texts[int(each)] for each in met])
+            served = np.array(places)[found]
+            self._spelled |= {*ambiguous(texts[int(each)] for each in met)}
         described = answers[: len(outputs)]
         self._profile.add(
             [*((answered.buffer, each) for each in described), *((asked.buffer, each) for each in columns)]
@@ -111,14 +122,13 @@ class RowFold:
         places = [place + 1 for place in (self._score, self._class) if place is not None]
         return max([len(self._attributes.output_names), *places])
 
-    def _answers(
-        self, buffer: Bytes, answers: Sequence[Cells], count: int
-    ) -> tuple[Floats, Floats, tuple[str, ...], Flags]:
-        """Scores, what was served, its classes, and in which rows all of it can be read."""
+    def _answers(self, buffer: Bytes, answers: Sequence[Cells], count: int) -> tuple[Floats, Floats, list[str], Flags]:
+        """Scores, what was served, the texts that it points into where there are several classes, and in which rows all
+        of it can be read."""
         attributes = self._attributes
         fine = np.ones(count, dtype=np.bool_)
         scores = np.full(count, NAN)
-        classes: tuple[str, ...] = ()
+        texts: list[str] = []
         if self._score is not None:
             scores = _values(buffer, answers[self._score], number_of)
             if attributes.has_margins:
@@ -126,11 +136,11 @@ class RowFold:
             else:
                 fine &= (scores >= LEAST_PROBABILITY) & (scores <= GREATEST_PROBABILITY)
         if self._class is None and self._score is None:
-            return scores, scores, classes, fine
+            return scores, scores, texts, fine
         if self._class is None:
             served = np.where(scores > attributes.probability_threshold, 1.0, 0.0)
         elif attributes.problem_type == "MulticlassClassification":
-            served, classes = _class_places(buffer, answers[self._class])
+            served, texts = _class_places(buffer, answers[self._class])
         elif attributes.positive_class is not None:
             read = class_reader(attributes.positive_class)
             texts, places = _different(buffer, answers[self._class])
@@ -138,7 +148,7 @@ class RowFold:
         else:
             read = number_of if attributes.problem_type == "Regression" else binary_class
             served = _values(buffer, answers[self._class], read)
-        return scores, served, classes, fine & ~np.isnan(served)
+        return scores, served, texts, fine & ~np.isnan(served)
 
 
 def fits(subject: Subject) -> bool:
@@ -194,13 +204,12 @@ class _Header:
         return possible
 
 
-def _class_places(buffer: Bytes, cells: Cells) -> tuple[Floats, tuple[str, ...]]:
-    """The place of each field's class in a list of names, which is in order; nan where it names none."""
-    texts, places = _different(buffer, cells)
-    names = [class_name(text) for text in texts]
-    classes = sorted({name for name in names if name is not None}, key=class_order)
-    place: dict[str | None, float] = {None: NAN, **{name: float(index) for index, name in enumerate(classes)}}
-    return np.array([place[name] for name in names], dtype=np.float64)[places], tuple(classes)
+def _class_places(buffer: Bytes, cells: Cells) -> tuple[Floats, list[str]]:
+    """The place of each field's class in a list of how classes are written; nan where it names none."""
+    fields, places = _different(buffer, cells)
+    known: dict[str, float] = {}
+    found = [NAN if (text := class_text(field)) is None else known.setdefault(text, len(known)) for field in fields]
+    return np.array(found, dtype=np.float64)[places], list(known)
 
 
 def _different(buffer: Bytes, cells: Cells) -> tuple[list[str], Places]:

@@ -184,7 +184,9 @@ def baseline_documents(
         scores=np.where(np.isnan(scores), predictions, scores),
         outputs=table.outputs if outputs is None else dict(outputs),
     )
-    found = model_quality.statistics(model_quality.counted(answered), datetime.fromisoformat(evaluated_at))
+    found = model_quality.statistics(
+        model_quality.counted(answered), datetime.fromisoformat(evaluated_at), answered.spelled
+    )
     documents = {
         **data_documents(profile_of(answered)),
         MODEL_STATISTICS: encode_json(found),

@@ -21,6 +21,7 @@ from chalicelib.monitors import quality_metrics
 from chalicelib.monitors.deviations import resampled, sampled
 from chalicelib.monitors.spelling import snake_case
 from chalicelib.records.table import Table
+from chalicelib.records.values import class_labels
 from chalicelib.states.class_matrix import ClassMatrix, class_matrix_of
 from chalicelib.states.residuals import Residuals, residuals_of
 from chalicelib.states.scores import Tally, precision_recall_curve, roc_curve, tally_of
@@ -61,10 +62,11 @@ def counted(table: Table) -> Quality:
     return class_matrix_of(table) if table.problem_type == "MulticlassClassification" else residuals_of(table)
 
 
-def statistics(state: Quality, evaluation_time: datetime) -> dict[str, Any]:
+def statistics(state: Quality, evaluation_time: datetime, spelled: Sequence[str] = ()) -> dict[str, Any]:
     """The content of statistics.json: every metric as {"value", "standard_deviation"}, confusion matrix and curves.
 
-    `evaluation_time` is timezone-aware. The deviation is Model Monitor's (`deviations.sampled`).
+    `evaluation_time` is timezone-aware. The deviation is Model Monitor's (`deviations.sampled`). `spelled`: how classes
+    were written; the matrix spells a class so where all wrote it alike.
     """
     values, spread = _values(state), sampled(state).deviations
     document: dict[str, Any] = {}
@@ -75,7 +77,7 @@ def statistics(state: Quality, evaluation_time: datetime) -> dict[str, Any]:
             "1": {"0": confusion.false_negatives, "1": confusion.true_positives},
         }
     elif isinstance(state, ClassMatrix):
-        document["confusion_matrix"] = _confusion_matrix(state)
+        document["confusion_matrix"] = _confusion_matrix(state, spelled)
     for name, value in values.items():
         document[name] = {"value": _number(value), "standard_deviation": _number(spread[name])}
     if isinstance(state, Tally):
@@ -210,9 +212,9 @@ def _kind_in(document: Mapping[str, Any], suffix: str, field: str) -> str:
     return kinds[0]
 
 
-def _confusion_matrix(matrix: ClassMatrix) -> dict[str, dict[str, int]]:
+def _confusion_matrix(matrix: ClassMatrix, spelled: Sequence[str]) -> dict[str, dict[str, int]]:
     """Rows by label and served class, by name; without the empty cells where there are many classes."""
-    names = matrix.classes
+    names = class_labels(matrix.classes, spelled)
     full = len(names) <= FULL_MATRIX
     rows: dict[str, dict[str, int]] = {label: dict.fromkeys(names, 0) if full else {} for label in names}
     cells: Sequence[list[int]] = [matrix.labels.tolist(), matrix.served.tolist(), matrix.counts.tolist()]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from chalicelib.records.values import class_order
+from chalicelib.records.values import class_name, class_order
 from chalicelib.states.categories import Categories
 from chalicelib.states.moments import Moments, moments_of_counts
 from chalicelib.states.profile import Column, Profile
@@ -110,7 +110,9 @@ def _of_matrix(matrix: Mapping[str, Any], multiclass: bool) -> Selection:
     for label, served in matrix.items():
         for answer, rows in served.items() if isinstance(served, Mapping) else ():
             if isinstance(rows, (int, float)) and rows >= 1:
-                key = (str(answer), str(answer) == str(label))
+                # The file spells a class as it was met, and another window may spell it in another way.
+                name = class_name(str(answer)) or str(answer)
+                key = (name, name == (class_name(str(label)) or str(label)))
                 found[key] = found.get(key, 0) + int(rows)
     if not found:
         return Selection()
@@ -120,7 +122,7 @@ def _of_matrix(matrix: Mapping[str, Any], multiclass: bool) -> Selection:
         if multiclass:
             cells.append((classes.index(answer), LABELLED + int(right), rows))
         else:
-            served_one = answer in ("1", "1.0")
+            served_one = answer == "1"
             cells.append((0, LABELLED + 2 * served_one + (served_one if right else 1 - served_one), rows))
     packed = np.array(sorted(cells), dtype="<i8").tobytes()
     if multiclass:

@@ -22,9 +22,10 @@ from chalicelib.records.values import (
     LEAST_PROBABILITY,
     NAN,
     OUTSIDE,
-    class_name,
-    class_order,
+    ambiguous,
     class_reader,
+    class_text,
+    classes_of,
     number_of,
 )
 
@@ -85,14 +86,12 @@ def table_of(columns: Mapping[str, Sequence[Any]], roles: Roles) -> Table:
     answers = columns[roles.inference] if roles.inference is not None else None
     labels = columns[roles.ground_truth] if roles.ground_truth is not None else None
     classes: tuple[str, ...] = ()
+    spelled: tuple[str, ...] = ()
     if roles.problem_type == "MulticlassClassification":
-        names = {name for column in (answers or (), labels or ()) for value in column if (name := class_name(value))}
-        classes = tuple(sorted(names, key=class_order))
-        place = {name: float(index) for index, name in enumerate(classes)}
-        predictions, known = (
-            np.array([place.get(class_name(value) or "", NAN) for value in column or [None] * rows], dtype=np.float64)
-            for column in (answers, labels)
-        )
+        texts = [[class_text(value) for value in column or [None] * rows] for column in (answers, labels)]
+        classes, places = classes_of([*texts[0], *texts[1]])
+        spelled = ambiguous(text for column in texts for text in column if text is not None)
+        predictions, known = np.array(places, dtype=np.float64).reshape(2, rows)
     else:
         read = number_of if roles.problem_type == "Regression" else class_reader(roles.positive)
         predictions, known = (
@@ -119,6 +118,7 @@ def table_of(columns: Mapping[str, Sequence[Any]], roles: Roles) -> Table:
         roles.probability is not None,
         roles.problem_type,
         classes,
+        spelled,
         noted,
     )
 

@@ -38,9 +38,11 @@ from chalicelib.records.values import (
     LEAST_PROBABILITY,
     NAN,
     OUTSIDE,
-    class_name,
+    ambiguous,
     class_order,
     class_reader,
+    class_text,
+    classes_of,
     number_of,
     text_of,
 )
@@ -86,6 +88,7 @@ class Table(msgspec.Struct, frozen=True, eq=False):
     problem_type  what predictions and labels are
     classes       for multiclass the names that occur among predictions and labels (`values.class_name`), numbers by
                   size before texts; () otherwise. Two tables have two lists: see `with_shared_classes`
+    spelled       how these were written, where they could be written in several ways (`values.ambiguous`)
     noted         what is worth knowing of records that were read all the same (a payload was declared as another
                   type than it has) or were left out on purpose, like `bad`
     unasked       True where only the output was captured: such a record has an answer and no features
@@ -104,6 +107,7 @@ class Table(msgspec.Struct, frozen=True, eq=False):
     probabilities: bool
     problem_type: ProblemType = "BinaryClassification"
     classes: tuple[str, ...] = ()
+    spelled: tuple[str, ...] = ()
     noted: dict[str, BadRecords] = {}
     unasked: npt.NDArray[np.bool_] | None = None
 
@@ -128,7 +132,7 @@ class _Answers:
 
     def __init__(self, attributes: Attributes) -> None:
         problem_type = attributes.problem_type
-        self._names: dict[str, float] = {}
+        self._texts: dict[str, float] = {}
         self._is_multiclass = problem_type == "MulticlassClassification"
         self.read = {
             "BinaryClassification": class_reader(attributes.positive_class),
@@ -138,20 +142,19 @@ class _Answers:
         self.expected = EXPECTED[problem_type]
 
     def _met(self, value: Any) -> float:
-        name = class_name(value)
-        return NAN if name is None else self._names.setdefault(name, float(len(self._names)))
+        text = class_text(value)
+        return NAN if text is None else self._texts.setdefault(text, float(len(self._texts)))
 
-    def laid_out(self, *columns: list[float]) -> tuple[tuple[str, ...], list[Floats]]:
-        """The classes in order, and columns of what was read as arrays that point into them."""
+    def laid_out(self, *columns: list[float]) -> tuple[tuple[str, ...], tuple[str, ...], list[Floats]]:
+        """The classes in order, their spellings, and columns of what was read as arrays that point into the classes."""
         arrays = [np.array(column, dtype=np.float64) for column in columns]
         if not self._is_multiclass:
-            return (), arrays
+            return (), (), arrays
         # Without those that only a label document held which fits no request.
         met = {index for column in columns for index in column if index == index}
-        names = tuple(sorted((name for name, index in self._names.items() if index in met), key=class_order))
-        place = {name: float(index) for index, name in enumerate(names)}
-        places = [place.get(name, NAN) for name in self._names]
-        return names, [_moved(array, places) for array in arrays]
+        names, places = classes_of([text if index in met else None for text, index in self._texts.items()])
+        spelled = ambiguous(text for text, index in self._texts.items() if index in met)
+        return names, spelled, [_moved(array, places) for array in arrays]
 
 
 def _moved(indices: Floats, places: Sequence[float]) -> Floats:
@@ -251,7 +254,7 @@ def to_table(
         reader.read(content, ids, scores, predictions, outputs)
         truths += [NAN] * count if label is None else label_values.read(label.data, ids, problems)
     names, columns, regular, irregular = _feature_columns(rows, record_ids, attributes.features, problems)
-    classes, (served, known) = answers.laid_out(predictions, truths)
+    classes, spelled, (served, known) = answers.laid_out(predictions, truths)
     return Table(
         record_ids,
         np.array(times, dtype=np.float64),
@@ -266,6 +269,7 @@ def to_table(
         attributes.probability_attribute is not None,
         attributes.problem_type,
         classes,
+        spelled,
         notes.result(),
         np.array(unasked, dtype=np.bool_),
     )

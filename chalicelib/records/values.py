@@ -6,7 +6,7 @@ Knows the spellings in which CSV and JSON hold the same thing; refuses to know w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -119,20 +119,48 @@ def word_of(value: Any) -> str | None:
     return str(int(number)) if number.is_integer() else repr(number)
 
 
-def class_name(value: Any) -> str | None:
-    """The name of a class, as the keys of a confusion matrix spell it (model-monitor formats, section 6.2), or None.
+def class_text(value: Any) -> str | None:
+    """A class as it is written, without blanks around it; JSON's own values as JSON writes them.
 
-    1, 1.0, "1" and "1.0" are one class, as true and "True" are: CSV and JSON write one value so. A text that no writer
-    makes of a number is a name and stays as it is: "01", "1.00", "1E3", "+1", "NAN". None beside a missing value also
-    for lists (but of one value), objects and texts of more than 256 characters.
+    None for a missing value, lists (but of one value), objects and texts of more than 256 characters.
     """
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, list | dict) or (isinstance(value, str) and len(value) > LONGEST_CLASS):
         return None
-    if isinstance(value, str) and (name := value.strip()) and not _is_written(name):
-        return name
-    return word_of(value)
+    text = text_of(value).strip()
+    return None if _is_written(text) and is_missing(text) else text or None
+
+
+def class_name(value: Any) -> str | None:
+    """The name of a class, or None where `class_text` is None.
+
+    1, 1.0, "1" and "1.0" are one class, as true and "True" are: CSV and JSON write one value so. A text that no writer
+    makes of a number is a name and stays as it is: "01", "1.00", "1E3", "+1", "NAN".
+    """
+    text = class_text(value)
+    return word_of(text) if text is not None and _is_written(text) else text
+
+
+def classes_of(texts: Sequence[str | None]) -> tuple[tuple[str, ...], list[float]]:
+    """The classes that texts name, in order, and the place of each text's class among them; nan for None."""
+    found = [None if text is None else class_name(text) for text in texts]
+    classes = tuple(sorted({name for name in found if name is not None}, key=class_order))
+    place: dict[str | None, float] = {None: NAN, **{name: float(index) for index, name in enumerate(classes)}}
+    return classes, [place[name] for name in found]
+
+
+def ambiguous(texts: Iterable[str]) -> tuple[str, ...]:
+    """Those of the texts of classes that could as well be written in another way, each once and in order."""
+    return tuple(sorted({text for text in texts if _is_written(text)}))
+
+
+def class_labels(classes: Sequence[str], texts: Iterable[str]) -> list[str]:
+    """What to call classes (`class_name`) of which these texts were met: "250.0" where all wrote 250 so."""
+    met: dict[str | None, list[str]] = {}
+    for text in texts:
+        met.setdefault(class_name(text), []).append(text)
+    return [met[name][0] if len(met.get(name, ())) == 1 else name for name in classes]
 
 
 def _is_written(text: str) -> bool:

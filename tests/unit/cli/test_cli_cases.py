@@ -55,6 +55,9 @@ def hold(wanted: dict[str, Any], status: int, said: str) -> None:
             assert [f"{each['feature_name']}: {each['constraint_check_type']}" for each in found] == value, said
         elif key == "not_evaluated":
             assert [read(f"out/{name}/evaluation.json")["status"] for name in value] == ["NOT_EVALUATED"] * len(value)
+        elif key == "classes":
+            matrix = read("out/model_quality/statistics.json")["multiclass_classification_metrics"]["confusion_matrix"]
+            assert sorted(matrix) == value
         else:
             statistics = read("out/model_quality/statistics.json")
             [metrics] = [found for name, found in statistics.items() if name.endswith("_metrics")]

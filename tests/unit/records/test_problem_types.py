@@ -3,11 +3,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chalicelib.evaluation.measurement import Measurement, Subject, measure
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.ground_truth import Label
 from chalicelib.records.sample import loss_of
 from chalicelib.records.table import to_table, with_shared_classes
-from chalicelib.records.values import binary_class, class_name, class_order, number_of
+from chalicelib.records.values import ambiguous, binary_class, class_labels, class_name, class_order, number_of
 from tests.unit.records.building import captured, captured_json
 
 MULTICLASS = Attributes(problem_type="MulticlassClassification", inference_attribute="0")
@@ -41,6 +42,26 @@ def table_of(answers, labels, attributes):
 )
 def test_a_class_has_one_name(values, name):
     assert {class_name(value) for value in values} == {name}
+
+
+def test_a_class_is_called_as_all_wrote_it():
+    texts = ["250.0", "250.00", "038.10", "True", "cat", "7", "7.0"]
+    spelled = ambiguous(texts)
+    assert spelled == ("250.0", "7", "7.0", "True")
+    names = sorted({class_name(text) for text in texts})
+    assert class_labels(names, spelled) == ["038.10", "250.0", "250.00", "7", "cat", "True"]
+    assert class_labels(names, []) == names
+
+
+@given(st.lists(st.sampled_from(["1", "1.0", "01", "true", "True", " 2 ", "2.0", "x"]), max_size=6))
+def test_how_classes_were_written_does_not_depend_on_the_split(values):
+    whole = Measurement(spelled=table_of(values, values[::-1], MULTICLASS).spelled)
+    subject = Subject(attributes=MULTICLASS)
+    parts = Measurement()
+    for index, (answer, label) in enumerate(zip(values, values[::-1], strict=True)):
+        one = to_table([captured(f"e{index}", "1,2", answer)], {f"e{index}": Label(f"e{index}", label)}, MULTICLASS)
+        parts += measure(one, subject)
+    assert parts.spelled == whole.spelled
 
 
 def test_numbers_are_written_in_ascii_decimals():
