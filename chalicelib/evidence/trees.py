@@ -19,6 +19,8 @@ VERSION = 1
 # Codes of a column: 0 for a missing value, then one for each stretch between cuts.
 CODES = 40
 DEEPEST = 5
+# Rows that are answered together: what all nodes answer to them stays in the processor's cache.
+_TOGETHER = 512
 # The least weight of a leaf, and the weight at 0 that draws its answer in. A row weighs as much as its loss is curved:
 # 1 where it is squared, at most a quarter where it is logistic.
 LEAST_WEIGHT = {"squared": 20.0, "logistic": 1.0}
@@ -52,10 +54,10 @@ class Trees(msgspec.Struct, frozen=True, array_like=True):
             raise ValueError("leaves for each tree, and splits of columns")
 
     @property
-    def splits(self) -> Places:
+    def splits(self) -> npt.NDArray[np.uint16]:
         """Column and greatest code of the left side, shape (rounds, nodes, 2)."""
         found = np.frombuffer(self.packed_splits, dtype="<u2").reshape(-1, 2**self.depth - 1, 2)
-        return found.astype(np.intp)
+        return found
 
     @property
     def leaves(self) -> Floats:
@@ -65,15 +67,19 @@ class Trees(msgspec.Struct, frozen=True, array_like=True):
     def predict(self, rows: Floats) -> Floats:
         """Answers of shape (n,) for rows of shape (n, columns), nan for a missing value: the target's mean, with
         logistic loss the probability of 1."""
-        codes = coded(rows, self.cuts)
         raw = np.full(len(rows), self.start)
-        every = np.arange(len(rows))
-        for splits, leaves in zip(self.splits, self.leaves, strict=True):
-            place = np.zeros(len(rows), dtype=np.intp)
-            for level in range(self.depth):
-                node = splits[place + 2**level - 1]
-                place = 2 * place + (codes[node[:, 0], every] > node[:, 1])
-            raw += leaves[place]
+        splits, leaves = self.splits, self.leaves
+        for start in range(0, len(rows), _TOGETHER):
+            codes = coded(rows[start : start + _TOGETHER], self.cuts).astype(np.uint8)
+            # The leaf below each node that each row ends in, from the lowest nodes up, for all trees at once.
+            found = np.zeros((len(leaves), 2**self.depth, 1), dtype=np.uint8)
+            for level in reversed(range(self.depth)):
+                nodes = splits[:, 2**level - 1 : 2 ** (level + 1) - 1]
+                right = (codes[nodes[..., 0]] > nodes[..., 1:].astype(np.uint8)).view(np.uint8)
+                among = 2 ** (self.depth - 1 - level)
+                found = found[:, ::2] ^ ((found[:, ::2] ^ (found[:, 1::2] | among)) & (0 - right))
+            for each, place in zip(leaves, found[:, 0], strict=True):
+                raw[start : start + _TOGETHER] += each[place]
         return _probability(raw) if self.loss == "logistic" else raw
 
     def to_bytes(self) -> bytes:
