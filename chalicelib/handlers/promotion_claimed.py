@@ -111,13 +111,19 @@ def _exists(services: Services, endpoint: str) -> bool:
 
 
 def _tidy(services: Services, definition: Definition, claim: PromotionClaim) -> None:
-    """Mend what a worker that was overtaken has done after the claim's end: an endpoint that it made again is deleted,
-    one that it deleted is made again, and what it deployed is given back."""
+    """After a claim's end: delete the endpoints that nobody needs any more, make again what a worker that was overtaken
+    has deleted, and give back what it deployed.
+
+    Not before the end: a clean-up that is refused must not hold a claim open.
+    """
     current = claims.load_promotion(services.ledger, definition.name)
     champion = champions.load_champion(services.ledger, definition.name)
     if champion is None or (current and current.claim_id == claim.claim_id and current.in_flight):
         return
     nobodys = [_endpoint_name(services, definition, candidate) for candidate in champion.retired]
+    if not champion.candidate.endpoint and not (current and current.in_flight):
+        # Made for a contest; a champion that has never been replaced answers from the monitored endpoint.
+        nobodys.append(_endpoint_name(services, definition, champion.candidate))
     if claim.kind == "promote":
         nobodys.append(_name(services, definition, "gate", claim.candidate))
         if champion.find(claim.candidate) is None:
@@ -281,15 +287,12 @@ def _deploy(services: Services, definition: Definition, claim: PromotionClaim, c
 
 
 def _finish(services: Services, definition: Definition, claim: PromotionClaim, champion: Champion) -> None:
-    """Tell, clean up, mark. Endpoints of candidates that left the pool are paid for no longer.
+    """Tell, and mark.
 
     Windows that settled while the challenger was on its way are due again: it is to answer their samples too.
     """
     for window in _windows_since(services, definition, claim):
         due.mark(services.ledger, definition.name, window, definition.grace, services.now())
-    for candidate in champion.retired:
-        services.sagemaker.delete_endpoint(_endpoint_name(services, definition, candidate))
-    services.sagemaker.delete_endpoint(_name(services, definition, "gate", claim.candidate))
     reason = f"{champion.candidate.name} serves as generation {champion.generation}: {claim.outcome}"
     if claim.kind == "promote":
         end_retrain(services, definition, claim.decision_id, claim.window, "PROMOTED", reason)
@@ -314,14 +317,12 @@ def _end(services: Services, definition: Definition, claim: PromotionClaim, stat
 
 
 def _close(services: Services, definition: Definition, claim: PromotionClaim) -> None:
-    """Clean up, tell, mark: a challenger that will not serve needs no endpoint and no approval."""
+    """Tell, and mark: a challenger that will not serve needs no approval."""
     state, reason = claim.ending, claim.outcome
     if claim.kind == "promote":
         # A person's own reason stays.
         if state == "REFUSED" and approval_of(services, claim.package_arn) not in ("Rejected", None):
             services.sagemaker.set_approval(claim.package_arn, "Rejected", reason)
-        for kind in ("pool", "gate"):
-            services.sagemaker.delete_endpoint(_name(services, definition, kind, claim.candidate))
         ended = "FAILED" if state == "FAILED" else "REFUSED"
         end_retrain(services, definition, claim.decision_id, claim.window, ended, reason)  # type: ignore[arg-type]
     elif state == "FAILED":

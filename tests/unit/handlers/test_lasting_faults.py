@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from chalicelib.errors import PlumblineError, UnavailableError
+from chalicelib.events import ClaimMessage
 from chalicelib.facts import champions, claims, decisions, due, evaluations
 from emulator.memory.errors import ServiceError
 from tests.unit.handlers.world import (
@@ -138,6 +139,25 @@ def test_a_promotion_that_aws_refuses_for_hours_ends(call: str, code: str) -> No
     wait(world, timedelta(hours=2))
     assert states(world) == ("FAILED", "FAILED")
     assert f"given up after 6 hours: {code}" in outcome(world)
+
+
+def test_a_clean_up_that_is_refused_holds_no_claim_open() -> None:
+    world = drifted()
+    delete = world.services.sagemaker.delete_endpoint
+    world.services.sagemaker.delete_endpoint = refuse("AccessDeniedException", "no")  # type: ignore[method-assign]
+    world.finish_pipeline("x")  # no better than the champion
+    with suppress(ServiceError):
+        world.settle()
+    wait(world, timedelta(hours=1))
+    assert states(world) == ("REFUSED", "REFUSED")
+    left = world.endpoints()
+    assert len(left) > 1
+    # The message lies among the dead letters; once the permission is there, its repeat cleans up.
+    world.services.sagemaker.delete_endpoint = delete  # type: ignore[method-assign]
+    claim = claims.load_promotion(world.services.ledger, MONITOR)
+    assert claim
+    world.deliver("promotion-claims", msgspec.json.encode(ClaimMessage(MONITOR, claim.claim_id)))
+    assert world.endpoints() == ["churn"]
 
 
 def test_held_back_rows_that_have_expired_end_the_promotion() -> None:
