@@ -115,5 +115,11 @@ def receive(ledger: Ledger, endpoint: str, webhook_id: str, receipt: Receipt, no
     return first
 
 
+def receipt_of(ledger: Ledger, endpoint: str, webhook_id: str) -> Receipt | None:
+    """The receipt of a post to an endpoint; None for an id that is not known, or not any more."""
+    stored = load(ledger, f"WEBHOOK#{endpoint}", webhook_id, Receipt)
+    return stored.value if stored else None
+
+
 def _key(alert_id: str, route: Route) -> tuple[str, str]:
     return f"ALERT#{alert_id}", f"DELIVERY#{route_digest(route)}"

@@ -6,7 +6,8 @@ AWAITING#{monitor} / {bucket}/{key}#{etag} -> Awaiting (ids of it wait for the n
 MONITOR#{monitor} / LABEL_BATCH -> Batch (a batch is being looked up);
 MONITOR#{monitor} / LABEL_CONTAINERS -> Compaction (up to where small objects were copied into containers);
 LATE#{monitor}#{window} / {bucket}/{key}#{etag} -> Late (so many of its labels came after the window was sealed);
-LANDED#{bucket}/{folder} / {name}#{etag} -> Landed (worked off).
+LANDED#{bucket}/{folder} / {name}#{etag} -> Landed (worked off);
+WITHDRAWN#{monitor} / {bucket}/{key} -> Withdrawn (no label of this object counts, whatever is in it).
 
 Ids that no time leads to their windows are looked up many at once: whatever the number of objects, once per batch.
 A label and its capture may arrive in either order and at the same moment. The one that lands writes UNMATCHED
@@ -131,6 +132,14 @@ LATE_KEPT = timedelta(days=400)
 class Landed(msgspec.Struct, frozen=True):
     key: str
     etag: str
+
+
+class Withdrawn(msgspec.Struct, frozen=True):
+    """An object whose labels somebody has taken out."""
+
+    bucket: str
+    key: str
+    at: datetime
 
 
 def _sources(monitor: str, window: str) -> str:
@@ -290,3 +299,13 @@ def mark_landed(ledger: Ledger, bucket: str, key: str, etag: str, expires_at: da
 def landed(ledger: Ledger, bucket: str, folder: str) -> set[tuple[str, str]]:
     """(key, ETag) of the objects of a folder that were worked off."""
     return {(done.key, done.etag) for done in load_all(ledger, f"LANDED#{bucket}/{folder}", Landed)}
+
+
+def withdraw(ledger: Ledger, monitor: str, bucket: str, key: str, now: datetime) -> bool:
+    """No label of this object counts for the monitor any more; False where that was said before."""
+    return put_if_absent(ledger, f"WITHDRAWN#{monitor}", f"{bucket}/{key}", Withdrawn(bucket, key, now))
+
+
+def withdrawn(ledger: Ledger, monitor: str) -> frozenset[tuple[str, str]]:
+    """The (bucket, key) of the objects whose labels do not count for a monitor."""
+    return frozenset((each.bucket, each.key) for each in load_all(ledger, f"WITHDRAWN#{monitor}", Withdrawn))

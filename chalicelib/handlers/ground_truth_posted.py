@@ -235,9 +235,12 @@ def _decoded_line(line: bytes) -> Any:
 
 
 def _not_later(label: Label, latest: datetime) -> Label:
-    """The label. Raises _BadEntry for a request to come: each would open a window that is looked at without end."""
-    if label.inference_time is not None and label.inference_time > latest:
-        raise _BadEntry([("inferenceTime", "a time that is not more than an hour from now")])
+    """The label. Raises _BadEntry for a request to come, which would open a window that is looked at without end, and
+    for a label that becomes known in the future, which nothing could correct before then."""
+    times = (("inferenceTime", label.inference_time), ("labelTime", label.label_time))
+    expected = "a time that is not more than an hour from now"
+    if late := [(name, expected) for name, time in times if time is not None and time > latest]:
+        raise _BadEntry(late)
     return label
 
 

@@ -109,18 +109,26 @@ _decoder = msgspec.json.Decoder(LabelLine)
 decode_label, decode_labels = _decoder.decode, _decoder.decode_lines
 
 
-def read_ground_truth(body: bytes, where: str, arrived: datetime) -> GroundTruthFile:
+def read_ground_truth(body: bytes, where: str, arrived: datetime, latest: datetime | None = None) -> GroundTruthFile:
     """Read a ground-truth file; lines that cannot be read are counted and named.
 
     The label's time is `eventMetadata.labelTime` where our webhook wrote one, else `arrived` (the object's arrival).
-    A label that is a JSON number or boolean instead of a string is taken as its JSON text. `where` names the file in
-    errors and becomes the labels' source. Raises UnreadableError when there are lines and none is a label. Layout:
+    A label that is a JSON number or boolean instead of a string is taken as its JSON text. A label whose time is after
+    `latest` cannot be read: nothing could correct it before then. `where` names the file in errors and becomes the
+    labels' source. Raises UnreadableError when there are lines and none is a label. Layout:
     model-monitor formats, section 3.
     """
     bad_lines = BadLines(where, "a ground-truth record")
-    labels = read_label_lines(lines_of(body), where, arrived, bad_lines)
+    labels = read_label_lines(lines_of(body), where, arrived, bad_lines, latest=latest)
     bad_lines.refuse_if_hopeless(len(labels))
     return GroundTruthFile(labels, bad_lines.named, bad_lines.more)
+
+
+def not_after(known: datetime, latest: datetime | None) -> datetime:
+    """When a label became known. Raises OverflowError where that is later than it may be."""
+    if latest is not None and known > latest:
+        raise OverflowError("a label time after the file's arrival")
+    return known
 
 
 def text_of_label(data: str | int | float | bool) -> str:
@@ -129,7 +137,12 @@ def text_of_label(data: str | int | float | bool) -> str:
 
 
 def read_label_lines(
-    lines: Iterable[tuple[int, bytes]], where: str, arrived: datetime, bad_lines: BadLines, good: int = 0
+    lines: Iterable[tuple[int, bytes]],
+    where: str,
+    arrived: datetime,
+    bad_lines: BadLines,
+    good: int = 0,
+    latest: datetime | None = None,
 ) -> list[Label]:
     """Read numbered lines of a ground-truth file, `good` of which were read before; `bad_lines` notes those that are
     none. Raises UnreadableError as `BadLines.add`."""
@@ -145,7 +158,7 @@ def read_label_lines(
                     metadata.event_id,
                     data,
                     content.encoding,
-                    arrived if known is None else plausible(known),
+                    arrived if known is None else not_after(plausible(known), latest),
                     _time_or_none(metadata.inference_time),
                     where,
                     metadata.record_index,

@@ -16,7 +16,14 @@ import msgspec
 
 from chalicelib.errors import MisconfiguredError, UnreadableError
 from chalicelib.records.capture import UNREADABLE, BadLines, lines_of, plausible
-from chalicelib.records.ground_truth import MOST_RECORDS, GroundTruthFile, Label, read_ground_truth
+from chalicelib.records.ground_truth import (
+    CLOCK_DIFFERENCE,
+    MOST_RECORDS,
+    GroundTruthFile,
+    Label,
+    not_after,
+    read_ground_truth,
+)
 
 _OWN = b'"groundTruthData"'
 
@@ -57,11 +64,12 @@ def is_sagemakers(body: bytes) -> bool:
 def read_label_file(body: bytes, where: str, arrived: datetime, mapping: LabelMapping | None = None) -> GroundTruthFile:
     """Read a label file by the mapping, or as SageMaker's where there is none or its first line is one of those.
 
-    `arrived` stands for a label time that is not there; `where` names the file. Rows that cannot be read are counted
+    `arrived` stands for a label time that is not there, and none may be later by more than `CLOCK_DIFFERENCE`; `where`
+    names the file. Rows that cannot be read are counted
     and named. Raises UnreadableError when there are rows and none is a label.
     """
     if mapping is None or is_sagemakers(body):
-        return read_ground_truth(body, where, arrived)
+        return read_ground_truth(body, where, arrived, arrived + CLOCK_DIFFERENCE)
     labels: list[Label] = []
     bad_lines = BadLines(where, "a row with an id and a label")
     for number, found in _rows(body, where, mapping):
@@ -114,7 +122,7 @@ def _label(row: Mapping[str, Any], mapping: LabelMapping, where: str, arrived: d
         id,
         data,
         "JSON" if data[:1] in "[{" else "CSV",
-        _time(known) if known else arrived,
+        not_after(_time(known), arrived + CLOCK_DIFFERENCE) if known else arrived,
         _time(asked) if asked else None,
         where,
         int(index) if index else None,

@@ -108,6 +108,15 @@ class LabelColumns(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         kept = np.flatnonzero(~np.isin(self.keys, np.array(sorted(gone), dtype=np.uint64)))
         return self if len(kept) == len(self) else self._of(kept)
 
+    def minus(self, other: LabelColumns) -> LabelColumns:
+        """The labels that are not among the others: a label is another one by its id, record, time or text."""
+        taken = {_identity(label) for label in other.labels_at(np.arange(len(other)))}
+        rows = np.flatnonzero(np.isin(self.keys, other.keys))
+        out = [row for row, label in zip(rows.tolist(), self.labels_at(rows), strict=True) if _identity(label) in taken]
+        kept = np.ones(len(self), dtype=np.bool_)
+        kept[out] = False
+        return self._of(np.flatnonzero(kept)) if out else self
+
     def labels_at(self, rows: Places) -> list[Label]:
         """These labels, as they were read."""
         ids, columns = self.ids.at(rows), (self.records, self.times, self.codes)
@@ -165,6 +174,10 @@ class LabelColumns(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     def resolved(self, conflict: Conflict = "latest") -> LabelTable:
         """The label of each id that counts, by the rule of `ground_truth.resolve`."""
         return _Resolving(self, conflict).table()
+
+
+def _identity(label: Label) -> tuple[object, ...]:
+    return label.id, label.record_index, label.label_time, label.data, label.encoding
 
 
 _Written = tuple[str, int, bytes, list[bytes], tuple[tuple[str, str], ...]]

@@ -6,7 +6,7 @@ lifecycle rule has deleted since stays counted. Captures are read where there ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -103,9 +103,11 @@ def gather(
             body = hashes_to_bytes(joins)
             stored.write(keys.ids_key(definition.name, window, digest_of(body)), body, "application/octet-stream")
     if set(LABELLED_TYPES) & set(definition.monitor_types):
+        out = withdrawn_objects(services, definition)
+        labels = _without(services, definition, labels, out)
         # New requests may be what the labels of objects read long ago were waiting for.
         read = set() if news else set(labels.sources)
-        found, sources = _new_labels(services, definition, window, read, measured, anew, news or known is None)
+        found, sources = _new_labels(services, definition, window, read, measured, anew, news or known is None, out)
         columns = labels.columns
         for some in found:
             columns += columns_of([label for label in some if not gone.holds(label.id)] if gone else some)
@@ -300,6 +302,7 @@ def _new_labels(
     measured: Measured,
     anew: Anew | None,
     news: bool,
+    withdrawn: Collection[str],
 ) -> tuple[list[list[Label]], list[tuple[str, str]]]:
     """Labels of the window's requests in the objects known to touch it, and in those that had unknown ids when they
     landed.
@@ -320,7 +323,8 @@ def _new_labels(
     found: list[list[Label]] = []
     sources: list[tuple[str, str]] = []
     named = sorted({*touching, *waiting}, key=lambda source: (source.key, source.etag))
-    unread = [source for source in named if (keys.s3_uri(source.bucket, source.key), source.etag) not in read]
+    uris = {source: keys.s3_uri(source.bucket, source.key) for source in named}
+    unread = [source for source, uri in uris.items() if (uri, source.etag) not in read and uri not in withdrawn]
     joins = np.concatenate([measured.answers.joins, measured.unread.joins])
     for content in read_sources(services, definition, unread):
         source = content.source
@@ -332,8 +336,27 @@ def _new_labels(
         if ours:
             found.append(ours)
         if ours or source in touching:
-            sources.append((keys.s3_uri(source.bucket, source.key), content.etag))
+            sources.append((uris[source], content.etag))
     return found, sources
+
+
+def withdrawn_objects(services: Services, definition: Definition) -> frozenset[str]:
+    """The S3 URIs of the label objects that were taken out (`plumbline ground-truth withdraw`)."""
+    found = labels_facts.withdrawn(services.ledger, definition.name)
+    return frozenset(keys.s3_uri(bucket, key) for bucket, key in found)
+
+
+def _without(services: Services, definition: Definition, labels: KeptLabels, withdrawn: Collection[str]) -> KeptLabels:
+    """What is kept without the labels of objects that were withdrawn. They are read once more, to tell their labels
+    from the others': an object that cannot be read any more keeps them."""
+    for content in read_sources(
+        services, definition, named_sources(each for each in labels.sources if each[0] in withdrawn)
+    ):
+        if content.etag == content.source.etag:
+            own = keys.s3_uri(content.source.bucket, content.source.key)
+            sources = tuple(each for each in labels.sources if each != (own, content.etag))
+            labels = KeptLabels(labels.columns.minus(columns_of(content.labels)), sources)
+    return labels
 
 
 def _look_for_astray(

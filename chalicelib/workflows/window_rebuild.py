@@ -19,7 +19,7 @@ from chalicelib.facts.evaluations import Evaluation
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from chalicelib.workflows.label_containers import kept, named_sources
-from chalicelib.workflows.window_inputs import baselines
+from chalicelib.workflows.window_inputs import baselines, withdrawn_objects
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -46,6 +46,8 @@ def standing(services: Services, definition: Definition, window: Window, evaluat
     if named is None and evaluation is not None:
         return Standing(Inputs(), source, reason=f"{source}: nothing tells which inputs must be there")
     inputs, evaluated = named or Inputs(), named is not None
+    out = withdrawn_objects(services, definition)
+    inputs = Inputs(inputs.captures, tuple(each for each in inputs.labels if each[0] not in out))
     lost = tuple(lost_inputs(inputs, _present(services, definition, window, inputs)))
     try:
         baselines(services, definition, champions.load_champion(services.ledger, definition.name), window)

@@ -1,4 +1,5 @@
-"""`plumbline ground-truth status | export-unlabelled | push`: find missing labels, export records, hand labels in.
+"""`plumbline ground-truth status | export-unlabelled | push | withdraw`: find missing labels, export records, hand
+labels in, take wrong ones out.
 
 `status` reads facts only. `export-unlabelled` writes captured data to a local file. `push` sends a file of labels to
 the webhook, or writes them as ground-truth objects; it notes what was sent beside the file.
@@ -30,7 +31,7 @@ from chalicelib.records.times import iso
 from chalicelib.records.values import text_of
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
-from plumbline.cli import push
+from plumbline.cli import push, withdraw
 from plumbline.cli.account.choice import chosen
 from plumbline.cli.rebuild import parse_time
 from plumbline.cli.terminal.alignment import aligned
@@ -289,3 +290,4 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     export.add_argument("--out", type=Path, required=True, metavar="FILE.csv", help="the file to write")
     export.set_defaults(run=_export)
     push.register(parts)
+    withdraw.register(parts)

@@ -63,18 +63,18 @@ def deliveries(rows: list[Row], seed: int) -> tuple[list[tuple[datetime, bytes]]
     for row in rows:
         if draw.random() < 0.05:
             continue
-        known = row.time + HOUR + draw.random() * 20 * HOUR
+        known = row.time + draw.random() * HOUR / 2
         wrong, truth = 1 - row.label("x"), row.label("x")
         if draw.random() < 0.1:
             coming.append((known, line(row, wrong, known)))
-            corrected = known + draw.random() * HOUR
+            corrected = known + draw.random() * HOUR / 2
             coming.append((corrected, line(row, truth, corrected)))
             final += [line(row, wrong, known), line(row, truth, corrected)]
         else:
             coming.append((known, line(row, truth, known)))
             final.append(line(row, truth, known))
             if draw.random() < 0.1:
-                coming.append((known + HOUR, line(row, truth, known + HOUR)))
+                coming.append((known + HOUR / 2, line(row, truth, known + HOUR / 2)))
     return coming, final
 
 

@@ -191,7 +191,7 @@ def test_a_challenger_must_beat_the_champion() -> None:
     assert world.retraining().state == "REFUSED"
     assert "is not lower than the best incumbent's" in world.retraining().outcome
     assert world.services.sagemaker.approvals[package] == ("Rejected", world.retraining().outcome)
-    assert len(world.pool_endpoints()) == 1, "the champion's own; the challenger's is gone"
+    assert world.pool_endpoints() == []
     assert world.services.objects.keys(OWN, "plumbline/payload/churn/baselines/") == (
         "plumbline/payload/churn/baselines/churn/1/gate.json",
     )
@@ -316,7 +316,7 @@ def test_an_update_that_fails_is_told_and_ends_the_claim() -> None:
     assert world.champion().generation == 0
     [told] = [alert for alert in world.alerts("retraining") if alert.severity == "error"]
     assert "Failed" in told.reasons[0]
-    assert len(world.pool_endpoints()) == 1, "the challenger's own endpoint is gone, the champion's stays"
+    assert world.pool_endpoints() == []
     before = effects(world)
     world.minutes(15)
     assert effects(world) == before
@@ -416,7 +416,7 @@ def refused(world: World, package: str, outcome: str) -> None:
     assert (world.retraining().state, world.retraining().outcome) == ("REFUSED", outcome)
     assert (world.serving, world.champion().generation) == ("x", 0)
     assert world.services.sagemaker.describe_model_package(package).approval_status == "Rejected"
-    assert len(world.pool_endpoints()) == 1, "the champion's own"
+    assert world.pool_endpoints() == []
     assert [each for each in deployments.timeline(world.services.ledger, ENDPOINT) if each.ended is None] == []
     world.settle()
     before = effects(world)
@@ -514,7 +514,7 @@ def test_a_challenger_whose_package_was_deleted_has_failed(state: str) -> None:
     assert (world.promotion().state, world.promotion().outcome) == ("FAILED", f"{package} does not exist any more")
     assert world.retraining().state == "FAILED"
     assert served_config(world)["EndpointConfigName"] == world.champion().config_name == "churn-1"
-    assert len(world.pool_endpoints()) == 1, "the champion's own"
+    assert world.pool_endpoints() == []
     assert world.failures == []
 
 
@@ -540,7 +540,7 @@ def test_an_endpoint_whose_configuration_was_deleted_fails_the_promotion() -> No
     world.minutes(30)
     assert (world.promotion().state, world.retraining().state) == ("FAILED", "FAILED")
     assert world.promotion().outcome == "the endpoint churn or its configuration does not exist any more"
-    assert len(world.pool_endpoints()) == 1, "the champion's own"
+    assert world.pool_endpoints() == []
     assert world.failures == []
 
 
@@ -676,7 +676,7 @@ def test_a_challenger_that_was_superseded_leaves_no_endpoint() -> None:
     world.minutes(12)
     assert world.promotion().state == "SUPERSEDED"
     assert world.retraining().state == "REFUSED"
-    assert len(world.pool_endpoints()) == 1
+    assert world.pool_endpoints() == []
 
 
 class DiesAt(Faults):
