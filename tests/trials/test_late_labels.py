@@ -14,7 +14,7 @@ import pytest
 from demo.account import FIRST
 from trials.late_labels.laws import label_maturity
 from trials.late_labels.plan import HORIZON, Plan, Told, plan
-from trials.late_labels.play import after_the_captures, play, windows
+from trials.late_labels.play import after_all, play, windows
 from trials.late_labels.recording import Recording, record
 from trials.late_labels.run import Ended, Verdict, at_once, ended, judge
 from trials.late_labels.summary import MOMENTS, Watch, chosen, conclusion
@@ -44,12 +44,12 @@ def late(recording: Recording, drawn: Plan, watch: Watch) -> Ended:
 
 @pytest.fixture(scope="module")
 def every(recording: Recording, drawn: Plan) -> Ended:
-    return at_once(recording, drawn.at_once(after_the_captures(recording)))
+    return at_once(recording, drawn.at_once(after_all(recording, drawn.deliveries)))
 
 
 @pytest.fixture(scope="module")
 def final(recording: Recording, drawn: Plan) -> Ended:
-    return at_once(recording, drawn.final_at_once(after_the_captures(recording)))
+    return at_once(recording, drawn.final_at_once(after_all(recording, drawn.deliveries)))
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_reports_say_along_the_way_how_far_they_are_settled(late: Ended, watch: 
 def test_a_label_that_ends_otherwise_is_found(late: Ended, every: Ended, recording: Recording, drawn: Plan) -> None:
     """Planted: one of the final labels is another one when they come at once."""
     planted = replace(drawn, final=(_flipped(drawn.final[0]), *drawn.final[1:]))
-    run = at_once(recording, planted.final_at_once(after_the_captures(recording)))
+    run = at_once(recording, planted.final_at_once(after_all(recording, drawn.deliveries)))
     found = judge(late, every, run, recording, drawn)
     assert found.status == 1
     assert f"final labels at once: {drawn.final[0].of.id}: merged with another label" in found.broken
@@ -119,7 +119,7 @@ def test_a_label_that_ends_otherwise_is_found(late: Ended, every: Ended, recordi
 def test_a_label_that_is_lost_is_found(late: Ended, every: Ended, recording: Recording, drawn: Plan) -> None:
     """Planted: one of the final labels does not come."""
     planted = replace(drawn, final=drawn.final[1:])
-    run = at_once(recording, planted.final_at_once(after_the_captures(recording)))
+    run = at_once(recording, planted.final_at_once(after_all(recording, drawn.deliveries)))
     found = judge(late, every, run, recording, drawn)
     assert any(words.startswith("final labels at once: the reports count") for words in found.broken)
     assert found.final.different
@@ -191,7 +191,7 @@ def test_a_correction_that_is_lost_is_found(recording: Recording, drawn: Plan, l
     wrong = {label.of for each in drawn.deliveries for label in each.labels if label.values != label.of.truth}
     assert len(wrong) == drawn.counts["corrected"]
     deliveries = []
-    for each in drawn.at_once(after_the_captures(recording)):
+    for each in drawn.at_once(after_all(recording, drawn.deliveries)):
         kept = tuple(label for label in each.labels if label.of not in wrong or label.values != label.of.truth)
         deliveries += [replace(each, labels=kept)] if kept else []
     found = judge(late, at_once(recording, deliveries), final, recording, drawn)

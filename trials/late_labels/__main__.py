@@ -22,7 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from trials.late_labels.plan import plan
-from trials.late_labels.play import Account, after_the_captures, play, the_end, windows
+from trials.late_labels.play import Account, after_all, play, the_end, windows
 from trials.late_labels.recording import BEGIN, record
 from trials.late_labels.run import at_once, ended, hush, judge
 from trials.late_labels.summary import (
@@ -72,7 +72,7 @@ def _run(hours: int, seed: int, out: TextIO) -> int:
             print(f"\r{progress:60}", end="", file=out, flush=True)
 
     say("playing three times: labels as they come; every delivery at once; only the final labels, at once …")
-    begin = after_the_captures(recording)
+    begin = after_all(recording, drawn.deliveries)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=hush) as pool:
         one, other = (
             pool.submit(at_once, recording, deliveries)

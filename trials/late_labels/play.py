@@ -131,9 +131,10 @@ class Account:
         return [*self._refused, *self._running.failures]
 
 
-def after_the_captures(recording: Recording) -> datetime:
-    """When the last hour's captures are there and its window has been evaluated without labels."""
-    return BEGIN + recording.hours * HOUR + timedelta(minutes=15)
+def after_all(recording: Recording, deliveries: Iterable[Delivery]) -> datetime:
+    """When the last hour's captures are there, and everything that labels say is known: none may be of the future."""
+    captured = BEGIN + recording.hours * HOUR + timedelta(minutes=15)
+    return max(captured, *(each.at for each in deliveries))
 
 
 def the_end(recording: Recording) -> datetime:
@@ -158,7 +159,7 @@ def play(
         add_monitor(account.services, account.monitor)
         everything: list[Landing | Delivery] = [*recording.captures, *deliveries]
         coming = sorted(everything, key=lambda each: each.at)
-        end = the_end(recording)
+        end = the_end(recording) + (horizon - HORIZON)
         while clock.now() < end:
             until = clock.now() + TICK
             while coming and coming[0].at < until:

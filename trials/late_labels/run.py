@@ -7,9 +7,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from chalicelib import keys
 from trials.late_labels.laws import AGES, ONCE, Compared, bytes_of, late_listed, nothing_lost, restated, same
 from trials.late_labels.plan import HORIZON, HOUR, Delivery, Plan
-from trials.late_labels.play import Account, play
+from trials.late_labels.play import Account, play, the_end
 from trials.late_labels.recording import Recording
 
 
@@ -36,12 +37,17 @@ class Verdict:
 
 
 def at_once(recording: Recording, deliveries: Sequence[Delivery]) -> Ended:
-    """A run whose labels come at once when the captures are there.
+    """A run whose labels come at once when all of them are known.
 
-    The first window would be sealed by then, so the horizon is longer: it stands in no file that is compared.
+    The first windows would be sealed by then, so the horizon is longer: it stands in no file that is compared. Until
+    its end more windows pass, without a capture; they are left out.
     """
-    account = play(recording, deliveries, HORIZON + (recording.hours + 24) * HOUR)
-    return ended(account)
+    found = ended(play(recording, deliveries, HORIZON + (recording.hours + 24) * HOUR))
+    end = the_end(recording)
+    hours = {key: hourly.hour for key in found.stored if (hourly := keys.parse_hourly(key))}
+    return Ended(
+        {key: body for key, body in found.stored.items() if key not in hours or hours[key] < end}, found.failures
+    )
 
 
 def judge(late: Ended, every: Ended, final: Ended, recording: Recording, drawn: Plan) -> Verdict:
