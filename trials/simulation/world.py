@@ -24,7 +24,7 @@ from chalicelib.decisions.decide import Action
 from chalicelib.definition import Definition
 from chalicelib.errors import ConflictError, NotFoundError, PermanentError, PlumblineError
 from chalicelib.events import WindowMessage, object_created_body
-from chalicelib.facts import claims, decisions, evaluations
+from chalicelib.facts import alarms, claims, decisions, evaluations, pauses
 from chalicelib.facts.champions import Champion
 from chalicelib.facts.claims import PromotionClaim, RetrainClaim
 from chalicelib.handlers import (
@@ -779,6 +779,14 @@ class World:
         if any(since <= self._began[-1] and self._time < until for since, until in self._pauses if self._began):
             self.broken.append(f"{what} while the monitor was paused")
 
+    def _is_held_back(self) -> bool:
+        """Whether a veto or a pause is in force. One that comes back is decided as at first, so that the newest record
+        is still the retraining's; its end asks again."""
+        states = alarms.states(self.account.ledger, MONITOR)
+        vetoes = [each.name for each in definition(self.history).alarms if each.role == "veto"]
+        vetoed = any(name in states and states[name].state == "ALARM" for name in vetoes)
+        return vetoed or pauses.in_force(self.account.ledger, MONITOR, self._time) is not None
+
     def _has_acted(self, body: bytes) -> None:
         """The worker of a window is done, and nothing befell it: a retraining that was decided on is claimed now."""
         ledger, asked = self.account.ledger, msgspec.json.decode(body, type=WindowMessage)
@@ -787,7 +795,7 @@ class World:
         made = decisions.references(ledger, MONITOR, asked.window)
         wanted = [each for each in made if each.action == Action.RETRAIN.value]
         claim = claims.load_retrain(ledger, MONITOR)
-        if not wanted or (claim and (claim.in_flight or claim.window >= asked.window)):
+        if not wanted or (claim and (claim.in_flight or claim.window >= asked.window)) or self._is_held_back():
             return
         records = [decisions.load_record(ledger, each.decision_id) for each in made]
         last = max((record for record in records if record), key=lambda record: record.made_at)

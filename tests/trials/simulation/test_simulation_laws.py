@@ -26,7 +26,8 @@ CAUGHT_BY = {
 }
 
 
-@pytest.mark.parametrize("seed", range(500_000, 500_020))
+# The last one: a veto that comes back after the worker of a retraining's decision has died.
+@pytest.mark.parametrize("seed", [*range(500_000, 500_020), 93_763_492])
 def test_laws_hold(seed: int):
     _, _, wrong = play_both(draw_history(seed))
     assert wrong == []
