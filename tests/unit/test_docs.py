@@ -443,6 +443,7 @@ def test_whoever_writes_and_reads_exists() -> None:
         "redrive",
         "remove",
         "status",
+        "withdraw",
     }
     named = set()
     for row in rows(STATE):
