@@ -144,6 +144,11 @@ class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     routes: tuple[Route, ...] = ()
 
     @property
+    def reads_labels(self) -> bool:
+        """Whether any of its monitor types needs labels."""
+        return not set(LABELLED_TYPES).isdisjoint(self.monitor_types)
+
+    @property
     def window_hours(self) -> int:
         return self.window_length // timedelta(hours=1)
 
@@ -250,7 +255,7 @@ def _check(definition: Definition) -> None:
         except MisconfiguredError as error:
             raise MisconfiguredError(f"labels.mapping.{error.field}", error.value, error.expected) from None
     check_policy(definition.policy)
-    if set(LABELLED_TYPES) & set(definition.monitor_types):
+    if definition.reads_labels:
         split_s3_uri(definition.ground_truth_s3_uri, "ground_truth_s3_uri")
     _check_sections(definition)
     names = [alarm.name for alarm in definition.alarms]

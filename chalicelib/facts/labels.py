@@ -135,7 +135,7 @@ class Landed(msgspec.Struct, frozen=True):
 
 
 class Withdrawn(msgspec.Struct, frozen=True):
-    """An object whose labels somebody has taken out."""
+    """An object whose labels were taken out."""
 
     bucket: str
     key: str
@@ -301,9 +301,9 @@ def landed(ledger: Ledger, bucket: str, folder: str) -> set[tuple[str, str]]:
     return {(done.key, done.etag) for done in load_all(ledger, f"LANDED#{bucket}/{folder}", Landed)}
 
 
-def withdraw(ledger: Ledger, monitor: str, bucket: str, key: str, now: datetime) -> bool:
-    """No label of this object counts for the monitor any more; False where that was said before."""
-    return put_if_absent(ledger, f"WITHDRAWN#{monitor}", f"{bucket}/{key}", Withdrawn(bucket, key, now))
+def withdraw(ledger: Ledger, monitor: str, bucket: str, key: str, now: datetime) -> None:
+    """The labels of this object no longer count for the monitor."""
+    put_if_absent(ledger, f"WITHDRAWN#{monitor}", f"{bucket}/{key}", Withdrawn(bucket, key, now))
 
 
 def withdrawn(ledger: Ledger, monitor: str) -> frozenset[tuple[str, str]]:

@@ -111,7 +111,7 @@ def _exists(services: Services, endpoint: str) -> bool:
 
 
 def _tidy(services: Services, definition: Definition, claim: PromotionClaim) -> None:
-    """After a claim's end: delete the endpoints that nobody needs any more, make again what a worker that was overtaken
+    """After a claim's end: delete the endpoints that are not needed any more, make again what an overtaken worker
     has deleted, and give back what it deployed.
 
     Not before the end: a clean-up that is refused must not hold a claim open.
@@ -120,15 +120,15 @@ def _tidy(services: Services, definition: Definition, claim: PromotionClaim) -> 
     champion = champions.load_champion(services.ledger, definition.name)
     if champion is None or (current and current.claim_id == claim.claim_id and current.in_flight):
         return
-    nobodys = [_endpoint_name(services, definition, candidate) for candidate in champion.retired]
+    unneeded = [_endpoint_name(services, definition, candidate) for candidate in champion.retired]
     if not champion.candidate.endpoint and not (current and current.in_flight):
         # Made for a contest; a champion that has never been replaced answers from the monitored endpoint.
-        nobodys.append(_endpoint_name(services, definition, champion.candidate))
+        unneeded.append(_endpoint_name(services, definition, champion.candidate))
     if claim.kind == "promote":
-        nobodys.append(_name(services, definition, "gate", claim.candidate))
+        unneeded.append(_name(services, definition, "gate", claim.candidate))
         if champion.find(claim.candidate) is None:
-            nobodys.append(_name(services, definition, "pool", claim.candidate))
-    for name in nobodys:
+            unneeded.append(_name(services, definition, "pool", claim.candidate))
+    for name in unneeded:
         services.sagemaker.delete_endpoint(name)
     if not index.is_removed(services.ledger, definition.name):
         for candidate in (champion.candidate, *champion.pool):

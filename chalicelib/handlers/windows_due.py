@@ -27,7 +27,6 @@ from chalicelib.events import (
 from chalicelib.facts import champions, claims, cursor, deployments, due, labels, news
 from chalicelib.facts import monitors as index
 from chalicelib.facts.monitors import Entry
-from chalicelib.monitors.types import LABELLED_TYPES
 from chalicelib.records.times import iso
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
@@ -130,7 +129,7 @@ def _owe_what_waits(services: Services, definition: Definition, since: str, now:
 
     Asked for each hour once, whatever windows close: steps and ends of windows are whole hours.
     """
-    if not set(LABELLED_TYPES) & set(definition.monitor_types):
+    if not definition.reads_labels:
         return
     name, length = definition.name, definition.window_length
     steps = news.steps(definition.horizon)

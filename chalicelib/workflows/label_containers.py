@@ -18,7 +18,6 @@ from chalicelib.definition import Definition, split_s3_uri
 from chalicelib.errors import NotFoundError, UnreadableError
 from chalicelib.facts import forgotten, labels
 from chalicelib.facts.labels import Source
-from chalicelib.monitors.types import LABELLED_TYPES
 from chalicelib.ports import StoredObject
 from chalicelib.records.forgetting import Gone, without_labels
 from chalicelib.records.ground_truth import Label
@@ -178,7 +177,7 @@ def hours_to_compact(definition: Definition, since: str, now: datetime) -> tuple
 
     `since` is the first window owed. What arrived a horizon ago is read no more, but for a rebuild.
     """
-    if not (definition.ground_truth_s3_uri and set(LABELLED_TYPES) & set(definition.monitor_types)):
+    if not (definition.ground_truth_s3_uri and definition.reads_labels):
         return None
     first = max(Window.parse(since, definition.window_length).start, now - definition.horizon)
     return Window.of(first, HOUR).name, Window.of(now - SETTLED_AFTER, HOUR).previous().name

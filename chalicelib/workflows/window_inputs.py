@@ -26,7 +26,7 @@ from chalicelib.facts import labels as labels_facts
 from chalicelib.facts.evaluations import Evaluation
 from chalicelib.monitors import baseline
 from chalicelib.monitors.baseline import read_analysis, read_constraints, read_model_constraints, read_statistics
-from chalicelib.monitors.types import LABELLED_TYPES, needs_inputs
+from chalicelib.monitors.types import needs_inputs
 from chalicelib.ports import ObjectSummary
 from chalicelib.records.attributes import Attributes
 from chalicelib.records.batch_reader import Source, captures_in
@@ -102,7 +102,7 @@ def gather(
         if len(joins):
             body = hashes_to_bytes(joins)
             stored.write(keys.ids_key(definition.name, window, digest_of(body)), body, "application/octet-stream")
-    if set(LABELLED_TYPES) & set(definition.monitor_types):
+    if definition.reads_labels:
         out = withdrawn_objects(services, definition)
         labels = _without(services, definition, labels, out)
         # New requests may be what the labels of objects read long ago were waiting for.

@@ -12,7 +12,6 @@ from chalicelib.definition import Definition, split_s3_uri
 from chalicelib.errors import ConflictError, NotFoundError, UnreadableError
 from chalicelib.facts import evaluations, forgotten
 from chalicelib.facts.evaluations import Evaluation
-from chalicelib.monitors.types import LABELLED_TYPES
 from chalicelib.ports import StoredObject
 from chalicelib.records.capture import read_captures
 from chalicelib.records.forgetting import Gone
@@ -28,7 +27,7 @@ def labels_to_merge(
 ) -> str:
     """The labels (digest, and the rule by which they count) that a window's merge files are to have now; "": there are
     to be none yet."""
-    if definition.merged_records == "never" or not set(LABELLED_TYPES) & set(definition.monitor_types):
+    if definition.merged_records == "never" or not definition.reads_labels:
         return ""
     settles = settled and not (previous and previous.settled)
     if definition.merged_records == "always" or settles or sealed:

@@ -88,7 +88,7 @@ def _status(options: argparse.Namespace) -> Answer:
     found: dict[str, list[Missing]] = {}
     for entry in chosen(monitors.all_entries(services.ledger), options.monitor):
         definition = services.definitions.of(entry)
-        if set(LABELLED_TYPES) & set(definition.monitor_types):
+        if definition.reads_labels:
             found[entry.name] = missing_labels(services, definition)
         elif options.monitor:
             raise MisconfiguredError("monitor", entry.name, f"one that reads labels ({', '.join(LABELLED_TYPES)})")

@@ -14,7 +14,6 @@ from chalicelib import keys, wiring
 from chalicelib.definition import Definition, split_s3_uri
 from chalicelib.errors import MisconfiguredError
 from chalicelib.facts import deliveries, due, evaluations, labels, monitors
-from chalicelib.monitors.types import LABELLED_TYPES
 from chalicelib.records.window import Window
 from chalicelib.wiring import Services
 from plumbline.cli.terminal.answer import Answer
@@ -32,47 +31,34 @@ class Withdrawal(msgspec.Struct, frozen=True):
 def withdraw(services: Services, delivery: str) -> list[Withdrawal]:
     """Take out the labels of an object (`s3://…`), or of all objects of a post by its webhook id.
 
-    What has labels of it is due again. Doing it twice changes nothing. Raises MisconfiguredError where no monitor
-    reads the object, or where no receipt has the webhook id (they are kept for a week).
+    The windows with labels of it are due again. Doing it twice changes nothing. Raises MisconfiguredError where no
+    monitor reads the object, or where no receipt has the webhook id (they are kept for a week).
     """
-    definitions = [
-        definition
-        for entry in monitors.all_entries(services.ledger)
-        if set(LABELLED_TYPES) & set((definition := services.definitions.of(entry)).monitor_types)
-    ]
-    objects = [split_s3_uri(delivery)] if delivery.startswith("s3://") else _posted(services, definitions, delivery)
+    objects = [split_s3_uri(delivery)] if delivery.startswith("s3://") else _posted(services, delivery)
     found = [
         Withdrawal(definition.name, keys.s3_uri(bucket, key), _withdraw(services, definition, bucket, key))
         for bucket, key in objects
-        for definition in definitions
-        if _reads(definition, bucket, key)
+        if (hourly := keys.parse_hourly(key))
+        for definition in services.definitions.find("ground-truth", f"{bucket}/{hourly.prefix}")
     ]
     if not found:
         raise MisconfiguredError("OBJECT", delivery, "a label object below a monitor's ground_truth_s3_uri")
     return found
 
 
-def _posted(services: Services, definitions: list[Definition], webhook_id: str) -> list[tuple[str, str]]:
+def _posted(services: Services, webhook_id: str) -> list[tuple[str, str]]:
     """The objects that a post was stored as."""
-    endpoints = sorted({definition.endpoint for definition in definitions})
-    receipts = {
-        endpoint: receipt
-        for endpoint in endpoints
-        if (receipt := deliveries.receipt_of(services.ledger, endpoint, webhook_id))
-    }
+    sources = (source for entry in monitors.all_entries(services.ledger) for source in entry.sources)
+    endpoints = sorted({value for kind, value in sources if kind == "endpoint"})
+    found = (deliveries.receipt_of(services.ledger, endpoint, webhook_id) for endpoint in endpoints)
+    receipts = [receipt for receipt in found if receipt]
     if len(receipts) > 1:
-        objects = ", ".join(keys.s3_uri(*each) for receipt in receipts.values() for each in receipt.objects)
+        objects = ", ".join(keys.s3_uri(*each) for receipt in receipts for each in receipt.objects)
         raise MisconfiguredError("WEBHOOK-ID", webhook_id, f"the object: posts to several endpoints have it: {objects}")
     if not receipts:
         kept = deliveries.RECEIPT_KEPT.days
         raise MisconfiguredError("WEBHOOK-ID", webhook_id, f"the id of a post of the last {kept} days, or an object")
-    [receipt] = receipts.values()
-    return list(receipt.objects)
-
-
-def _reads(definition: Definition, bucket: str, key: str) -> bool:
-    own, prefix = split_s3_uri(definition.ground_truth_s3_uri)
-    return bucket == own and key.startswith(f"{prefix}/")
+    return list(receipts[0].objects)
 
 
 def _withdraw(services: Services, definition: Definition, bucket: str, key: str) -> int:
@@ -100,7 +86,7 @@ def run(options: argparse.Namespace) -> Answer:
     """The command: its output and its exit status."""
     found = withdraw(wiring.services(), options.delivery)
     lines = [f"{each.monitor}: {each.windows} windows are restated without {each.uri}" for each in found]
-    return Answer("\n".join([*lines, "the objects stay where they are; their labels count no more"]))
+    return Answer("\n".join([*lines, "the objects stay where they are; their labels no longer count"]))
 
 
 def register(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -109,7 +95,7 @@ def register(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         parts,
         "withdraw",
         "take the labels of one object or post out, and restate its windows",
-        "For labels that were wrong or forged. The objects stay; their labels count no more, for any monitor that "
+        "For labels that were wrong or forged. The objects stay; their labels no longer count for any monitor that "
         "reads them. A retraining that has learned from them is not undone: roll back by hand.",
         "ground-truth withdraw s3://labels/churn/2026/01/05/10/forged.jsonl",
     )
